@@ -1,0 +1,49 @@
+# Each target does all the set-up it needs. Needs only: python3 >= 3.11 with venv and headers, gcc, make, git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
+DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
+
+.PHONY: demo test check checked-kernels nightly peers clean
+
+$(STAMP): pyproject.toml setup.py $(KERNELS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,peers]'
+	touch $@
+
+## Watch about 20 simulated meters being read, explained, stored and exported.
+demo: $(STAMP)
+	$(BIN)/headend demo
+
+## Lint, types, tests with release kernels, kernel tests with bounds checks.
+test: $(STAMP) peers check checked-kernels
+	$(BIN)/python -m pytest -m 'not nightly'
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+checked-kernels: $(STAMP)
+	HEADEND_CHECKED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/checked --build-lib build/checked/lib
+	cd build/checked/lib && PYTHONPATH=. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -p no:cacheprovider ../../../tests/kernels --checked-kernels
+
+## Debian packages of the independent peers; only root can install them, otherwise their tests skip and say so.
+peers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN_PEERS) >/dev/null 2>&1; then \
+	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PEERS); fi
+
+nightly: $(STAMP) peers
+	$(BIN)/python -m pytest -m nightly --timeout 7200
+
+## make bench-NAME runs benchmarks/NAME.py; its last line is one JSON object of figures.
+bench-%: $(STAMP) peers
+	$(BIN)/python benchmarks/$*.py
+
+clean:
+	rm -rf build dist $(VENV) *.egg-info
+	find headend drivers kernels simulators -name '*.so' -delete

@@ -1,0 +1,1 @@
+"""Bytes: what the meter said, as immutable facts."""

@@ -1,0 +1,137 @@
+"""What a driver can do, as small capability Protocols, and the session that does it.
+
+A driver module offers ``open_session(stream, endpoint, context)``: an async context manager that yields a session.
+The session has the methods of the capabilities its meter has; ask with ``isinstance(session, ReadsLoadProfile)``.
+Opening associates where the protocol has associations; closing releases in an orderly way, also on error.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
+from drivers.obis import Obis
+from drivers.profile import MeterProfile
+
+
+class ByteStream(Protocol):
+    """A link to one meter or one bus: bytes out, bytes in. Implemented in `drivers.transports` alone."""
+
+    async def write(self, data: bytes) -> None:
+        """Send all of ``data``. Raises `TransportError`."""
+
+    async def read(self, timeout: float) -> bytes:
+        """Return at least one received byte, waiting at most ``timeout`` [s]. Raises `TransportTimeout`, `ConnectionLost`."""
+
+    def discard_input(self) -> bytes:
+        """Throw away what has arrived unread, and return it."""
+
+    async def close(self) -> None:
+        """Close; closing twice is harmless."""
+
+    @property
+    def bits_per_second(self) -> int | None:
+        """Line speed where there is one (serial), else None. [bit/s]"""
+
+    @property
+    def bits_per_character(self) -> int:
+        """Bits on the line per byte: 10 for 8N1, 11 for 8E1. [bit]"""
+
+
+class CounterStore(Protocol):
+    """Invocation counters, reserved durably before use and never lowered (docs/decisions/invocation-counters.md)."""
+
+    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+        """Reserve ``size`` fresh counters at or above ``floor`` for the pair named by ``key_id``; durable on return.
+
+        ``key_id`` names (own system title, key), for example ``4845440000000001/meter-17``. Raises `CounterError` at 2^32-1.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Secrets of one meter. Never in a repr, a log or an exception."""
+
+    password: bytes = field(default=b"", repr=False)
+    encryption_key: bytes = field(default=b"", repr=False)
+    authentication_key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One meter on a link: its address there, its model and its secrets.
+
+    ``address``: DLMS server address (logical/physical, text ``1`` or ``1/17``) or Modbus unit identifier.
+    ``options``: overrides of the profile's session settings for this one meter, already validated as text.
+    """
+
+    name: str
+    address: str
+    profile: MeterProfile
+    credentials: Credentials = Credentials()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What a session needs from the world, injected.
+
+    ``now``: UTC, whole seconds. [s]  ``monotonic``: for timeouts. [s]  ``sleep``: in the same time as ``monotonic``.
+    ``timeout_scale``: real seconds per protocol second; 1 but in simulations that run faster than the wall.
+    ``random_bytes``: cryptographically strong (`os.urandom`), replaced in tests.
+    """
+
+    now: Callable[[], UtcSeconds]
+    random_bytes: Callable[[int], bytes]
+    counters: CounterStore
+    timeout_scale: float = 1.0
+
+
+@runtime_checkable
+class ReadsIdentity(Protocol):
+    """Says who the meter is."""
+
+    async def read_identity(self) -> MeterIdentity:
+        """Ask the meter for its global name; compared with the registry before anything else is believed."""
+
+
+@runtime_checkable
+class ReadsRegisters(Protocol):
+    """Reads running registers and instantaneous values."""
+
+    async def read_registers(self, obis: Sequence[Obis]) -> list[RegisterValue]:
+        """Read the given quantities now, in the order asked. Raises `MeterRefused` if the meter has none of one."""
+
+
+@runtime_checkable
+class ReadsLoadProfile(Protocol):
+    """Reads the meter's own record of intervals."""
+
+    async def read_load_profile(self, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
+        """Read intervals within ``[start, end)`` [s UTC].
+
+        One block per interval column, covering exactly the asked window clipped to the grid, None where the meter has no
+        row. Columns that the profile declares cumulative come as register values, each stamped by the meter.
+        """
+
+
+@runtime_checkable
+class KeepsClock(Protocol):
+    """Has a clock."""
+
+    async def read_clock(self) -> ClockReading:
+        """Read the meter's clock beside ours."""
+
+
+class Session(ReadsIdentity, Protocol):
+    """Least common denominator of all sessions."""
+
+
+class Driver(Protocol):
+    """A protocol: something that opens sessions on a byte stream."""
+
+    def __call__(
+        self, stream: ByteStream, endpoint: Endpoint, context: SessionContext
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session with one meter on a link that the caller owns."""

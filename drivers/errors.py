@@ -1,0 +1,108 @@
+"""The error tree of the drivers. The class says whether to retry.
+
+::
+
+    DriverError            .retryable  .cause
+      TransportError        yes        no route          could not connect, or the port is missing
+        TransportTimeout    yes        no answer         connected, but nothing (or too little) came back in time
+        ConnectionLost      yes        no route          the other side hung up
+        PortUnavailable     no         no route          port missing, busy or not permitted: a person must act
+      RemoteProtocolError   yes        line noise        what came back breaks the protocol; close, then retry
+      LocalProtocolError    no         (our bug)         we asked for something the protocol forbids
+      MeterRefused          no         refused           the meter said no, with its code
+        WrongMeter          no         wrong meter       another meter answers at this address
+      SecurityError         no         security          wrong key, bad tag, replay, downgrade: never retried
+        CounterError        no         counter           invocation counter out of step or used up
+      ProfileError          no         (configuration)   lists every fault of a meter profile at once
+
+``cause`` is the permanent reason code (``kernels.quality.Reason``) stored in each slot the failed read leaves missing.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from kernels.quality import Reason
+
+
+class DriverError(Exception):
+    """Base of everything a driver raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+    cause: ClassVar[Reason] = Reason.NO_ANSWER
+
+
+class TransportError(DriverError):
+    """The bytes could not be carried."""
+
+    retryable = True
+    cause = Reason.NO_ROUTE
+
+
+class TransportTimeout(TransportError):
+    """Nothing, or too little, came back in time."""
+
+    cause = Reason.NO_ANSWER
+
+
+class ConnectionLost(TransportError):
+    """The other side closed the connection, or the port vanished."""
+
+
+class PortUnavailable(TransportError):
+    """The port is missing, busy or not permitted; a person has to act."""
+
+    retryable = False
+
+
+class RemoteProtocolError(DriverError):
+    """The other side broke the protocol. Close the connection before retrying."""
+
+    retryable = True
+    cause = Reason.LINE_NOISE
+
+
+class LocalProtocolError(DriverError):
+    """We tried to break the protocol: a bug of ours."""
+
+
+class MeterRefused(DriverError):
+    """The meter answered with a refusal.
+
+    ``code`` is the COSEM data-access-result, action-result or association diagnostic, or the Modbus exception code.
+    """
+
+    cause = Reason.REFUSED
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class WrongMeter(MeterRefused):
+    """A meter answers at this address, but not the one the registry names. Nothing of it is stored."""
+
+    cause = Reason.WRONG_METER
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 0)
+
+
+class SecurityError(DriverError):
+    """Wrong key, bad tag, replayed counter or a weaker answer than agreed. Alert; never retry."""
+
+    cause = Reason.SECURITY
+
+
+class CounterError(SecurityError):
+    """The invocation counter is out of step, or used up and the key must be changed."""
+
+    cause = Reason.COUNTER
+
+
+class ProfileError(DriverError):
+    """A meter profile is faulty. ``faults`` lists every fault as ``where: what``."""
+
+    def __init__(self, name: str, faults: Sequence[str]) -> None:
+        self.name = name
+        self.faults = tuple(faults)
+        super().__init__(f"profile {name}: " + "; ".join(self.faults))

@@ -1,0 +1,203 @@
+"""A meter model as data: what a profile says, and its parser (inherit, validate, every fault at once).
+
+Profiles are TOML files in ``config/profiles``; this module parses mappings, never paths.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from drivers.obis import Obis
+from drivers.units import ScalerUnit
+
+Protocol = Literal["dlms", "modbus", "push"]
+WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
+ValueType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32"]
+Table = Literal["holding", "input"]
+Origin = Literal["load_profile", "register", "push"]
+Stamp = Literal["start", "end"]
+Authentication = Literal["none", "lls", "hls5"]
+Deviation = Literal["meter", "ignore"]
+RangeDeviation = Literal["meter", "unspecified", "utc"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelProfile:
+    """One interval channel this model is expected to deliver.
+
+    ``obis``: interval channel (time integral 5).  ``period``: [s].  ``scaler_unit``: of stored counts.
+    ``origin``: load profile of the meter, differences of a polled register, or pushed by a concentrator.
+    ``lower``, ``upper``: plausible count per interval, inclusive (validation only).
+    ``dials``: decimal digits of the register before it rolls over to 0, in counts of ``scaler_unit``; 0 = never.
+    ``boundary_tolerance``: a register poll this close after the boundary counts as exact. [s]
+    """
+
+    obis: Obis
+    period: int
+    scaler_unit: ScalerUnit
+    origin: Origin
+    lower: int = 0
+    upper: int = 2**31 - 1
+    dials: int = 0
+    boundary_tolerance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClockProfile:
+    """Habits of the meter's clock, converted to UTC once, at the driver.
+
+    ``zone``: IANA zone of stamps whose deviation is unspecified or not to be believed; ``UTC+10:00`` for a fixed offset.
+    ``stamp``: does a load-profile row's clock mark the start or the end of its interval.
+    ``deviation``: believe the meter's deviation where specified (``meter``) or always use ``zone`` (``ignore``).
+    ``range_deviation``: how to write the deviation in a selective-access range (some meters refuse one, others its absence).
+    ``tolerance``: clock error beyond which interval data is questionable. [s]
+    """
+
+    zone: str = "UTC"
+    stamp: Stamp = "end"
+    deviation: Deviation = "meter"
+    range_deviation: RangeDeviation = "meter"
+    tolerance: int = 180
+
+
+@dataclass(frozen=True, slots=True)
+class TimingProfile:
+    """Pace of the model on its link.
+
+    ``latency``: longest time the meter takes before its first byte. [s]  ``turnaround``: silence to keep after an answer. [s]
+    ``retries``: further attempts after a retryable failure, within one job.
+    """
+
+    latency: float = 1.0
+    turnaround: float = 0.0
+    retries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DlmsRegister:
+    """One readable COSEM object. IEC 62056-6-2: class 1 Data, 3 Register, 4 Extended, 5 Demand.
+
+    ``scaler_unit``: only where the meter has none to ask (class 1); else None and the meter is asked.
+    """
+
+    obis: Obis
+    logical_name: Obis
+    class_id: int = 3
+    attribute: int = 2
+    scaler_unit: ScalerUnit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DlmsColumn:
+    """What a captured column means: ``obis`` of the channel; ``cumulative`` where it is a running register's snapshot."""
+
+    logical_name: Obis
+    obis: Obis
+    cumulative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DlmsProfile:
+    """DLMS/COSEM session settings and objects."""
+
+    framing: Literal["hdlc", "wrapper"] = "wrapper"
+    client: int = 16
+    server: int = 1
+    authentication: Authentication = "none"
+    security_suite: int = 0
+    client_system_title: bytes = b""
+    max_pdu: int = 65_535
+    max_info: int = 2_030
+    identity: Obis = Obis(0, 0, 42, 0, 0)
+    firmware: Obis | None = None
+    clock: Obis = Obis(0, 0, 1, 0, 0)
+    load_profile: Obis | None = None
+    columns: tuple[DlmsColumn, ...] = ()
+    registers: tuple[DlmsRegister, ...] = ()
+    selective_access: tuple[Literal["range", "entry", "none"], ...] = ("range", "entry", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusPoint:
+    """One quantity in the register map. ``address``: zero-based, as on the wire. ``scaler_unit``: declared resolution.
+
+    ``factor``: for float32 points, unit of the float in ``scaler_unit.unit`` as a power of ten (kWh -> 3).
+    """
+
+    obis: Obis
+    address: int
+    type: ValueType
+    scaler_unit: ScalerUnit
+    table: Table = "holding"
+    word_order: WordOrder = "ABCD"
+    factor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusIdentity:
+    """Registers that hold the serial number: a number (uint32 and the like) or ASCII text (``text``, two per register)."""
+
+    address: int
+    type: ValueType | Literal["text"]
+    count: int = 2
+    table: Table = "holding"
+    word_order: WordOrder = "ABCD"
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusProfile:
+    """Modbus settings and register map. ``max_registers``: largest read the model takes (at most 125)."""
+
+    framing: Literal["rtu", "tcp", "rtu-over-tcp"] = "rtu"
+    points: tuple[ModbusPoint, ...] = ()
+    identity: ModbusIdentity | None = None
+    max_registers: int = 125
+
+
+@dataclass(frozen=True, slots=True)
+class PushChannel:
+    """One channel in a pushed message: ``path`` of its value within a row; ``unit_factor`` as ModbusPoint.factor."""
+
+    obis: Obis
+    path: str
+    scaler_unit: ScalerUnit
+    factor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PushProfile:
+    """How to read a concentrator's JSON: a declarative payload map.
+
+    ``topic``: MQTT filter with named levels, for example ``ami/{concentrator}/{meter}/intervals``; a name matches one level.
+    ``meter``: where the meter's global name is: ``topic:meter`` or a field path ``header.meter``.
+    ``rows``: path of the list of rows.  ``time``: path within a row.  ``time_format``: how it is written.
+    ``stamp``: start or end of the interval.  ``period``: [s].
+    A path is field names and list indexes joined by dots.
+    """
+
+    topic: str
+    meter: str
+    rows: str
+    time: str
+    period: int
+    channels: tuple[PushChannel, ...]
+    time_format: Literal["epoch", "epoch_ms", "iso"] = "iso"
+    stamp: Stamp = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterProfile:
+    """One meter model. ``source``: the public document the figures come from. ``maker`` makes ``maker:serial`` names."""
+
+    name: str
+    protocol: Protocol
+    source: str
+    maker: str = ""
+    model: str = ""
+    status: Literal["simulator", "laboratory", "field"] = "simulator"
+    channels: tuple[ChannelProfile, ...] = ()
+    registers: tuple[Obis, ...] = ()
+    clock: ClockProfile = field(default_factory=ClockProfile)
+    timing: TimingProfile = field(default_factory=TimingProfile)
+    dlms: DlmsProfile | None = None
+    modbus: ModbusProfile | None = None
+    push: PushProfile | None = None

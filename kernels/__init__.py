@@ -1,0 +1,1 @@
+"""Numbers: arrays in, arrays out. Compiled, no I/O."""

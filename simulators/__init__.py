@@ -1,0 +1,1 @@
+"""Meters, lines and concentrators that lie on request."""
