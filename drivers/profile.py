@@ -1,6 +1,7 @@
-"""A meter model as data: what a profile says, and its parser (inherit, validate, every fault at once).
+"""A meter model as data: what a profile says.
 
-Profiles are TOML files in ``config/profiles``; this module parses mappings, never paths.
+Profiles are TOML files in ``config/profiles``. `drivers.profile_parser` makes these objects out of parsed mappings
+(inherit, validate, every fault at once); neither ever opens a file.
 """
 
 from dataclasses import dataclass, field

@@ -1,0 +1,162 @@
+"""Rules between the parts of a profile: what each channel needs so that it can be read at all."""
+
+import re
+from collections.abc import Callable, Hashable, Iterable
+from itertools import pairwise
+
+from drivers.obis import Obis, interval_of, register_of
+from drivers.profile import ChannelProfile, DlmsProfile, MeterProfile, ModbusProfile, PushProfile
+from drivers.table import Faults
+
+WIDTH = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
+"""Registers (16 bit) per Modbus value type."""
+REGISTERS = 65_536  # Modbus application protocol 1.1b3, 4.3: data addresses 0 to 65535
+INTERVAL = 29  # value group D, IEC 62056-6-1: time integral 5
+_LEVEL = re.compile(r"\{([a-z][a-z0-9_]*)\}", re.ASCII)
+_PATH = re.compile(r"[^.\s]+(\.[^.\s]+){0,15}")  # depth 16, as parsers are limited
+
+
+def check(profile: MeterProfile, faults: Faults) -> None:
+    """Note every contradiction between the parts of one profile."""
+    _distinct("channels", [channel.obis for channel in profile.channels], faults)
+    _distinct("registers", list(profile.registers), faults)
+    if not profile.channels and not profile.registers:
+        faults.add("channels", "neither channels nor registers: nothing would ever be read")
+    for index, channel in enumerate(profile.channels):
+        _channel(f"channels[{index}]", channel, faults)
+    if profile.dlms:
+        _dlms(profile, profile.dlms, faults)
+    if profile.modbus:
+        _modbus(profile, profile.modbus, faults)
+    if profile.push:
+        _push(profile, profile.push, faults)
+
+
+def _distinct(where: str, keys: Iterable[Hashable], faults: Faults, what: str = "is there twice") -> None:
+    seen = set()
+    for index, key in enumerate(keys):
+        if key in seen:
+            faults.add(f"{where}[{index}]", f"{key} {what}")
+        seen.add(key)
+
+
+def _channel(where: str, channel: ChannelProfile, faults: Faults) -> None:
+    if channel.obis.d != INTERVAL:
+        hint = f"; {interval_of(channel.obis)} is" if channel.obis.d == 8 else ""
+        faults.add(f"{where}.obis", f"{channel.obis} is not an interval channel (value group D 29){hint}")
+    if channel.lower > channel.upper:
+        faults.add(f"{where}.lower", f"{channel.lower} is above upper {channel.upper}")
+    if channel.boundary_tolerance >= channel.period:
+        faults.add(f"{where}.boundary_tolerance", f"{channel.boundary_tolerance} s is not shorter than the period")
+    if channel.origin != "register" and channel.boundary_tolerance:
+        faults.add(f"{where}.boundary_tolerance", f"means nothing for origin {channel.origin}; only for register")
+
+
+def _origins(profile: MeterProfile, allowed: tuple[str, ...], faults: Faults) -> None:
+    for index, channel in enumerate(profile.channels):
+        if channel.origin not in allowed:
+            where = f"channels[{index}].origin"
+            faults.add(where, f"{channel.origin} is not possible over {profile.protocol}; {' or '.join(allowed)} is")
+
+
+def _of_origin(profile: MeterProfile, origin: str) -> Iterable[tuple[str, ChannelProfile]]:
+    return ((f"channels[{i}]", channel) for i, channel in enumerate(profile.channels) if channel.origin == origin)
+
+
+def _dlms(profile: MeterProfile, dlms: DlmsProfile, faults: Faults) -> None:
+    _origins(profile, ("load_profile", "register"), faults)
+    _distinct("dlms.registers", [register.obis for register in dlms.registers], faults)
+    _distinct("dlms.columns", [column.logical_name for column in dlms.columns], faults)
+    columns = {column.obis for column in dlms.columns}
+    recorded = list(_of_origin(profile, "load_profile"))
+    if recorded and dlms.load_profile is None:
+        faults.add("dlms.load_profile", "is missing, but a channel has origin load_profile")
+    for where, channel in recorded:
+        if channel.obis not in columns and register_of(channel.obis) not in columns:
+            faults.add(f"{where}.obis", f"no column of dlms.columns delivers {channel.obis}")
+    for (_, one), (where, other) in pairwise(recorded):
+        if one.period != other.period:
+            faults.add(f"{where}.period", f"{other.period} s, but one load profile has one period ({one.period} s)")
+    _readable(profile, {register.obis for register in dlms.registers}, "dlms.registers", faults)
+
+
+def _modbus(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> None:
+    _origins(profile, ("register",), faults)
+    _distinct("modbus.points", [point.obis for point in modbus.points], faults)
+    for index, point in enumerate(modbus.points):
+        where = f"modbus.points[{index}]"
+        if point.address + WIDTH[point.type] > REGISTERS:
+            faults.add(f"{where}.address", f"{point.type} at {point.address} ends beyond register {REGISTERS - 1}")
+        if point.factor and point.type != "float32":
+            faults.add(f"{where}.factor", f"is for float32 only; a {point.type} takes its power of ten from scaler")
+        if WIDTH[point.type] > modbus.max_registers:
+            faults.add(f"{where}.type", f"{point.type} takes {WIDTH[point.type]} registers, more than max_registers")
+    scalers = {point.obis: point.scaler_unit for point in modbus.points}
+    _readable(profile, set(scalers), "modbus.points", faults)
+    for where, channel in _of_origin(profile, "register"):
+        found = scalers.get(register_of(channel.obis), channel.scaler_unit)
+        if found != channel.scaler_unit:
+            faults.add(f"{where}.scaler", f"differs from the register's ({found.scaler}, {found.unit.symbol})")
+    _modbus_identity(profile, modbus, faults)
+
+
+def _modbus_identity(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> None:
+    identity = modbus.identity
+    if identity is None:
+        return
+    if not profile.maker:
+        faults.add("maker", "is missing; a Modbus meter is named maker:serial")
+    if identity.type != "text" and identity.count != WIDTH[identity.type]:
+        faults.add("modbus.identity.count", f"{identity.type} takes {WIDTH[identity.type]} registers")
+    if identity.address + identity.count > REGISTERS:
+        faults.add("modbus.identity.address", f"ends beyond register {REGISTERS - 1}")
+    if identity.count > modbus.max_registers:
+        faults.add("modbus.identity.count", f"{identity.count} is more than max_registers {modbus.max_registers}")
+
+
+def _readable(profile: MeterProfile, readable: set[Obis], place: str, faults: Faults) -> None:
+    """Registers asked for, and those that register channels are made from, must be in the meter's own list."""
+    for index, obis in enumerate(profile.registers):
+        if obis not in readable:
+            faults.add(f"registers[{index}]", f"{obis} is not in {place}")
+    for where, channel in _of_origin(profile, "register"):
+        if register_of(channel.obis) not in readable:
+            faults.add(f"{where}.obis", f"its register {register_of(channel.obis)} is not in {place}")
+
+
+def _push(profile: MeterProfile, push: PushProfile, faults: Faults) -> None:
+    _origins(profile, ("push",), faults)
+    _distinct("push.channels", [channel.obis for channel in push.channels], faults)
+    if profile.registers:
+        faults.add("registers", "cannot be asked of a concentrator that pushes")
+    pushed = {channel.obis: channel.scaler_unit for channel in push.channels}
+    for where, channel in _of_origin(profile, "push"):
+        if channel.obis not in pushed:
+            faults.add(f"{where}.obis", f"{channel.obis} is not in push.channels")
+        elif pushed[channel.obis] != channel.scaler_unit:
+            faults.add(f"{where}.scaler", "differs from the one in push.channels")
+        if channel.period != push.period:
+            faults.add(f"{where}.period", f"{channel.period} s, but push.period is {push.period} s")
+    _topic(push, faults)
+    paths: list[tuple[str, str]] = [("push.rows", push.rows), ("push.time", push.time)]
+    paths += [(f"push.channels[{index}].path", channel.path) for index, channel in enumerate(push.channels)]
+    if not push.meter.startswith("topic:"):
+        paths.append(("push.meter", push.meter))
+    _each(paths, lambda text: bool(_PATH.fullmatch(text)), "is not field names and list indexes joined by dots", faults)
+
+
+def _topic(push: PushProfile, faults: Faults) -> None:
+    levels = push.topic.split("/")
+    names = [match.group(1) for level in levels if (match := _LEVEL.fullmatch(level))]
+    for level in levels:
+        if not _LEVEL.fullmatch(level) and any(sign in level for sign in "{}+#"):
+            faults.add("push.topic", f"level {level!r} must be plain text or a name in braces, such as {{meter}}")
+    _distinct("push.topic", names, faults)
+    if push.meter.startswith("topic:") and push.meter.removeprefix("topic:") not in names:
+        faults.add("push.meter", f"{push.meter} names no level of the topic; it has {', '.join(names) or 'none'}")
+
+
+def _each(pairs: list[tuple[str, str]], is_right: Callable[[str], bool], what: str, faults: Faults) -> None:
+    for where, text in pairs:
+        if text and not is_right(text):
+            faults.add(where, f"{text[:60]!r} {what}")

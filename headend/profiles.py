@@ -1,0 +1,89 @@
+"""Loads meter profiles: those shipped in ``headend.config``, then those of extra directories. Files are read here alone."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from drivers.errors import ProfileError
+from drivers.profile import MeterProfile
+from drivers.profile_parser import is_abstract, parse_profile
+
+MAX_BYTES = 256 * 1024
+SHIPPED = "shipped"
+
+Documents = dict[str, Mapping[str, object]]
+
+
+def load_profiles(extra_directories: Sequence[Path] = ()) -> dict[str, MeterProfile]:
+    """Load every meter model by name, sorted; a later directory's profile replaces an earlier one of the same name.
+
+    Abstract profiles only serve as parents and are not in the result. Raises `ProfileError` with the faults of all files.
+    """
+    documents, faults = load_documents(extra_directories)
+    profiles: dict[str, MeterProfile] = {}
+    for name in sorted(documents):
+        if is_abstract(documents[name]):
+            continue
+        try:
+            profiles[name] = parse_profile(name, documents)
+        except ProfileError as error:
+            faults += [f"{name}: {fault}" for fault in error.faults]
+    if faults:
+        raise ProfileError("files", faults)
+    return profiles
+
+
+def load_profile_file(path: Path, extra_directories: Sequence[Path] = ()) -> MeterProfile:
+    """Load one profile file; its parents may lie beside it, in ``extra_directories`` or among the shipped ones.
+
+    Raises `ProfileError`.
+    """
+    documents, _ = load_documents([path.parent, *extra_directories])
+    documents[path.stem] = _read(path)
+    if is_abstract(documents[path.stem]):
+        raise ProfileError(
+            path.stem, ["abstract: this profile is only there to be inherited from; check a child of it"]
+        )
+    return parse_profile(path.stem, documents)
+
+
+def load_documents(extra_directories: Sequence[Path] = ()) -> tuple[Documents, list[str]]:
+    """Read all profile files without judging them; gives documents by name and the faults of files that are not TOML."""
+    documents: Documents = {}
+    faults: list[str] = []
+    places: list[Traversable] = [files("headend.config") / "profiles"]
+    for directory in extra_directories:
+        if directory.is_dir():
+            places.append(directory)
+        else:
+            faults.append(f"{directory}: is no directory")
+    for place in places:
+        for entry in sorted(place.iterdir(), key=lambda found: found.name):
+            if entry.name.endswith(".toml") and entry.is_file():
+                name = entry.name.removesuffix(".toml")
+                try:
+                    documents[name] = _read(entry)
+                except ProfileError as error:
+                    faults += [f"{name}: {fault}" for fault in error.faults]
+    return documents, faults
+
+
+def _read(entry: Traversable) -> Mapping[str, object]:
+    """Read one TOML file of bounded size."""
+    name = entry.name.removesuffix(".toml")
+    try:
+        with entry.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ProfileError(name, [f"file: is larger than {MAX_BYTES} bytes"])
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise ProfileError(name, [f"file: cannot be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ProfileError(name, [f"file: is not UTF-8 (byte {error.start})"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(name, [f"file: is not TOML: {error}"]) from error
+    except RecursionError as error:
+        raise ProfileError(name, ["file: is nested too deeply"]) from error
