@@ -1,0 +1,1 @@
+"""What exists: links, end devices, usage points, who hangs where since when, and what each channel should deliver."""
