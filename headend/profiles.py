@@ -1,6 +1,5 @@
 """Loads meter profiles: those shipped in ``headend.config``, then those of extra directories. Files are read here alone."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -9,9 +8,7 @@ from pathlib import Path
 from drivers.errors import ProfileError
 from drivers.profile import MeterProfile
 from drivers.profile_parser import is_abstract, parse_profile
-
-MAX_BYTES = 256 * 1024
-SHIPPED = "shipped"
+from headend.toml_file import TomlFileError, read_toml
 
 Documents = dict[str, Mapping[str, object]]
 
@@ -71,19 +68,8 @@ def load_documents(extra_directories: Sequence[Path] = ()) -> tuple[Documents, l
 
 
 def _read(entry: Traversable) -> Mapping[str, object]:
-    """Read one TOML file of bounded size."""
-    name = entry.name.removesuffix(".toml")
+    """Read one profile file."""
     try:
-        with entry.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ProfileError(name, [f"file: is larger than {MAX_BYTES} bytes"])
-        return tomllib.loads(content.decode())
-    except OSError as error:
-        raise ProfileError(name, [f"file: cannot be read: {error.strerror or error}"]) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(name, [f"file: is not UTF-8 (byte {error.start})"]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(name, [f"file: is not TOML: {error}"]) from error
-    except RecursionError as error:
-        raise ProfileError(name, ["file: is nested too deeply"]) from error
+        return read_toml(entry)
+    except TomlFileError as error:
+        raise ProfileError(entry.name.removesuffix(".toml"), [f"file: {error}"]) from error

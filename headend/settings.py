@@ -1,0 +1,257 @@
+"""The one typed settings tree and its loader: defaults < files < ``HEADEND_SECTION__KEY`` environment < flags.
+
+Import this lazily: pydantic takes a while to load. Secrets are never here, only references to them (`headend.secrets`).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, get_origin
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from drivers.table import nearest
+from headend.errors import SettingsError
+from headend.toml_file import TomlFileError, read_toml
+
+ENVIRONMENT_PREFIX = "HEADEND_"
+SEARCHED = (Path("headend.toml"), Path("/etc/headend/headend.toml"))
+MAX_SHOWN = 60
+
+
+def _cron(text: str) -> str:
+    """Refuse what is no cron expression."""
+    try:
+        CronSim(text, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ValueError(f"is not a cron expression such as '5 * * * *': {error}") from error
+    return text
+
+
+def _reference(text: str) -> str:
+    """Refuse a secret written out where a reference belongs."""
+    if text and not text.startswith(("env:", "file:")):
+        raise ValueError("must be a reference, env:NAME or file:PATH, never the secret itself")
+    return text
+
+
+def _system_title(text: str) -> str:
+    """Refuse what is not eight octets in hexadecimal."""
+    if len(text) != 16 or not all(digit in "0123456789abcdefABCDEF" for digit in text):
+        raise ValueError("is not 16 hexadecimal digits (8 octets)")
+    return text
+
+
+def _broker_url(text: str) -> str:
+    """Refuse what is no broker address."""
+    if text and not text.startswith(("mqtt://", "mqtts://")):
+        raise ValueError("must look like mqtt://host:1883 or mqtts://host:8883")
+    if "@" in text:
+        raise ValueError("must not carry a user or password; use mqtt.username and mqtt.password_ref")
+    return text
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+Reference = Annotated[str, AfterValidator(_reference)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StoreSettings(_Section):
+    """Where readings live. ``path``: directory; empty for the default place (see `headend --help`)."""
+
+    path: str = ""
+
+
+class ProfileSettings(_Section):
+    """``directories``: further directories of meter profiles, searched after the shipped ones."""
+
+    directories: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class CollectSettings(_Section):
+    """When and how meters are read. Cron expressions are in UTC; durations in seconds where not said otherwise.
+
+    ``profile_schedule``: when load profiles are read.  ``register_delay``: wait after an interval boundary before a
+    register is polled [s].  ``backfill_days``: how far back holes are fetched again [d].  ``window_days``: longest window
+    of one request [d].  ``breaker_failures``: failures in a row before a meter is left alone for ``breaker_pause`` [s].
+    ``no_row_retries``: times a slot the meter had no row for is asked again.  ``clock_check``: when clocks are compared.
+    """
+
+    profile_schedule: Cron = "5 * * * *"
+    register_delay: int = Field(default=2, ge=0, le=600)
+    backfill_days: int = Field(default=40, ge=1, le=1_000)
+    window_days: int = Field(default=7, ge=1, le=62)
+    breaker_failures: int = Field(default=3, ge=1, le=100)
+    breaker_pause: int = Field(default=300, ge=1, le=86_400)
+    no_row_retries: int = Field(default=3, ge=0, le=100)
+    clock_check: Cron = "0 3 * * *"
+
+
+class MqttSettings(_Section):
+    """The broker concentrators publish to. An empty ``url`` switches ingestion off."""
+
+    url: Annotated[str, AfterValidator(_broker_url)] = ""
+    client_id: str = Field(default="headend", min_length=1, max_length=64)
+    username: str = ""
+    password_ref: Reference = ""
+
+
+class VeeSettings(_Section):
+    """``rules``: name of the rule set that validates and estimates."""
+
+    rules: str = Field(default="residential", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+
+
+class ExportSettings(_Section):
+    """``directory``: where exports and their manifest are written."""
+
+    directory: str = Field(default="exports", min_length=1)
+
+
+class DlmsSettings(_Section):
+    """``system_title``: our own, 8 octets in hexadecimal; must differ between head-ends that share meters and keys."""
+
+    system_title: Annotated[str, AfterValidator(_system_title)] = "4845440000000001"
+
+
+class LogSettings(_Section):
+    """``level``: least severe message that is written."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Section):
+    """All settings. ``Settings()`` is every default."""
+
+    store: StoreSettings = StoreSettings()
+    profiles: ProfileSettings = ProfileSettings()
+    collect: CollectSettings = CollectSettings()
+    mqtt: MqttSettings = MqttSettings()
+    vee: VeeSettings = VeeSettings()
+    export: ExportSettings = ExportSettings()
+    dlms: DlmsSettings = DlmsSettings()
+    log: LogSettings = LogSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and where each key that is not at its default came from. ``files``: those read, in order."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    files: tuple[Path, ...]
+
+
+def load_settings(
+    config: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None
+) -> Loaded:
+    """Load the settings tree.
+
+    ``config``: the file to read, with ``conf.d/*.toml`` beside it; None looks for ./headend.toml, then
+    /etc/headend/headend.toml, and is content with neither.  ``flags``: dotted key -> value, from the command line.
+    Raises `SettingsError` with every fault as ``file: key: what``.
+    """
+    faults: list[str] = []
+    layers = _Layers()
+    paths = _files(config, faults)
+    for path in paths:
+        try:
+            document = read_toml(path)
+        except TomlFileError as error:
+            faults.append(f"{path}: {error}")
+            continue
+        for section, table in document.items():
+            if section not in Settings.model_fields:
+                faults.append(f"{path}: {section[:MAX_SHOWN]}: is unknown{nearest(section, Settings.model_fields)}")
+            elif not isinstance(table, dict):
+                faults.append(f"{path}: {section}: must be a table, written [{section}]")
+            else:
+                for key, value in table.items():
+                    layers.put(str(path), section, key, value)
+    for name, text in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+            if section in Settings.model_fields:
+                layers.put(name, section, key, _from_text(section, key, text))
+            else:
+                faults.append(f"{name}: {section[:MAX_SHOWN]}: is unknown{nearest(section, Settings.model_fields)}")
+    for dotted, value in (flags or {}).items():
+        section, _, key = dotted.partition(".")
+        layers.put("flag", section, key, value)
+    try:
+        settings = Settings.model_validate(layers.values)
+    except ValidationError as error:
+        faults += _faults(error, layers.origins)
+    if faults:
+        raise SettingsError(faults)
+    return Loaded(settings, layers.origins, tuple(paths))
+
+
+def _files(config: Path | None, faults: list[str]) -> list[Path]:
+    if config is None:
+        config = next((path for path in SEARCHED if path.is_file()), None)
+        if config is None:
+            return []
+    elif not config.is_file():
+        faults.append(f"{config}: there is no such file")
+        return []
+    return [config, *sorted((config.parent / "conf.d").glob("*.toml"))]
+
+
+class _Layers:
+    """Values laid over each other, and where the topmost of each came from."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, object]] = {}
+        self.origins: dict[str, str] = {}
+
+    def put(self, origin: str, section: str, key: str, value: object) -> None:
+        self.values.setdefault(section, {})[key] = value
+        self.origins[f"{section}.{key}"] = origin
+
+
+def _field_type(section: str, key: str) -> object:
+    model = Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    field = model.model_fields.get(key)
+    return field.annotation if field else None
+
+
+def _from_text(section: str, key: str, text: str) -> object:
+    """Give an environment variable's text the type its key wants; text that does not fit is left for the check to name."""
+    wanted = _field_type(section, key)
+    if wanted is int:
+        try:
+            return int(text)
+        except ValueError:
+            return text
+    if get_origin(wanted) is tuple:
+        return tuple(part for part in text.split(os.pathsep) if part)
+    return text
+
+
+def _faults(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    faults = []
+    for item in error.errors(include_url=False, include_context=False):
+        location = [str(part) for part in item["loc"]]
+        dotted = ".".join(location[:2])
+        origin = origins.get(dotted, "default")
+        if item["type"] == "extra_forbidden":
+            known = Settings.model_fields[location[0]].annotation
+            assert isinstance(known, type)
+            assert issubclass(known, BaseModel)
+            faults.append(f"{origin}: {dotted[: 2 * MAX_SHOWN]}: is unknown{nearest(location[-1], known.model_fields)}")
+            continue
+        what = item["msg"].removeprefix("Value error, ")
+        if not dotted.endswith("_ref"):  # a secret written there by mistake must not be repeated
+            shown = repr(item["input"])
+            what += f" (is {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'})"
+        faults.append(f"{origin}: {dotted}: {what}")
+    return faults
