@@ -1,1 +1,27 @@
-"""Numbers: arrays in, arrays out. Compiled, no I/O."""
+"""Numbers: arrays in, arrays out. Compiled, no I/O.
+
+The contract of every kernel:
+
+- **Arrays** are numpy arrays (or any buffer) taken as typed memoryviews: one dtype, C-contiguous, of the shape its docstring
+  states. The stub shows the C type. Another dtype, shape or layout is a `ValueError` before the first slot is touched, and so
+  are sizes, limits, states and edges out of range. An object that is no buffer is a `TypeError`.
+- **The caller owns the memory.** Results go into arrays the caller passes, or are small numbers; what is written says so in
+  the stub. An array that is written must not overlap another one.
+- **Checks before the loop**, then a loop without Python objects and without the interpreter lock: O(n), exact integers,
+  no float in a value. Counts are int32, sums int64; what does not fit is a `ValueError`, never a wrap.
+- **Missing is a state, never a number.** What a slot without value holds in ``values`` is not looked at, and is 0 when written.
+- **Decoders trust nothing**: damaged input is a `ValueError` or a row of the length asked for, in time and memory bounded by
+  that length.
+- **Two implementations, one truth.** `kernels.reference` says the same slowly; tests hold both equal. There is no run-time
+  fallback. ``HEADEND_CHECKED_KERNELS=1`` builds with bounds checks; ``kernels.quality.IS_CHECKED_BUILD`` tells which one runs.
+
+===============  =====================================================================================
+`quality`        the permanent codes of state, reason and rule
+`checksum`       CRC-16 of Modbus, FCS-16 of HDLC, CRC-16/CCITT, CRC-32
+`blocks`         the codecs inside a stored block: packed values, runs of qualities
+`validate`       missing, range, zero run, spike; sum of intervals against the register
+`estimate`       linear, like day, spread of a register difference
+`aggregate`      sums and counts per bucket, maximum block demand with its slot
+`reference`      the slow, obvious twin of each, for tests
+===============  =====================================================================================
+"""
