@@ -1,0 +1,440 @@
+"""xDLMS APDUs, encoded and decoded: initiate, GET, ACTION, data-notification, refusals. IEC 62056-5-3, clause 9.5.
+
+Each is a dataclass with ``encode``; `decode` reads any plain one. Ciphered ones (glo-) are `drivers.dlms.ciphering`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from drivers.dlms import axdr
+from drivers.dlms.axdr import Data
+from drivers.dlms.events import NEED_DATA
+from drivers.errors import RemoteProtocolError
+from drivers.obis import Obis
+
+MAX_APDU = 65_536
+DLMS_VERSION = 6
+HIGH_PRIORITY = 0x80
+CONFIRMED = 0x40
+INITIATE_REQUEST = 0x01
+INITIATE_RESPONSE = 0x08
+CONFIRMED_SERVICE_ERROR = 0x0E
+DATA_NOTIFICATION = 0x0F
+GET_REQUEST = 0xC0
+GET_RESPONSE = 0xC4
+ACTION_REQUEST = 0xC3
+ACTION_RESPONSE = 0xC7
+EXCEPTION_RESPONSE = 0xD8
+_VAA_LOGICAL_NAME = 0x0007
+_CONFORMANCE_TAG = b"\x5f\x1f\x04\x00"
+
+
+class Conformance(IntFlag):
+    """Services both sides agree on, bit 0 of the standard's BIT STRING being the highest. IEC 62056-5-3, 9.4.6.1."""
+
+    GENERAL_PROTECTION = 1 << 22
+    GENERAL_BLOCK_TRANSFER = 1 << 21
+    PRIORITY = 1 << 14
+    BLOCK_TRANSFER_GET = 1 << 12
+    BLOCK_TRANSFER_SET = 1 << 11
+    BLOCK_TRANSFER_ACTION = 1 << 10
+    MULTIPLE_REFERENCES = 1 << 9
+    DATA_NOTIFICATION = 1 << 7
+    ACCESS = 1 << 6
+    GET = 1 << 4
+    SET = 1 << 3
+    SELECTIVE_ACCESS = 1 << 2
+    EVENT_NOTIFICATION = 1 << 1
+    ACTION = 1 << 0
+
+
+class DataAccessResult(IntEnum):
+    """Why an attribute was not given. IEC 62056-5-3, ``Data-Access-Result``."""
+
+    SUCCESS = 0
+    HARDWARE_FAULT = 1
+    TEMPORARY_FAILURE = 2
+    READ_WRITE_DENIED = 3
+    OBJECT_UNDEFINED = 4
+    OBJECT_CLASS_INCONSISTENT = 9
+    OBJECT_UNAVAILABLE = 11
+    TYPE_UNMATCHED = 12
+    SCOPE_OF_ACCESS_VIOLATED = 13
+    DATA_BLOCK_UNAVAILABLE = 14
+    LONG_GET_ABORTED = 15
+    NO_LONG_GET_IN_PROGRESS = 16
+    LONG_SET_ABORTED = 17
+    NO_LONG_SET_IN_PROGRESS = 18
+    DATA_BLOCK_NUMBER_INVALID = 19
+    OTHER_REASON = 250
+
+
+def result_name(code: int) -> str:
+    """Name a data-access-result or action-result, for messages."""
+    try:
+        return DataAccessResult(code).name.lower().replace("_", "-")
+    except ValueError:
+        return f"code {code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute (or method, for ACTION) of one object. IEC 62056-5-3, ``Cosem-Attribute-Descriptor``."""
+
+    class_id: int
+    logical_name: Obis
+    index: int
+
+    def encode(self) -> bytes:
+        """Give the nine octets."""
+        return self.class_id.to_bytes(2, "big") + self.logical_name.to_bytes() + bytes([self.index])
+
+    def __str__(self) -> str:
+        """Write ``class 7 1-0:99.1.0*255 attribute 2``."""
+        return f"class {self.class_id} {self.logical_name} attribute {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Selective access: ``selector`` 1 by range, 2 by entry (profile generic), with its parameters."""
+
+    selector: int
+    parameters: Data
+
+    def encode(self) -> bytes:
+        """Give selector and parameters."""
+        return bytes([self.selector]) + axdr.encode(self.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class InitiateRequest:
+    """What the client offers. ``max_pdu``: largest APDU it takes. [octet]"""
+
+    conformance: Conformance
+    max_pdu: int
+    version: int = DLMS_VERSION
+
+    def encode(self) -> bytes:
+        """Give the octets: no dedicated key, response allowed, no quality of service."""
+        offer = _CONFORMANCE_TAG + int(self.conformance).to_bytes(3, "big") + self.max_pdu.to_bytes(2, "big")
+        return bytes([INITIATE_REQUEST, 0, 0, 0, self.version]) + offer
+
+
+@dataclass(frozen=True, slots=True)
+class InitiateResponse:
+    """What the server grants. ``max_pdu``: largest APDU it takes, 0 for no limit. [octet]"""
+
+    conformance: Conformance
+    max_pdu: int
+    version: int = DLMS_VERSION
+
+    def encode(self) -> bytes:
+        """Give the octets, for logical-name referencing."""
+        grant = _CONFORMANCE_TAG + int(self.conformance).to_bytes(3, "big") + self.max_pdu.to_bytes(2, "big")
+        return bytes([INITIATE_RESPONSE, 0, self.version]) + grant + _VAA_LOGICAL_NAME.to_bytes(2, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class GetRequest:
+    """GET-request-normal."""
+
+    invoke_id: int
+    attribute: Attribute
+    selection: Selection | None = None
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        access = b"\x00" if self.selection is None else b"\x01" + self.selection.encode()
+        return bytes([GET_REQUEST, 1, self.invoke_id]) + self.attribute.encode() + access
+
+
+@dataclass(frozen=True, slots=True)
+class GetRequestNext:
+    """GET-request-next: acknowledges block ``block_number`` and asks for the one after."""
+
+    invoke_id: int
+    block_number: int
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        return bytes([GET_REQUEST, 2, self.invoke_id]) + self.block_number.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class GetResponse:
+    """GET-response-normal: the data, or why not (``data`` None and ``result`` not 0)."""
+
+    invoke_id: int
+    data: Data | None
+    result: int = 0
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        choice = bytes([1, self.result]) if self.data is None else b"\x00" + axdr.encode(self.data)
+        return bytes([GET_RESPONSE, 1, self.invoke_id]) + choice
+
+
+@dataclass(frozen=True, slots=True)
+class GetResponseBlock:
+    """GET-response-with-datablock: a piece of the encoded data, or why not (``raw`` None and ``result`` not 0)."""
+
+    invoke_id: int
+    is_last: bool
+    block_number: int
+    raw: bytes | None
+    result: int = 0
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        head = bytes([GET_RESPONSE, 2, self.invoke_id, self.is_last]) + self.block_number.to_bytes(4, "big")
+        if self.raw is None:
+            return head + bytes([1, self.result])
+        return head + b"\x00" + axdr.encode_length(len(self.raw)) + self.raw
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """ACTION-request-normal."""
+
+    invoke_id: int
+    method: Attribute
+    parameters: Data | None = None
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        rest = b"\x00" if self.parameters is None else b"\x01" + axdr.encode(self.parameters)
+        return bytes([ACTION_REQUEST, 1, self.invoke_id]) + self.method.encode() + rest
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResponse:
+    """ACTION-response-normal. ``access_result``: data-access-result where the method succeeded but its data did not."""
+
+    invoke_id: int
+    result: int
+    data: Data | None = None
+    access_result: int | None = None
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        if self.access_result is not None:
+            rest = bytes([1, 1, self.access_result])
+        else:
+            rest = b"\x00" if self.data is None else b"\x01\x00" + axdr.encode(self.data)
+        return bytes([ACTION_RESPONSE, 1, self.invoke_id, self.result]) + rest
+
+
+@dataclass(frozen=True, slots=True)
+class DataNotification:
+    """What the meter says unasked. ``date_time``: the 12 octets, or empty."""
+
+    long_invoke_id: int
+    date_time: bytes
+    body: Data
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        head = bytes([DATA_NOTIFICATION]) + self.long_invoke_id.to_bytes(4, "big")
+        return head + axdr.encode_length(len(self.date_time)) + self.date_time + axdr.encode(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionResponse:
+    """The server could not even process the APDU. ``counter``: the one it expects, for service error 6."""
+
+    state_error: int
+    service_error: int
+    counter: int | None = None
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        rest = b"" if self.counter is None else self.counter.to_bytes(4, "big")
+        return bytes([EXCEPTION_RESPONSE, self.state_error, self.service_error]) + rest
+
+
+DECIPHERING_ERROR = 5
+INVOCATION_COUNTER_ERROR = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedServiceError:
+    """A refused initiate (``service`` 1) or read. ``category``, ``code``: of ``ServiceError``."""
+
+    service: int
+    category: int
+    code: int
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        return bytes([CONFIRMED_SERVICE_ERROR, self.service, self.category, self.code])
+
+
+Apdu = (
+    InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseBlock | ActionRequest
+    | ActionResponse | DataNotification | ExceptionResponse | ConfirmedServiceError
+)  # fmt: skip
+
+
+class _Cursor:
+    """Reads fields in order and knows when they end early."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self._at = 1
+
+    def take(self, count: int) -> bytes:
+        taken = self._octets[self._at : self._at + count]
+        if len(taken) != count:
+            raise RemoteProtocolError(f"APDU 0x{self._octets[0]:02x} ends early, after {len(self._octets)} octets")
+        self._at += count
+        return taken
+
+    def number(self, size: int = 1) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def flag(self) -> bool:
+        value = self.number()
+        if value > 1 and value != 0xFF:
+            raise RemoteProtocolError(f"boolean 0x{value:02x} at offset {self._at - 1} of APDU 0x{self._octets[0]:02x}")
+        return value != 0
+
+    def octets(self) -> bytes:
+        length, self._at = axdr.parse_length(self._octets, self._at)
+        return self.take(length)
+
+    def data(self) -> Data:
+        outcome = axdr.parse(self._octets, self._at)
+        if outcome is NEED_DATA:
+            raise RemoteProtocolError(f"data in APDU 0x{self._octets[0]:02x} ends early")
+        data, self._at = outcome
+        return data
+
+    def attribute(self) -> Attribute:
+        return Attribute(self.number(2), Obis.from_bytes(self.take(6)), self.number())
+
+    @property
+    def left(self) -> int:
+        return len(self._octets) - self._at
+
+
+def decode(apdu: bytes) -> Apdu:
+    """Decode one plain xDLMS APDU. Raises `RemoteProtocolError` for damage, a surplus, or a service we do not speak."""
+    if not 0 < len(apdu) <= MAX_APDU:
+        raise RemoteProtocolError(f"APDU of {len(apdu)} octets; 1 to {MAX_APDU} are taken")
+    decoder = _DECODERS.get(apdu[0])
+    if decoder is None:
+        raise RemoteProtocolError(f"APDU 0x{apdu[0]:02x} is not one we know")
+    cursor = _Cursor(apdu)
+    decoded = decoder(cursor)
+    if cursor.left:
+        raise RemoteProtocolError(f"{cursor.left} surplus octets behind APDU 0x{apdu[0]:02x}")
+    return decoded
+
+
+def _get_request(cursor: _Cursor) -> Apdu:
+    choice, invoke_id = cursor.number(), cursor.number()
+    if choice == 2:
+        return GetRequestNext(invoke_id, cursor.number(4))
+    if choice != 1:
+        raise RemoteProtocolError(f"GET-request type {choice} is not supported")
+    attribute = cursor.attribute()
+    selection = Selection(cursor.number(), cursor.data()) if cursor.flag() else None
+    return GetRequest(invoke_id, attribute, selection)
+
+
+def _get_response(cursor: _Cursor) -> Apdu:
+    choice, invoke_id = cursor.number(), cursor.number()
+    if choice == 1:
+        if cursor.flag():
+            return GetResponse(invoke_id, None, _failure(cursor.number()))
+        return GetResponse(invoke_id, cursor.data())
+    if choice != 2:
+        raise RemoteProtocolError(f"GET-response type {choice} is not supported")
+    is_last, block_number = cursor.flag(), cursor.number(4)
+    if cursor.flag():
+        return GetResponseBlock(invoke_id, is_last, block_number, None, _failure(cursor.number()))
+    return GetResponseBlock(invoke_id, is_last, block_number, cursor.octets())
+
+
+def _failure(code: int) -> int:
+    """Refuse a refusal that says success."""
+    if code == 0:
+        raise RemoteProtocolError("data-access-result says success where data should be")
+    return code
+
+
+def _action_request(cursor: _Cursor) -> Apdu:
+    choice, invoke_id = cursor.number(), cursor.number()
+    if choice != 1:
+        raise RemoteProtocolError(f"ACTION-request type {choice} is not supported")
+    return ActionRequest(invoke_id, cursor.attribute(), cursor.data() if cursor.flag() else None)
+
+
+def _action_response(cursor: _Cursor) -> Apdu:
+    choice, invoke_id, result = cursor.number(), cursor.number(), cursor.number()
+    if choice != 1:
+        raise RemoteProtocolError(f"ACTION-response type {choice} is not supported")
+    if not cursor.flag():
+        return ActionResponse(invoke_id, result)
+    if cursor.flag():
+        return ActionResponse(invoke_id, result, access_result=cursor.number())
+    return ActionResponse(invoke_id, result, cursor.data())
+
+
+def _initiate_request(cursor: _Cursor) -> Apdu:
+    if cursor.flag():
+        cursor.octets()  # dedicated key: taken note of by nobody, so a server must not use one
+    if cursor.flag():
+        cursor.flag()  # response-allowed
+    if cursor.flag():
+        cursor.number()  # proposed quality of service
+    version = cursor.number()
+    return InitiateRequest(_conformance(cursor), cursor.number(2), version)
+
+
+def _initiate_response(cursor: _Cursor) -> Apdu:
+    if cursor.flag():
+        cursor.number()  # negotiated quality of service
+    version = cursor.number()
+    response = InitiateResponse(_conformance(cursor), cursor.number(2), version)
+    name = cursor.number(2)
+    if name != _VAA_LOGICAL_NAME:
+        raise RemoteProtocolError(f"vaa-name 0x{name:04x}: the server does not use logical-name referencing")
+    return response
+
+
+def _conformance(cursor: _Cursor) -> Conformance:
+    if cursor.take(4) != _CONFORMANCE_TAG:
+        raise RemoteProtocolError("initiate APDU without a conformance block")
+    return Conformance(cursor.number(3))
+
+
+def _data_notification(cursor: _Cursor) -> Apdu:
+    long_invoke_id, date_time = cursor.number(4), cursor.octets()
+    if len(date_time) not in {0, 12}:
+        raise RemoteProtocolError(f"date-time of {len(date_time)} octets in a data-notification")
+    return DataNotification(long_invoke_id, date_time, cursor.data())
+
+
+def _exception_response(cursor: _Cursor) -> Apdu:
+    state_error, service_error = cursor.number(), cursor.number()
+    has_counter = service_error == INVOCATION_COUNTER_ERROR and cursor.left
+    return ExceptionResponse(state_error, service_error, cursor.number(4) if has_counter else None)
+
+
+def _confirmed_service_error(cursor: _Cursor) -> Apdu:
+    return ConfirmedServiceError(cursor.number(), cursor.number(), cursor.number())
+
+
+_DECODERS: Mapping[int, Callable[[_Cursor], Apdu]] = {
+    INITIATE_REQUEST: _initiate_request,
+    INITIATE_RESPONSE: _initiate_response,
+    CONFIRMED_SERVICE_ERROR: _confirmed_service_error,
+    DATA_NOTIFICATION: _data_notification,
+    GET_REQUEST: _get_request,
+    GET_RESPONSE: _get_response,
+    ACTION_REQUEST: _action_request,
+    ACTION_RESPONSE: _action_response,
+    EXCEPTION_RESPONSE: _exception_response,
+}
