@@ -1,0 +1,113 @@
+import asyncio
+import os
+import time
+
+import pytest
+
+from simulators.clock import WorldClock
+from simulators.line import Answer, Line
+from tests.simulators.homes import MONDAY
+
+CHARACTER = 10 / 9600  # [s] of the world
+
+
+class Echo:
+    """Answers ten bytes to whatever it hears, after a latency."""
+
+    def __init__(self, latency: float, size: int = 10) -> None:
+        self.heard = b""
+        self.answer = Answer(latency, bytes(index % 256 for index in range(size)))
+
+    def receive(self, data: bytes, now: int) -> Answer:  # noqa: ARG002  # any bus is told the time
+        self.heard += data
+        return self.answer
+
+
+async def read_exactly(host: int, size: int) -> bytes:
+    received = b""
+    async with asyncio.timeout(5):
+        while len(received) < size:
+            try:
+                received += os.read(host, 100)
+            except BlockingIOError:
+                await asyncio.sleep(0.0005)
+    return received
+
+
+@pytest.mark.parametrize("rate", [1.0, 20.0])
+async def test_an_answer_takes_its_time_on_the_line_in_world_time(rate: float) -> None:
+    bus = Echo(latency=0.02, size=96)
+    clock = WorldClock(MONDAY, rate, time.monotonic)
+    line = Line(bus, clock)
+
+    with line.opened() as path:
+        running = asyncio.create_task(line.run())
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        began = clock.time()
+        os.write(host, b"12345678")
+        received = await read_exactly(host, 96)
+        elapsed = clock.time() - began
+        running.cancel()
+        os.close(host)
+
+    wire = (8 + 96) * CHARACTER
+    assert received == bus.answer.data
+    assert bus.heard == b"12345678"
+    assert wire + 0.02 <= elapsed < wire + 0.02 + 0.5 * rate
+    assert line.count.busy == pytest.approx(wire)
+    assert (line.count.host_bytes, line.count.meter_bytes, line.count.collisions) == (8, 96, 0)
+
+
+async def test_bytes_arrive_one_after_the_other_not_all_at_once() -> None:
+    clock = WorldClock(MONDAY, 1.0, time.monotonic)
+    line = Line(Echo(latency=0.0, size=48), clock)
+
+    with line.opened() as path:
+        running = asyncio.create_task(line.run())
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        os.write(host, b"1")
+        await read_exactly(host, 1)
+        first = clock.time()
+        await read_exactly(host, 47)
+        last = clock.time()
+        running.cancel()
+        os.close(host)
+
+    assert last - first >= 40 * CHARACTER
+
+
+async def test_talking_into_an_answer_is_a_collision_and_garbles_both() -> None:
+    bus = Echo(latency=0.0, size=96)
+    line = Line(bus, WorldClock(MONDAY, 1.0, time.monotonic))
+
+    with line.opened() as path:
+        running = asyncio.create_task(line.run())
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        os.write(host, b"1")
+        received = await read_exactly(host, 10)
+        os.write(host, b"too early")
+        received += await read_exactly(host, 96 - len(received))
+        running.cancel()
+        os.close(host)
+
+    assert line.count.collisions == 1
+    assert received[:10] == bus.answer.data[:10]
+    assert received[-20:] == bytes(byte ^ 0xFF for byte in bus.answer.data[-20:])
+    assert bus.heard == b"1"
+
+
+async def test_a_line_nobody_listens_on_loses_bytes_and_goes_on() -> None:
+    bus = Echo(latency=0.0, size=100_000)
+    clock = WorldClock(MONDAY, 100_000.0, time.monotonic)
+    line = Line(bus, clock)
+
+    with line.opened() as path:
+        running = asyncio.create_task(line.run())
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        os.write(host, b"1")
+        async with asyncio.timeout(10):
+            while line.count.meter_bytes < 100_000:  # noqa: ASYNC110  # the line tells nobody, as lines do
+                await asyncio.sleep(0.01)
+        assert not running.done()
+        running.cancel()
+        os.close(host)
