@@ -140,7 +140,7 @@ class FdStream:
                 await waiter
         except TimeoutError as error:
             what = "nothing arrived" if kind == "read" else "nothing could be sent"
-            raise TransportTimeout(f"{self._name}: {what} within {timeout:.3g} s") from error
+            raise TransportTimeout(f"{self._name}: {what} within {timeout:.2g} s") from error
         finally:
             if self._waiters.pop(kind, None) is not None:
                 self._forget(kind)

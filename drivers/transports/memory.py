@@ -47,7 +47,7 @@ class MemoryStream:
             async with asyncio.timeout(timeout):
                 await self._arrived.wait()
         except TimeoutError as error:
-            raise TransportTimeout(f"{self._name}: nothing arrived within {timeout:.3g} s") from error
+            raise TransportTimeout(f"{self._name}: nothing arrived within {timeout:.2g} s") from error
         finally:
             self._is_reading = False
         if data := self.discard_input():
