@@ -60,9 +60,6 @@ class Nem12Quality:
             raise ValueError(f"{self.method}: reason code 0 needs a description")
 
 
-NEM12_NOT_METERED = Nem12Quality("N", NULL_DATA, "not metered")
-
-
 def check_quality_method(text: str) -> None:
     """Refuse a QualityMethod that may not be written. Raises `ValueError` saying which rule it breaks."""
     flag, digits = text[:1], text[1:]
@@ -77,6 +74,9 @@ def check_quality_method(text: str) -> None:
         raise ValueError(f"{text}: method {method} is not one that may be written")
     if flag == "E" and method not in NEM12_ESTIMATE_METHODS:
         raise ValueError(f"{text}: quality E does not go with method {method}; use S or F")
+
+
+NEM12_NOT_METERED = Nem12Quality("N", NULL_DATA, "not metered")
 
 
 def nem12(row: Row) -> Nem12Quality:
