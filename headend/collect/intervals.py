@@ -121,7 +121,7 @@ def _step(channel: ChannelProfile, last: _Point, at: UtcSeconds, count: int) -> 
     step = count - last.count
     if channel.lower * elapsed <= step <= channel.upper * elapsed:
         return step
-    turn = 10**channel.dials
+    turn: int = 10**channel.dials
     # Beyond half a turn of the dials a drop and a rollover look alike, so neither is assumed.
     if channel.dials and step < 0 and step + turn <= channel.upper * elapsed < turn // 2:
         return step + turn

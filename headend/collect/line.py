@@ -42,11 +42,15 @@ class Carrier:
         self.url = url
         self._open = open_transport
         self._stream: ByteStream | None = None
+        self.could_open = True
+        """Whether the last attempt to open the link succeeded."""
 
     async def stream(self) -> ByteStream:
         """Give the open stream, opening it first where needed. Raises `TransportError`."""
         if self._stream is None:
+            self.could_open = False
             self._stream = await self._open(self.url)
+            self.could_open = True
         return self._stream
 
     async def recover(self, error: DriverError) -> None:

@@ -14,7 +14,7 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis, register_of
 from headend.collect.job import Job, JobKind, Mark, Span
 from headend.collect.line import Priority
-from headend.collect.schedule import Meter, polled_boundary
+from headend.collect.schedule import Meter, boundary_at, polled_boundary
 from headend.registry.model import ChannelExpectation
 from headend.series import Series
 from headend.settings import CollectSettings
@@ -173,8 +173,7 @@ def _wanted_spans(ledger: Ledger, settings: CollectSettings, now: UtcSeconds) ->
     spans: list[Span] = []
     open_since = now
     for expectation, series in ledger.series:
-        if not len(series):
-            continue
+        open_since = min(open_since, boundary_at(expectation, now))
         untried = series.state == State.EXPECTED
         if expectation.origin == "load_profile":
             wanted, later = _wanted(series, ledger.runs, settings.no_row_retries)
@@ -187,7 +186,6 @@ def _wanted_spans(ledger: Ledger, settings: CollectSettings, now: UtcSeconds) ->
             pending = untried
         if pending.any():
             open_since = min(open_since, series.start + int(np.argmax(pending)) * series.period)
-        open_since = min(open_since, series.end)
     return tuple(sorted(spans, key=lambda span: (span.start, span.obis))), open_since
 
 

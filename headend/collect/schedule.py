@@ -79,6 +79,5 @@ def next_due(meters: Iterable[Meter], settings: CollectSettings, now: UtcSeconds
         for expectation in meter.expectations
         if expectation.origin == "register" and (expectation.end is None or now < expectation.end + expectation.period)
     }
-    for expectation in grids.values():
-        instants.append(boundary_at(expectation, now - delay) + expectation.period + delay)
+    instants += [boundary_at(item, now - delay) + item.period + delay for item in grids.values()]
     return min(instants)

@@ -1,0 +1,133 @@
+"""One visit to one meter: open a session, make sure it is the right meter, ask, and try again where that may help.
+
+Nothing of what a meter says is given to the caller before its identity has been compared with the registry's.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from drivers.contract import (
+    Driver,
+    Endpoint,
+    KeepsClock,
+    ReadsLoadProfile,
+    ReadsRegisters,
+    Session,
+    SessionContext,
+)
+from drivers.errors import DriverError, MeterRefused, SecurityError, TransportTimeout, WrongMeter
+from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
+from drivers.obis import Obis
+from headend.collect.line import Carrier
+
+LONGEST_ATTEMPT = 1_800.0
+"""Longest time one attempt may hold the line, however slowly the meter keeps answering. [protocol s]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask in one visit. ``window``: load profile of ``[start, end)`` [s UTC], or None.  ``clock``: compare clocks."""
+
+    window: tuple[UtcSeconds, UtcSeconds] | None = None
+    registers: Sequence[Obis] = ()
+    clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the right meter said. ``shortfall``: why some of the registers (never the load profile) are not there."""
+
+    identity: MeterIdentity
+    blocks: tuple[IntervalBlock, ...] = ()
+    registers: tuple[RegisterValue, ...] = ()
+    clock: ClockReading | None = None
+    shortfall: DriverError | None = None
+
+
+class Visit:
+    """A visit under way; parts already answered are kept from one attempt to the next."""
+
+    def __init__(self, driver: Driver, endpoint: Endpoint, context: SessionContext, question: Question) -> None:
+        self._driver = driver
+        self._endpoint = endpoint
+        self._context = context
+        self._question = question
+        self._identity: MeterIdentity | None = None
+        self._clock: ClockReading | None = None
+        self._profile: list[IntervalBlock | RegisterValue] | None = None
+        self._registers: list[RegisterValue] = []
+        self._shortfall: DriverError | None = None
+        self._is_complete = False
+
+    async def run(self, carrier: Carrier) -> Answer:
+        """Ask on the line that ``carrier`` holds, with the profile's retries. Raises `DriverError` for what ended it."""
+        attempts = 1 + self._endpoint.profile.timing.retries
+        for attempt in range(attempts):
+            try:
+                await self._attempt(carrier)
+            except DriverError as error:
+                await carrier.recover(error)
+                if self._is_complete:
+                    break  # only the farewell failed
+                if error.retryable and attempt + 1 < attempts:
+                    continue
+                if self._profile is None or isinstance(error, (WrongMeter, SecurityError)):
+                    raise
+                self._shortfall = error
+            break
+        assert self._identity is not None
+        blocks = tuple(fact for fact in self._profile or () if isinstance(fact, IntervalBlock))
+        stamped = tuple(fact for fact in self._profile or () if isinstance(fact, RegisterValue))
+        return Answer(self._identity, blocks, stamped + tuple(self._registers), self._clock, self._shortfall)
+
+    async def _attempt(self, carrier: Carrier) -> None:
+        stream = await carrier.stream()
+        try:
+            async with (
+                asyncio.timeout(LONGEST_ATTEMPT * self._context.timeout_scale),
+                self._driver(stream, self._endpoint, self._context) as session,
+            ):
+                await self._ask(session)
+                self._is_complete = True
+        except TimeoutError as error:
+            raise TransportTimeout(
+                f"{self._endpoint.name}: the visit took longer than {LONGEST_ATTEMPT:.0f} s"
+            ) from error
+
+    async def _ask(self, session: Session) -> None:
+        question = self._question
+        identity = await session.read_identity()
+        if identity.name != self._endpoint.name:
+            raise WrongMeter(f"{identity.name} answers at address {self._endpoint.address} of {self._endpoint.name}")
+        self._identity = identity
+        if question.clock and self._clock is None and isinstance(session, KeepsClock):
+            try:
+                self._clock = await session.read_clock()
+            except MeterRefused:
+                if question.window is None and not question.registers:
+                    raise
+        if question.window is not None and self._profile is None:
+            if not isinstance(session, ReadsLoadProfile):
+                raise MeterRefused(f"{self._endpoint.name}: {self._endpoint.profile.name} reads no load profile", 0)
+            self._profile = await session.read_load_profile(*question.window)
+        if question.registers:
+            await self._ask_registers(session)
+
+    async def _ask_registers(self, session: Session) -> None:
+        if not isinstance(session, ReadsRegisters):
+            raise MeterRefused(f"{self._endpoint.name}: {self._endpoint.profile.name} reads no registers", 0)
+        wanted = self._question.registers
+        try:
+            self._registers = await session.read_registers(wanted)
+        except MeterRefused as refusal:
+            # One register the meter does not have must not cost the others.
+            self._registers = []
+            for obis in wanted if len(wanted) > 1 else ():
+                try:
+                    self._registers += await session.read_registers([obis])
+                except MeterRefused:
+                    continue
+            if not self._registers:
+                raise
+            self._shortfall = refusal
