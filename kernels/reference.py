@@ -6,6 +6,7 @@ where state is not given.
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate, pairwise
 from math import floor
 
 from kernels.quality import HAS_VALUE, Reason, Rule, State
@@ -47,9 +48,7 @@ def crc16_ccitt(data: bytes, start: int = 0xFFFF) -> int:
 
 def crc32(data: bytes, start: int = 0) -> int:
     """See `kernels.checksum.crc32`."""
-    return crc_bits(
-        data, width=32, polynomial=0x04C11DB7, start=start ^ 0xFFFFFFFF, reflect=True, final=0xFFFFFFFF
-    )
+    return crc_bits(data, width=32, polynomial=0x04C11DB7, start=start ^ 0xFFFFFFFF, reflect=True, final=0xFFFFFFFF)
 
 
 def encode_leb(number: int) -> bytes:
@@ -120,12 +119,12 @@ def failed_rules(
                 run.append(run[-1] + 1)
             if len(run) >= zero_run:
                 masks[slot] |= Rule.ZERO_RUN
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         day = [slot for slot in range(first, last) if valued[slot]]
         if len(day) < 3:
             continue
         third = sorted((values[slot] for slot in day), reverse=True)[2]
-        if third < 0:
+        if third <= 0:
             continue
         for slot in day:
             is_far = values[slot] > third * (1 + Fraction(spike_permille, 1000))
@@ -180,9 +179,7 @@ def linear(values: Row, state: Row, reason: Row, *, longest: int) -> dict[int, i
     return filled
 
 
-def like_day(
-    state: Row, reason: Row, reference: Sequence[Row], usable: Sequence[Row], *, most: int
-) -> dict[int, int]:
+def like_day(state: Row, reason: Row, reference: Sequence[Row], usable: Sequence[Row], *, most: int) -> dict[int, int]:
     """Give the slots `kernels.estimate.like_day` fills, with their values."""
     filled: dict[int, int] = {}
     for first, last in gaps(state, reason):
@@ -198,16 +195,14 @@ def spread(shape: Row, total: int) -> list[int]:
     weights = list(shape) if any(shape) else [1] * len(shape)
     whole = sum(weights)
     quotient, rest = divmod(total, whole)
-    due = [0]
-    for slot in range(len(weights)):
-        due.append(sum(quotient * weight for weight in weights[: slot + 1]) + rest * sum(weights[: slot + 1]) // whole)
-    return [later - earlier for earlier, later in zip(due, due[1:], strict=False)]
+    due = [quotient * sofar + rest * sofar // whole for sofar in accumulate(weights, initial=0)]
+    return [later - earlier for earlier, later in pairwise(due)]
 
 
 def aggregate(values: Row, state: Row, edges: Row) -> list[tuple[int, list[int]]]:
     """Give each bucket's sum and its counts by state, as `kernels.aggregate.aggregate`."""
     result = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         slots = range(first, last)
         total = sum(values[slot] for slot in slots if State(state[slot]) in HAS_VALUE)
         result.append((total, [sum(state[slot] == code for slot in slots) for code in State]))
@@ -217,7 +212,7 @@ def aggregate(values: Row, state: Row, edges: Row) -> list[tuple[int, list[int]]
 def maximum_demand(values: Row, state: Row, edges: Row, *, width: int) -> list[tuple[int, int]]:
     """Give each bucket's greatest block demand and its first slot, as `kernels.aggregate.maximum_demand`."""
     result = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         blocks = {}
         for first in range(start, end - width + 1, width):
             slots = range(first, first + width)

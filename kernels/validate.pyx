@@ -86,7 +86,7 @@ cdef Py_ssize_t flag_spikes(
                     second, third = value, second
                 elif value > third:
                     third = value
-        if third < 0 or first <= floor or (first - third) * PERMILLE <= permille * third:
+        if third <= 0 or first <= floor or (first - third) * PERMILLE <= permille * third:
             continue
         for i in range(edges[day], edges[day + 1]):
             if carries(state[i]) and values[i] > floor and (values[i] - third) * PERMILLE > permille * third:
@@ -113,7 +113,8 @@ def validate(
     ``zero_run``: from how many zeros in a row on each of them fails `Rule.ZERO_RUN`; a slot without value ends a run.
     ``edges``: slot offset at which each day starts, and the end of the last; slots outside belong to no day.
     ``spike_permille``: a value v of a day fails `Rule.SPIKE` if (v - third highest) / third highest > spike_permille / 1000
-    and v > ``spike_floor``. Not judged: a day of fewer than three values, or whose third highest is negative.
+    and v > ``spike_floor``. Not judged: a day of fewer than three values, or whose third highest is 0
+    or less, which leaves no ratio.
 
     Returns slots expected that have no value, and slots that failed range, zero run and spike.
     Raises `ValueError` on unequal shapes, unknown states, edges outside the row, limits outside their type.

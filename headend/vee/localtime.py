@@ -1,0 +1,112 @@
+"""Local hours, days and months as slot offsets of a series. Pure; the only arithmetic with zones in VEE.
+
+A slot belongs to the local span in which it starts. Days have 23, 24 or 25 hours where the zone moves its clocks.
+"""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+DAY = 86_400
+HOUR = 3_600
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Int64 = npt.NDArray[np.int64]
+
+
+class Span(StrEnum):
+    """How long a bucket is, in local time."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
+    """Give local minus UTC at the start of each slot, shape (slots,). [s]
+
+    ``start``: of the first slot [s UTC].  ``period``: [s]. Asks the zone once per UTC day, and per slot on a day whose
+    two ends differ.
+    """
+    starts = start + period * np.arange(slots, dtype=np.int64)
+    offsets = np.zeros(slots, np.int64)
+    if not slots:
+        return offsets
+    days = starts // DAY
+    firsts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
+    lasts = np.append(firsts[1:], slots)
+    known: dict[int, int] = {}
+
+    def at(instant: int) -> int:
+        if instant not in known:
+            known[instant] = utc_offset(zone, instant)
+        return known[instant]
+
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        midnight = int(days[first]) * DAY
+        if at(midnight) == at(midnight + DAY):
+            offsets[first:last] = at(midnight)
+        else:
+            offsets[first:last] = [utc_offset(zone, int(instant)) for instant in starts[first:last]]
+    return offsets
+
+
+def utc_offset(zone: tzinfo, instant: int) -> int:
+    """Give local minus UTC at one instant [s UTC]. [s]"""
+    offset = (EPOCH + timedelta(seconds=instant)).astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset.days * DAY + offset.seconds
+
+
+def edges(span: Span, offsets: Int64, start: int, period: int) -> Int64:
+    """Give the slot offset at which each local span starts that the series touches, and behind them its length.
+
+    ``offsets``: from `utc_offsets`. The first and the last span may be cut off by the ends of the series; `whole` tells.
+    Shape (m + 1,), for m spans; (1,) for an empty series.
+    """
+    local = start + period * np.arange(len(offsets), dtype=np.int64) + offsets
+    if span is Span.HOUR:
+        # By the elapsed hour: where clocks go back, the hour that occurs twice is two buckets.
+        number = local // HOUR - offsets // HOUR
+    elif span is Span.DAY:
+        number = local // DAY
+    else:
+        number = local.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
+    # Clocks that go back across midnight would enter the day before once more; it has ended.
+    number = np.maximum.accumulate(number) if len(number) else number
+    begins = np.flatnonzero(np.diff(number, prepend=number[:1] - 1)) if len(number) else np.zeros(0, np.int64)
+    return np.append(begins, len(offsets)).astype(np.int64)
+
+
+def whole_days(offsets: Int64, start: int, period: int) -> Int64:
+    """Give the edges of the local days that lie in the series whole: its first and last one only where they are not cut off.
+
+    Shape (m + 1,); (1,) where there is no whole day.
+    """
+    found = edges(Span.DAY, offsets, start, period)
+    if len(offsets) == 0:
+        return found
+    local_start = start + int(offsets[0])
+    local_end = start + period * len(offsets) + int(offsets[-1])
+    first = 0 if local_start % DAY < period else 1
+    last = len(found) if local_end % DAY < period else len(found) - 1
+    return found[first:last] if last > first else found[:1]
+
+
+def same_wall_time(slots: Int64, days_back: int, offsets: Int64, period: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Find for each slot the one that started at the same wall-clock time ``days_back`` days before.
+
+    ``period``: divides a day. [s]
+    Gives slot offsets, shape (len(slots),), and whether each is one: inside the series, on its grid, at a time that existed.
+    """
+    n = len(offsets)
+    straight = slots - days_back * DAY // period
+    inside = (straight >= 0) & (straight < n)
+    shift = offsets[slots] - offsets[np.where(inside, straight, 0)]
+    moved = straight + shift // period
+    inside &= (shift % period == 0) & (moved >= 0) & (moved < n)
+    index = np.where(inside, moved, 0)
+    inside &= offsets[index] + shift == offsets[slots]
+    return index, inside

@@ -1,0 +1,80 @@
+"""Spans between registers read on interval boundaries: what the intervals between must sum to. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import floor
+
+from drivers.facts import RegisterValue
+from drivers.units import ScalerUnit
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterSpan:
+    """Slots ``first`` to ``last``, exclusive, whose energy a register knows.
+
+    ``delta``: register difference over them.  ``resolution``: one register count. Both in counts of the series.
+    """
+
+    first: int
+    last: int
+    delta: int
+    resolution: int
+
+
+def register_spans(
+    registers: Iterable[RegisterValue],
+    *,
+    start: int,
+    period: int,
+    slots: int,
+    scaler_unit: ScalerUnit,
+    within: int,
+    longest: int,
+    multiplier: int = 1,
+) -> list[RegisterSpan]:
+    """Make the spans between consecutive registers of one end device that lie on the grid of a series.
+
+    A register counts where it was read within ``within`` seconds of a boundary, its own uncertainty included; of several at
+    one boundary the nearest, then the earlier. A span is left out that is longer than ``longest`` [s], or over which the
+    register went down: it rolled over, was reset, or was misread, and which of them only the collector can tell.
+    A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
+    """
+    nearest: dict[int, tuple[int, int, RegisterValue]] = {}
+    for register in registers:
+        slot = (register.captured_at - start + period // 2) // period
+        off = abs(register.captured_at - start - slot * period) + register.uncertainty
+        if not 0 <= slot <= slots or off > within:
+            continue
+        if register.scaler_unit.unit is not scaler_unit.unit:
+            raise ValueError(
+                f"register {register.obis} counts {register.scaler_unit.unit.symbol}, "
+                f"its intervals {scaler_unit.unit.symbol}"
+            )
+        found = (off, register.captured_at, register)
+        if slot not in nearest or found[:2] < nearest[slot][:2]:
+            nearest[slot] = found
+    spans = []
+    for (first, (_, _, before)), (last, (_, _, after)) in pairwise(sorted(nearest.items())):
+        worth = {one.scaler_unit: _worth(one.scaler_unit, scaler_unit) * multiplier for one in (before, after)}
+        delta = after.count * worth[after.scaler_unit] - before.count * worth[before.scaler_unit]
+        if delta < 0 or (last - first) * period > longest:
+            continue
+        resolution = max(1, floor(max(worth.values())))
+        spans.append(RegisterSpan(first, last, floor(delta + Fraction(1, 2)), resolution))
+    return spans
+
+
+def tolerance(span: RegisterSpan, *, counts: int, permille: int) -> int:
+    """Give how far the intervals may be off the register: ``counts`` register counts or a share of the difference, the larger."""
+    return max(counts * span.resolution, abs(span.delta) * permille // 1000)
+
+
+def joined(spans: Iterable[Sequence[RegisterSpan]]) -> list[RegisterSpan]:
+    """Put the spans of several end devices, one after the other at a usage point, in order."""
+    return sorted((span for device in spans for span in device), key=lambda span: (span.first, span.last))
+
+
+def _worth(scaler_unit: ScalerUnit, target: ScalerUnit) -> Fraction:
+    return Fraction(10) ** (scaler_unit.scaler - target.scaler)

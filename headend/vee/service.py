@@ -1,0 +1,152 @@
+"""Run VEE over days of a usage point's channel: read the raw layer, validate, write what changed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from drivers.facts import UtcSeconds
+from drivers.obis import Obis
+from drivers.zone import parse_zone
+from headend.registry.model import UsagePoint
+from headend.series import Series
+from headend.store.model import VeeRun
+from headend.vee.assemble import DAY, Piece, Reader, VeeError, assemble, common_scaler_unit, pieces
+from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
+from headend.vee.run import run_series
+from kernels.quality import Rule, State
+
+CHUNK_DAYS = 184
+"""Days validated at a time; each costs the rule set's context once. Results do not depend on it."""
+_IDLE = (State.NOT_EXPECTED, State.EXPECTED)
+
+
+class Writer(Reader, Protocol):
+    """What is read and written of the store."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Make what is written within one transaction."""
+
+    def write_validated(self, usage_point_id: int, obis: Obis, day: int, series: Series, run: VeeRun) -> int | None:
+        """Write one day, unless it is what stands there; gives the new version, else None."""
+
+
+@dataclass(slots=True)
+class VeeSummary:
+    """What one run did to one channel. ``written``: days that got a new version; ``unchanged``: days that are as they were.
+
+    ``slots``: by state, of the days looked at.  ``failed``: slots by failed rule.
+    """
+
+    usage_point: str
+    obis: Obis
+    rules: str
+    written: int = 0
+    unchanged: int = 0
+    slots: dict[State, int] = field(default_factory=dict)
+    failed: dict[Rule, int] = field(default_factory=dict)
+
+    def count(self, series: Series) -> None:
+        """Add a day's slots."""
+        for state in State:
+            self.slots[state] = self.slots.get(state, 0) + int(np.count_nonzero(series.state == state))
+        for rule in Rule:
+            self.failed[rule] = self.failed.get(rule, 0) + int(np.count_nonzero(series.rules & np.uint32(rule)))
+
+
+def run(
+    store: Writer,
+    usage_point: UsagePoint,
+    obis: Obis,
+    day_from: int,
+    day_to: int,
+    rules: RuleSet,
+    now: UtcSeconds,
+    *,
+    user: str = "",
+    reason: str = "",
+) -> VeeSummary:
+    """Validate days ``[day_from, day_to)`` (whole UTC days since 1970-01-01) of one channel and write them in one transaction.
+
+    Days on which nothing is known yet are not written. ``now`` only dates the run: the result depends on raw layer, registry and
+    rules alone, and a day that comes out as it stands gets no new version. Raises `VeeError` and the store's errors;
+    nothing is written then.
+    """
+    summary = VeeSummary(usage_point.name, obis, rules.title)
+    vee_run = VeeRun(rules.title, now, user, reason)
+    with store.transaction():
+        for day, series in validated_days(store, usage_point, obis, day_from, day_to, rules):
+            is_idle = bool(np.isin(series.state, _IDLE).all())
+            if is_idle and obis not in store.validated_channels(usage_point.id, day):
+                continue
+            if store.write_validated(usage_point.id, obis, day, series, vee_run) is None:
+                summary.unchanged += 1
+            else:
+                summary.written += 1
+            summary.count(series)
+    return summary
+
+
+def channels(store: Reader, usage_point: UsagePoint) -> list[Obis]:
+    """List the channels any end device was ever expected to deliver at a usage point, sorted."""
+    return sorted(
+        {
+            entry.obis
+            for place in store.installations(usage_point_id=usage_point.id)
+            for entry in store.expectations(place.end_device_id)
+        }
+    )
+
+
+def validated_days(
+    store: Reader, usage_point: UsagePoint, obis: Obis, day_from: int, day_to: int, rules: RuleSet
+) -> Iterator[tuple[int, Series]]:
+    """Give day and validated series of each UTC day of ``[day_from, day_to)`` on which the channel is expected. Writes nothing.
+
+    Raises `VeeError` for a channel no meter there delivers, a zone that is none, or a grid that changes within a day.
+    """
+    where = f"usage point {usage_point.name}, {obis}"
+    if not 0 <= day_from <= day_to:
+        raise VeeError(f"{where}: days {day_from} to {day_to} are no span")
+    try:
+        zone = parse_zone(usage_point.zone)
+    except ValueError as error:
+        raise VeeError(f"{where}: {error}; correct the usage point's zone") from error
+    found = pieces(store, usage_point.id, obis)
+    if not found:
+        raise VeeError(f"{where}: no meter installed there is expected to deliver it; see `headend meter show`")
+    try:
+        scaler_unit = common_scaler_unit(found)
+        is_energy = scaler_unit.unit in MEAN_POWER_UNITS
+        for first, last, same_grid in _chunks(found, day_from, day_to):
+            start, end = max(0, first * DAY - rules.look_back), last * DAY + rules.look_ahead
+            whole = assemble(store, same_grid, obis, start, end, rules)
+            done = run_series(whole.series, zone, rules, whole.spans, judge_values=is_energy)
+            offset = same_grid[0].offset
+            for day in range(first, last):
+                yield day, done.window(day * DAY + offset, (day + 1) * DAY + offset)
+    except VeeError as error:
+        raise VeeError(f"{where}: {error}") from error
+
+
+def _chunks(found: Sequence[Piece], day_from: int, day_to: int) -> Iterator[tuple[int, int, list[Piece]]]:
+    """Cut the days on which the channel is expected into chunks of one grid, with all pieces of that grid."""
+    chunk: tuple[int, int] | None = None
+    grid: tuple[int, int] | None = None
+    for day in range(day_from, day_to + 1):
+        touching = [piece for piece in found if day < day_to and piece.touches(day * DAY, (day + 1) * DAY)]
+        grids = {(piece.period, piece.offset) for piece in touching}
+        if len(grids) > 1:
+            raise VeeError(
+                f"its interval grid changes within UTC day {day}; let the old meter's installation end and the new "
+                "one's begin at UTC midnight"
+            )
+        here = grids.pop() if grids else None
+        if chunk and (here != grid or day - chunk[0] == CHUNK_DAYS):
+            yield chunk[0], day, [piece for piece in found if (piece.period, piece.offset) == grid]
+            chunk = None
+        if here is not None:
+            chunk = (chunk[0] if chunk else day, day)
+            grid = here
