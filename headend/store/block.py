@@ -1,0 +1,271 @@
+"""The self-describing meter-day block: one UTC day of one end device (raw) or usage point (validated).
+
+Layout, little-endian (docs/decisions/block-format.md):
+
+    4   magic "HEBK"
+    1   format version, 1
+    1   layer: 0 raw, 1 validated
+    4   day, signed, days since 1970-01-01 UTC
+    2   length h of the head
+    h   head: identity (length byte, UTF-8) | number of channels (1 byte) | channels
+          channel: OBIS (6) | scaler (signed 1) | unit (1) | flags (1; bit 0: primary values) |
+                   period, offset, version (LEB128 each)
+    4+n values of all channels one after the other, `kernels.blocks.encode_values`
+    4+n state | reason << 8 likewise, `kernels.blocks.encode_runs`
+    4+n rule masks likewise, `kernels.blocks.encode_runs`
+    4   CRC-32 (IEEE 802.3, as zlib) over all before it
+
+A channel has 86400 / period slots; slot i starts at day * 86400 + offset + i * period. Equal content gives equal bytes.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from drivers.facts import UtcSeconds
+from drivers.obis import Obis
+from drivers.units import ScalerUnit, Unit
+from headend.registry.model import DAY, MAX_NAME_BYTES
+from headend.series import Int32, Series, UInt8, UInt32
+from headend.store.errors import BlockError
+from headend.store.model import Layer
+from kernels.blocks import decode_runs, decode_values, encode_runs, encode_values
+from kernels.quality import HAS_VALUE, State
+
+MAGIC = b"HEBK"
+FORMAT_VERSION = 1
+MAX_CHANNELS = 255
+MAX_SLOTS = MAX_CHANNELS * 1_440
+"""Most slots a block may hold; keeps a damaged or hostile head from asking for memory without end."""
+HAS_VALUE_BY_STATE = np.zeros(256, dtype=np.bool_)
+"""Whether a state, taken as index, carries a value; shape (256,)."""
+HAS_VALUE_BY_STATE[[int(state) for state in HAS_VALUE]] = True
+_NEWEST_STATE = max(State)
+_FIXED = struct.Struct("<4sBBiH")
+_LENGTH = struct.Struct("<I")
+_CHANNEL = struct.Struct("<6sbBB")
+_PRIMARY = 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Channel:
+    """Head of one channel of a block. ``version`` counts validated versions; 0 in the raw layer."""
+
+    obis: Obis
+    period: int
+    offset: int
+    scaler_unit: ScalerUnit
+    is_primary: bool = False
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a grid that does not tile the UTC day."""
+        if self.period <= 0 or DAY % self.period or not 0 <= self.offset < self.period:
+            raise ValueError(f"{self.obis}: a grid of {self.period} s from {self.offset} s does not tile a day")
+        if not 0 <= self.version < 2**32:
+            raise ValueError(f"{self.obis}: version {self.version} does not fit 32 bits")
+
+    @property
+    def slots(self) -> int:
+        """Slots that start within one UTC day."""
+        return DAY // self.period
+
+    @property
+    def grid(self) -> tuple[int, int, ScalerUnit]:
+        """Period [s], offset [s] and scaler with unit."""
+        return self.period, self.offset, self.scaler_unit
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """A decoded block; its arrays may be written to until it is encoded again.
+
+    ``values`` int32, ``state`` and ``reason`` uint8, ``rules`` uint32: shape (sum of all channels' slots,).
+    """
+
+    layer: Layer
+    identity: str
+    day: int
+    channels: tuple[Channel, ...]
+    values: Int32
+    state: UInt8
+    reason: UInt8
+    rules: UInt32
+
+    @classmethod
+    def empty(cls, layer: Layer, identity: str, day: int, channels: Sequence[Channel] = ()) -> "Block":
+        """Make a block in which no slot is expected. Channels come out sorted."""
+        heads = tuple(sorted(channels))
+        slots = sum(channel.slots for channel in heads)
+        return cls(
+            layer, identity, day, heads,
+            np.zeros(slots, np.int32), np.zeros(slots, np.uint8), np.zeros(slots, np.uint8), np.zeros(slots, np.uint32),
+        )  # fmt: skip
+
+    def span(self, index: int) -> slice:
+        """Find the slots of the channel at ``index`` within the arrays."""
+        first = sum(channel.slots for channel in self.channels[:index])
+        return slice(first, first + self.channels[index].slots)
+
+    def start(self, channel: Channel) -> UtcSeconds:
+        """Start of the channel's first slot. [s UTC]"""
+        return self.day * DAY + channel.offset
+
+    def series(self, index: int) -> Series:
+        """Give the channel at ``index`` as a series that shares the block's memory."""
+        channel, cut = self.channels[index], self.span(index)
+        return Series(
+            self.start(channel), channel.period, channel.scaler_unit,
+            self.values[cut], self.state[cut], self.reason[cut], self.rules[cut],
+        )  # fmt: skip
+
+    def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> int | None:
+        """Find the index of a channel by its code, and by its grid where given; None where there is none."""
+        for index, channel in enumerate(self.channels):
+            if channel.obis == obis and (grid is None or channel.grid == grid):
+                return index
+        return None
+
+    def with_channels(self, channels: Sequence[Channel], dropped: Sequence[int] = ()) -> "Block":
+        """Copy the block with ``channels`` added (no slot of theirs expected) and those at ``dropped`` left out."""
+        kept = [index for index in range(len(self.channels)) if index not in dropped]
+        copy = Block.empty(self.layer, self.identity, self.day, [*(self.channels[index] for index in kept), *channels])
+        for index in kept:
+            target = copy.span(copy.channels.index(self.channels[index]))
+            source = self.span(index)
+            for mine, theirs in zip(copy.arrays, self.arrays, strict=True):
+                mine[target] = theirs[source]
+        return copy
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
+        """Values, state, reason and rules."""
+        return self.values, self.state, self.reason, self.rules
+
+
+def encode(block: Block) -> bytes:
+    """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
+    head = _encode_head(block.identity, block.channels)
+    values = encode_values(block.values, HAS_VALUE_BY_STATE[block.state])
+    states = encode_runs(block.state | block.reason.astype(np.uint32) << np.uint32(8))
+    rules = encode_runs(block.rules)
+    body = b"".join((
+        _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head)), head,
+        _LENGTH.pack(len(values)), values, _LENGTH.pack(len(states)), states, _LENGTH.pack(len(rules)), rules,
+    ))  # fmt: skip
+    return body + _LENGTH.pack(zlib.crc32(body))
+
+
+def decode(data: bytes) -> Block:
+    """Read a block. Raises `BlockError` for anything but exactly one whole, undamaged block of a known format."""
+    if len(data) < _FIXED.size + 4:
+        raise BlockError(f"a block of {len(data)} bytes is cut off")
+    if zlib.crc32(memoryview(data)[:-4]) != _LENGTH.unpack_from(data, len(data) - 4)[0]:
+        raise BlockError("the block's checksum does not match its content")
+    magic, version, layer, day, head_length = _FIXED.unpack_from(data)
+    if magic != MAGIC:
+        raise BlockError(f"a block begins with {MAGIC!r}, not {magic!r}")
+    if version != FORMAT_VERSION:
+        raise BlockError(f"block format {version} is newer than this program, which knows {FORMAT_VERSION}; upgrade it")
+    try:
+        return _decode_body(data, Layer(layer), day, _FIXED.size + head_length)
+    except (ValueError, struct.error) as error:
+        raise BlockError(f"the block's content makes no sense: {error}") from error
+
+
+def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
+    """Read head and parts; the head ends at ``at``. Raises `ValueError`, `struct.error`."""
+    identity, channels = _decode_head(data[_FIXED.size : at])
+    parts = []
+    for _ in range(3):
+        (length,) = _LENGTH.unpack_from(data, at)
+        parts.append(data[at + 4 : at + 4 + length])
+        at += 4 + length
+    if at != len(data) - 4:
+        raise ValueError("its parts do not add up to its length")
+    slots = sum(channel.slots for channel in channels)
+    qualities = np.empty(slots, np.uint32)
+    decode_runs(parts[1], qualities)
+    state = (qualities & 0xFF).astype(np.uint8)
+    if slots and (int(qualities.max()) > 0xFFFF or int(state.max()) > _NEWEST_STATE):
+        raise ValueError("it holds a state this program does not know")
+    rules = np.empty(slots, np.uint32)
+    decode_runs(parts[2], rules)
+    values = np.empty(slots, np.int32)
+    decode_values(parts[0], HAS_VALUE_BY_STATE[state], values)
+    return Block(layer, identity, day, channels, values, state, (qualities >> 8).astype(np.uint8), rules)
+
+
+def with_version(channel: Channel, version: int) -> Channel:
+    """Copy a channel's head with another version."""
+    return replace(channel, version=version)
+
+
+@lru_cache(maxsize=4096)
+def _encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+    name = identity.encode()
+    if not 0 < len(name) <= MAX_NAME_BYTES:
+        raise ValueError(f"identity {identity[:40]!r} has {len(name)} bytes, not 1 to {MAX_NAME_BYTES}")
+    if len(channels) > MAX_CHANNELS or sum(channel.slots for channel in channels) > MAX_SLOTS:
+        raise ValueError(f"{identity}: {len(channels)} channels are more than a block takes")
+    parts = [bytes((len(name),)), name, bytes((len(channels),))]
+    for channel in channels:
+        unit = channel.scaler_unit
+        parts.append(
+            _CHANNEL.pack(channel.obis.to_bytes(), unit.scaler, unit.unit, _PRIMARY if channel.is_primary else 0)
+        )
+        parts.extend(_leb(number) for number in (channel.period, channel.offset, channel.version))
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _decode_head(head: bytes) -> tuple[str, tuple[Channel, ...]]:
+    if not head or len(head) < 2 + head[0]:
+        raise ValueError("its head is cut off")
+    at = 1 + head[0]
+    identity = head[1:at].decode()
+    count = head[at]
+    at += 1
+    channels: list[Channel] = []
+    for _ in range(count):
+        code, scaler, unit, flags = _CHANNEL.unpack_from(head, at)
+        at += _CHANNEL.size
+        if flags & ~_PRIMARY:
+            raise ValueError(f"it has unknown channel flags {flags:#x}")
+        period, at = _read_leb(head, at)
+        offset, at = _read_leb(head, at)
+        version, at = _read_leb(head, at)
+        scaler_unit = ScalerUnit(scaler, Unit(unit))
+        channels.append(Channel(Obis.from_bytes(code), period, offset, scaler_unit, bool(flags), version))
+    if at != len(head):
+        raise ValueError("its head is longer than its channels")
+    if sum(channel.slots for channel in channels) > MAX_SLOTS:
+        raise ValueError(f"it claims more than {MAX_SLOTS} slots")
+    return identity, tuple(channels)
+
+
+def _leb(number: int) -> bytes:
+    octets = bytearray()
+    while number >= 0x80:
+        octets.append(number & 0x7F | 0x80)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)
+
+
+def _read_leb(data: bytes, at: int) -> tuple[int, int]:
+    number = 0
+    for shift in range(0, 35, 7):
+        if at >= len(data):
+            break
+        octet = data[at]
+        at += 1
+        number |= (octet & 0x7F) << shift
+        if not octet & 0x80:
+            return number, at
+    raise ValueError("a number in its head is cut off or too long")

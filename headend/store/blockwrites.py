@@ -1,0 +1,48 @@
+"""What both layers' writers share: putting a block's row, and what the writer remembers of the registry."""
+
+from collections.abc import Sequence
+
+from headend.registry.model import ChannelExpectation
+from headend.store.block import Block, encode
+from headend.store.journalwrites import JournalWrites
+from headend.store.model import Layer
+from headend.store.registrywrites import RegistryWrites
+from headend.store.seriesreads import SeriesReads, block_key
+
+_PUT = {
+    Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+    Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+}
+_REMEMBERED = 20_000
+"""Most end devices whose registry entries are kept in memory."""
+
+
+class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
+    """The writer alone changes the registry, so it may remember it; undoing a transaction forgets all."""
+
+    _known_expectations: dict[int, Sequence[ChannelExpectation]]
+    _known_names: dict[int, str]
+
+    def expectations(self, end_device_id: int) -> Sequence[ChannelExpectation]:
+        """List what an end device should deliver, by channel and start."""
+        known = self._known_expectations.get(end_device_id)
+        if known is None:
+            if len(self._known_expectations) >= _REMEMBERED:
+                self._known_expectations.clear()
+            known = self._known_expectations[end_device_id] = super().expectations(end_device_id)
+        return known
+
+    def _device_name(self, end_device_id: int) -> str:
+        name = self._known_names.get(end_device_id)
+        if name is None:
+            if len(self._known_names) >= _REMEMBERED:
+                self._known_names.clear()
+            name = self._known_names[end_device_id] = super()._device_name(end_device_id)
+        return name
+
+    def _forget(self) -> None:
+        self._known_expectations = {}
+        self._known_names = {}
+
+    def _put_block(self, block: Block, local_id: int) -> None:
+        self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))

@@ -1,0 +1,190 @@
+"""Reading plain rows: registers, events, conflicts, set-asides, job runs, the change log and its cursors."""
+
+import struct
+import zlib
+from typing import Any
+
+from drivers.facts import RegisterValue, UtcSeconds
+from drivers.obis import Obis
+from drivers.units import ScalerUnit, Unit
+from headend.errors import StoreError
+from headend.store.database import Database
+from headend.store.model import AuditEntry, Change, Conflict, Counter, Event, JobRun, Layer, SetAside
+from kernels.quality import Reason, Rule
+
+DEFAULT_LIMIT = 10_000
+"""Most rows a listing gives unless told otherwise."""
+_FOREVER = 2**62
+_REGISTER = struct.Struct("<q6sqqbBqI")
+_REGISTER_COLUMNS = "count, scaler, unit, captured_at, uncertainty, rules, crc"
+
+
+def register_crc(end_device_id: int, value: RegisterValue) -> int:
+    """Make the checksum of a register's row over its key and content, CRC-32 as zlib."""
+    unit = value.scaler_unit
+    return zlib.crc32(
+        _REGISTER.pack(
+            end_device_id, value.obis.to_bytes(), value.captured_at, value.count, unit.scaler, unit.unit,
+            value.uncertainty, value.rules,
+        )
+    )  # fmt: skip
+
+
+class JournalReads(Database):
+    """What was recorded beside the blocks."""
+
+    def registers(self, end_device_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> list[RegisterValue]:
+        """List a register's values captured within ``[start, end)`` [s UTC], oldest first. Raises `StoreError`."""
+        rows = self._rows(
+            f"SELECT {_REGISTER_COLUMNS} FROM register"  # noqa: S608  constant columns
+            " WHERE end_device_id = ? AND obis = ? AND captured_at >= ? AND captured_at < ? ORDER BY captured_at",
+            (end_device_id, obis.to_bytes(), start, end),
+        )
+        return [self._register(end_device_id, obis, row) for row in rows]
+
+    def last_register(self, end_device_id: int, obis: Obis, before: UtcSeconds) -> RegisterValue | None:
+        """Find a register's newest value captured before an instant, exclusive [s UTC]. Raises `StoreError`."""
+        row = self._row(
+            f"SELECT {_REGISTER_COLUMNS} FROM register"  # noqa: S608  constant columns
+            " WHERE end_device_id = ? AND obis = ? AND captured_at < ? ORDER BY captured_at DESC LIMIT 1",
+            (end_device_id, obis.to_bytes(), before),
+        )
+        return None if row is None else self._register(end_device_id, obis, row)
+
+    def register_codes(self, end_device_id: int) -> list[Obis]:
+        """List the registers of which any value is stored, sorted."""
+        # Skip from code to code along the key, not row to row.
+        rows = self._rows(
+            "WITH RECURSIVE code (obis) AS ("
+            " SELECT min(obis) FROM register WHERE end_device_id = ?1 UNION ALL"
+            " SELECT (SELECT min(obis) FROM register WHERE end_device_id = ?1 AND obis > code.obis)"
+            " FROM code WHERE code.obis IS NOT NULL) SELECT obis FROM code WHERE obis IS NOT NULL",
+            (end_device_id,),
+        )
+        return [Obis.from_bytes(code) for (code,) in rows]
+
+    def _register(self, end_device_id: int, obis: Obis, row: tuple[Any, ...]) -> RegisterValue:
+        count, scaler, unit, captured_at, uncertainty, rules, crc = row
+        where = f"{self.path}: register {obis} of end device {end_device_id} at {captured_at}"
+        try:
+            scaler_unit = ScalerUnit(scaler, Unit(unit))
+            value = RegisterValue(obis, count, scaler_unit, captured_at, uncertainty, Rule(rules))
+            is_whole = register_crc(end_device_id, value) == crc
+        except (ValueError, struct.error) as error:
+            raise StoreError(f"{where} is damaged: {error}; keep the file, restore a backup") from error
+        if not is_whole:
+            raise StoreError(f"{where} is damaged: its checksum does not match; keep the file, restore a backup")
+        return value
+
+    def changes(self, after: int, limit: int = DEFAULT_LIMIT) -> list[Change]:
+        """List what changed after commit number ``after``, oldest first: at most ``limit`` numbers, each of them whole."""
+        rows = self._rows(
+            "SELECT seq, layer, entity_id, channels, day, version, run_id, at FROM change_log WHERE seq > ?"
+            " ORDER BY seq LIMIT ?",
+            (after, limit),
+        )
+        found: list[Change] = []
+        for seq, layer, entity_id, channels, day, version, run_id, at in rows:
+            codes: list[Obis | None] = [
+                Obis.from_bytes(channels[first : first + 6]) for first in range(0, len(channels), 6)
+            ]
+            found.extend(
+                Change(seq, Layer(layer), entity_id, code, day, version, run_id, at) for code in codes or [None]
+            )
+        return found
+
+    def last_seq(self) -> int:
+        """Give the number of the newest change, 0 before the first."""
+        row = self._row("SELECT max(seq) FROM change_log")
+        return int(row[0]) if row and row[0] is not None else 0
+
+    def cursor(self, name: str) -> int:
+        """Give the last change a sink has acknowledged, 0 before its first."""
+        row = self._row("SELECT seq FROM sink_cursor WHERE name = ?", (name,))
+        return int(row[0]) if row else 0
+
+    def cursors(self) -> dict[str, int]:
+        """Give the cursors of all sinks, by name."""
+        return {name: int(seq) for name, seq in self._rows("SELECT name, seq FROM sink_cursor ORDER BY name")}
+
+    def events(
+        self,
+        end_device_id: int | None = None,
+        kind: str | None = None,
+        start: UtcSeconds = 0,
+        end: UtcSeconds = _FOREVER,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[Event]:
+        """List what happened within ``[start, end)`` [s UTC], oldest first."""
+        rows = self._rows(
+            "SELECT id, end_device_id, kind, code, at, text, received_at FROM event WHERE (?1 IS NULL OR"
+            " end_device_id = ?1) AND (?2 IS NULL OR kind = ?2) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
+            (end_device_id, kind, start, end, limit),
+        )
+        return [Event(*row) for row in rows]
+
+    def conflicts(
+        self,
+        end_device_id: int | None = None,
+        start: UtcSeconds = 0,
+        end: UtcSeconds = _FOREVER,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[Conflict]:
+        """List values that contradicted a stored one, of slots or captures within ``[start, end)`` [s UTC]."""
+        rows = self._rows(
+            "SELECT id, end_device_id, layer, obis, at, kept, kept_scaler, kept_unit, refused, refused_scaler,"
+            " refused_unit, received_at FROM conflict WHERE (?1 IS NULL OR end_device_id = ?1)"
+            " AND at >= ?2 AND at < ?3 ORDER BY at, id LIMIT ?4",
+            (end_device_id, start, end, limit),
+        )
+        return [
+            Conflict(
+                number, device, Layer(layer), Obis.from_bytes(code), at, kept, ScalerUnit(kept_scaler, Unit(kept_unit)),
+                refused, ScalerUnit(refused_scaler, Unit(refused_unit)), received_at,
+            )
+            for number, device, layer, code, at, kept, kept_scaler, kept_unit, refused, refused_scaler, refused_unit,
+            received_at in rows
+        ]  # fmt: skip
+
+    def set_asides(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[SetAside]:
+        """List messages nobody could use, last seen at or after ``since`` [s UTC], oldest first."""
+        rows = self._rows(
+            "SELECT id, topic, payload, size, reason, first_at, last_at, times FROM set_aside WHERE last_at >= ?"
+            " ORDER BY id LIMIT ?",
+            (since, limit),
+        )
+        return [SetAside(*row) for row in rows]
+
+    def job_runs(
+        self,
+        end_device_id: int | None = None,
+        kind: str | None = None,
+        since: UtcSeconds = 0,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[JobRun]:
+        """List attempts to read that started at or after ``since`` [s UTC]: the newest ``limit``, oldest first."""
+        where = "end_device_id = ?1" if end_device_id is not None else "?1 IS NULL"
+        rows = self._rows(
+            "SELECT id, end_device_id, kind, started_at, ended_at, succeeded, cause, detail, window_start, window_end"  # noqa: S608  both wheres are ours
+            f" FROM job_run WHERE {where} AND (?2 IS NULL OR kind = ?2) AND started_at >= ?3"
+            " ORDER BY started_at DESC, id DESC LIMIT ?4",
+            (end_device_id, kind, since, limit),
+        )
+        return [_job_run(row) for row in reversed(rows)]
+
+    def counters(self) -> list[Counter]:
+        """List the invocation counters, by key."""
+        return [Counter(*row) for row in self._rows("SELECT key_id, next FROM invocation_counter ORDER BY key_id")]
+
+    def audit_entries(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[AuditEntry]:
+        """List who did what at or after ``since`` [s UTC], oldest first."""
+        rows = self._rows(
+            "SELECT id, at, user, action, subject, detail FROM audit WHERE at >= ? ORDER BY id LIMIT ?", (since, limit)
+        )
+        return [AuditEntry(*row) for row in rows]
+
+
+def _job_run(row: tuple[Any, ...]) -> JobRun:
+    number, end_device_id, kind, started_at, ended_at, succeeded, cause, detail, start, end = row
+    window = None if start is None else (start, end)
+    return JobRun(number, end_device_id, kind, started_at, ended_at, bool(succeeded), Reason(cause), detail, window)

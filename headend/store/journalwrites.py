@@ -1,0 +1,143 @@
+"""Writing plain rows. Each method needs a transaction."""
+
+import hashlib
+
+from drivers.errors import CounterError
+from drivers.facts import UtcSeconds
+from drivers.obis import Obis
+from headend.errors import StoreError
+from headend.store.database import WritableDatabase
+from headend.store.journalreads import JournalReads
+from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer
+from kernels.quality import Reason
+
+MAX_PAYLOAD = 65_536
+"""Longest beginning of a set-aside message that is kept. [B]"""
+MAX_TEXT = 2_000
+"""Longest text kept of an error or an event. [characters]"""
+
+
+class JournalWrites(WritableDatabase, JournalReads):
+    """What is recorded beside the blocks."""
+
+    def record_job(
+        self,
+        end_device_id: int,
+        kind: str,
+        started_at: UtcSeconds,
+        ended_at: UtcSeconds,
+        *,
+        cause: Reason = Reason.NONE,
+        detail: str = "",
+        window: tuple[UtcSeconds, UtcSeconds] | None = None,
+    ) -> int:
+        """Record one attempt to read a meter and give its id; it succeeded where ``cause`` is NONE."""
+        self._require_transaction()
+        start, end = window or (None, None)
+        return self._insert(
+            "INSERT INTO job_run (end_device_id, kind, started_at, ended_at, succeeded, cause, detail, window_start,"
+            " window_end) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                end_device_id, kind, started_at, ended_at, int(cause is Reason.NONE), int(cause), detail[:MAX_TEXT],
+                start, end,
+            ),
+        )  # fmt: skip
+
+    def add_event(
+        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, *, received_at: UtcSeconds
+    ) -> bool:
+        """Record what happened, once; False where exactly this is already recorded. Enters the change log when new."""
+        self._require_transaction()
+        is_new = self._put_event(end_device_id, kind, code, at, text, received_at=received_at)
+        if is_new:
+            self._log_change(Layer.EVENT, end_device_id or 0, at // 86_400, (), at=received_at)
+        return is_new
+
+    def set_aside(self, topic: str, payload: bytes, reason: str, at: UtcSeconds) -> None:
+        """Keep a message nobody could use: its first 64 KiB, once, counting how often it came."""
+        self._require_transaction()
+        self._run(
+            "INSERT INTO set_aside (topic, digest, payload, size, reason, first_at, last_at, times)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1) ON CONFLICT DO UPDATE SET"
+            " last_at = max(last_at, excluded.last_at), times = times + 1, reason = excluded.reason",
+            (
+                topic[:MAX_TEXT], hashlib.sha256(payload).digest(), payload[:MAX_PAYLOAD], len(payload),
+                reason[:MAX_TEXT], at,
+            ),
+        )  # fmt: skip
+
+    def advance_cursor(self, name: str, seq: int) -> None:
+        """Note that a sink has durably acknowledged all changes up to ``seq``.
+
+        Raises `StoreError` for a step back or beyond the newest change: either would hide a loss.
+        """
+        self._require_transaction()
+        present, newest = self.cursor(name), self.last_seq()
+        if not present <= seq <= newest:
+            raise StoreError(f"cursor {name} stands at {present} of {newest}; it cannot go to {seq}")
+        if seq != present:
+            self._run(
+                "INSERT INTO sink_cursor (name, seq, at) VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET seq = excluded.seq, at = excluded.at",
+                (name, seq, self._now()),
+            )
+
+    def reserve_counter(self, key_id: str, size: int, floor: int = 0) -> range:
+        """Reserve ``size`` invocation counters at or above ``floor``; they are never handed out again.
+
+        Use them only once the transaction is committed. Raises `CounterError` where the last is not below 2^32-1.
+        """
+        self._require_transaction()
+        if size < 1 or floor < 0:
+            raise ValueError(f"cannot reserve {size} counters from {floor} on")
+        row = self._row("SELECT next FROM invocation_counter WHERE key_id = ?", (key_id,))
+        first = max(int(row[0]) if row else 0, floor)
+        if first + size > COUNTER_LIMIT:
+            raise CounterError(
+                f"invocation counter of {key_id} is used up ({first} of {COUNTER_LIMIT}); change the key before going on"
+            )
+        self._run(
+            "INSERT INTO invocation_counter (key_id, next) VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
+            (key_id, first + size),
+        )
+        if first + size >= COUNTER_WARN:
+            now = self._now()
+            text = f"invocation counter of {key_id} has passed half of its range; plan a key change"
+            self.add_event(None, "counter_warning", 0, now - now % 86_400, text, received_at=now)
+        return range(first, first + size)
+
+    def audit(self, user: str, action: str, subject: str, detail: str = "") -> int:
+        """Note who did what, and give the entry's id."""
+        self._require_transaction()
+        return self._insert(
+            "INSERT INTO audit (at, user, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
+            (self._now(), user, action, subject, detail[:MAX_TEXT]),
+        )
+
+    def _put_event(
+        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, *, received_at: UtcSeconds
+    ) -> bool:
+        return bool(
+            self._change(
+                "INSERT INTO event (end_device_id, kind, code, at, text, received_at) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (end_device_id, kind, code, at, text[:MAX_TEXT], received_at),
+            )
+        )
+
+    def _log_change(
+        self,
+        layer: Layer,
+        entity_id: int,
+        day: int,
+        channels: tuple[Obis, ...],
+        *,
+        at: UtcSeconds,
+        version: int = 0,
+        run_id: int | None = None,
+    ) -> int:
+        """Append to the change log and give the commit number."""
+        return self._insert(
+            "INSERT INTO change_log (layer, entity_id, day, channels, version, run_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (int(layer), entity_id, day, b"".join(code.to_bytes() for code in channels), version, run_id, at),
+        )

@@ -1,0 +1,95 @@
+"""Reading the registry."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from drivers.obis import Obis
+from drivers.units import ScalerUnit, Unit
+from headend.errors import RegistryError
+from headend.registry.model import ChannelExpectation, EndDevice, Installation, Link, UsagePoint
+from headend.store.database import Database
+
+_END_DEVICE = """SELECT id, name, profile, link_id, address, serial, password_ref, encryption_key_ref,
+    authentication_key_ref, options, disabled FROM end_device"""
+_USAGE_POINT = "SELECT id, name, zone, area, transformer, feeder, box FROM usage_point"
+_INSTALLATION = 'SELECT usage_point_id, end_device_id, start, "end", multiplier FROM installation'
+_EXPECTATION = """SELECT end_device_id, obis, period, "offset", scaler, unit, origin, start, "end" FROM expectation"""
+
+
+class RegistryReads(Database):
+    """What exists. Lists come sorted by name, or by start."""
+
+    def links(self) -> list[Link]:
+        """List all links, by URL."""
+        return [Link(*row) for row in self._rows("SELECT id, url FROM link ORDER BY url")]
+
+    def end_devices(self) -> list[EndDevice]:
+        """List all end devices, by name."""
+        return [_end_device(row) for row in self._rows(f"{_END_DEVICE} ORDER BY name")]
+
+    def end_device(self, name: str) -> EndDevice:
+        """Find an end device by its global name. Raises `RegistryError`."""
+        row = self._row(f"{_END_DEVICE} WHERE name = ?", (name,))
+        if row is None:
+            raise RegistryError(f"no meter {name[:80]!r} is registered; `headend meter list` shows those that are")
+        return _end_device(row)
+
+    def end_device_by_id(self, end_device_id: int) -> EndDevice:
+        """Find an end device by its local id. Raises `RegistryError`."""
+        row = self._row(f"{_END_DEVICE} WHERE id = ?", (end_device_id,))
+        if row is None:
+            raise RegistryError(f"{self.path}: no end device has the local id {end_device_id}")
+        return _end_device(row)
+
+    def usage_points(self) -> list[UsagePoint]:
+        """List all usage points, by name."""
+        return [UsagePoint(*row) for row in self._rows(f"{_USAGE_POINT} ORDER BY name")]
+
+    def usage_point(self, name: str) -> UsagePoint:
+        """Find a usage point by its global name. Raises `RegistryError`."""
+        row = self._row(f"{_USAGE_POINT} WHERE name = ?", (name,))
+        if row is None:
+            raise RegistryError(
+                f"no usage point {name[:80]!r} is registered; `headend meter list` shows those that are"
+            )
+        return UsagePoint(*row)
+
+    def usage_point_by_id(self, usage_point_id: int) -> UsagePoint:
+        """Find a usage point by its local id. Raises `RegistryError`."""
+        row = self._row(f"{_USAGE_POINT} WHERE id = ?", (usage_point_id,))
+        if row is None:
+            raise RegistryError(f"{self.path}: no usage point has the local id {usage_point_id}")
+        return UsagePoint(*row)
+
+    def installations(self, usage_point_id: int | None = None, end_device_id: int | None = None) -> list[Installation]:
+        """List installations, of one usage point or end device where given, by start."""
+        where = "WHERE (?1 IS NULL OR usage_point_id = ?1) AND (?2 IS NULL OR end_device_id = ?2)"
+        if usage_point_id is not None and end_device_id is None:
+            where = "WHERE usage_point_id = ?1 AND ?2 IS NULL"
+        elif end_device_id is not None and usage_point_id is None:
+            where = "WHERE end_device_id = ?2 AND ?1 IS NULL"
+        rows = self._rows(f"{_INSTALLATION} {where} ORDER BY start, usage_point_id", (usage_point_id, end_device_id))
+        return [Installation(*row) for row in rows]
+
+    def expectations(self, end_device_id: int) -> Sequence[ChannelExpectation]:
+        """List what an end device should deliver, by channel and start."""
+        rows = self._rows(f"{_EXPECTATION} WHERE end_device_id = ? ORDER BY obis, start", (end_device_id,))
+        return tuple(_expectation(row) for row in rows)
+
+
+def _end_device(row: tuple[Any, ...]) -> EndDevice:
+    number, name, profile, link_id, address, serial, password, encryption_key, authentication_key, options, disabled = (
+        row
+    )
+    return EndDevice(
+        number, name, profile, link_id, address, serial, password, encryption_key, authentication_key,
+        json.loads(options), bool(disabled),
+    )  # fmt: skip
+
+
+def _expectation(row: tuple[Any, ...]) -> ChannelExpectation:
+    end_device_id, code, period, offset, scaler, unit, origin, start, end = row
+    return ChannelExpectation(
+        end_device_id, Obis.from_bytes(code), period, offset, ScalerUnit(scaler, Unit(unit)), origin, start, end
+    )

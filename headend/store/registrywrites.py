@@ -1,0 +1,172 @@
+"""Writing the registry. Each method needs a transaction, and says whether it added, changed or found the same."""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from drivers.facts import UtcSeconds
+from headend.errors import RegistryError
+from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint, check_name, overlap
+from headend.store.database import WritableDatabase
+from headend.store.registryreads import RegistryReads
+
+
+class Outcome(Enum):
+    """What a registry write did."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+class RegistryWrites(WritableDatabase, RegistryReads):
+    """What exists, to be changed."""
+
+    def put_link(self, url: str) -> int:
+        """Find or add a link, and give its id."""
+        self._require_transaction()
+        if row := self._row("SELECT id FROM link WHERE url = ?", (url,)):
+            return int(row[0])
+        return self._insert("INSERT INTO link (url) VALUES (?)", (url,))
+
+    def put_end_device(
+        self,
+        name: str,
+        profile: str,
+        link_id: int,
+        address: str,
+        *,
+        serial: str = "",
+        password_ref: str = "",
+        encryption_key_ref: str = "",
+        authentication_key_ref: str = "",
+        options: Mapping[str, str] | None = None,
+    ) -> tuple[EndDevice, Outcome]:
+        """Add an end device or bring its attributes up to date, by its global name. Raises `RegistryError`."""
+        self._require_transaction()
+        _check_name("meter", name)
+        attributes = (
+            profile, link_id, address, serial, password_ref, encryption_key_ref, authentication_key_ref,
+            json.dumps(dict(sorted((options or {}).items()))),
+        )  # fmt: skip
+        row = self._row(
+            "SELECT profile, link_id, address, serial, password_ref, encryption_key_ref, authentication_key_ref,"
+            " options FROM end_device WHERE name = ?",
+            (name,),
+        )
+        if row is None:
+            outcome = Outcome.ADDED
+            self._run(
+                "INSERT INTO end_device (profile, link_id, address, serial, password_ref, encryption_key_ref,"
+                " authentication_key_ref, options, name, disabled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+                (*attributes, name),
+            )
+        elif row == attributes:
+            outcome = Outcome.UNCHANGED
+        else:
+            outcome = Outcome.CHANGED
+            self._run(
+                "UPDATE end_device SET profile = ?, link_id = ?, address = ?, serial = ?, password_ref = ?,"
+                " encryption_key_ref = ?, authentication_key_ref = ?, options = ? WHERE name = ?",
+                (*attributes, name),
+            )
+        return self.end_device(name), outcome
+
+    def set_disabled(self, name: str, *, disabled: bool) -> None:
+        """Take an end device out of collection, or back in. What it should deliver stays expected. Raises `RegistryError`."""
+        self._require_transaction()
+        if not self._change("UPDATE end_device SET disabled = ? WHERE name = ?", (int(disabled), name)):
+            raise RegistryError(f"no meter {name[:80]!r} is registered")
+
+    def put_usage_point(
+        self, name: str, zone: str, *, area: str = "", transformer: str = "", feeder: str = "", box: str = ""
+    ) -> tuple[UsagePoint, Outcome]:
+        """Add a usage point or bring its attributes up to date, by its global name. Raises `RegistryError`."""
+        self._require_transaction()
+        _check_name("usage point", name)
+        attributes = (zone, area, transformer, feeder, box)
+        row = self._row("SELECT zone, area, transformer, feeder, box FROM usage_point WHERE name = ?", (name,))
+        if row is None:
+            outcome = Outcome.ADDED
+            self._run(
+                "INSERT INTO usage_point (zone, area, transformer, feeder, box, name) VALUES (?, ?, ?, ?, ?, ?)",
+                (*attributes, name),
+            )
+        elif row == attributes:
+            outcome = Outcome.UNCHANGED
+        else:
+            outcome = Outcome.CHANGED
+            self._run(
+                "UPDATE usage_point SET zone = ?, area = ?, transformer = ?, feeder = ?, box = ? WHERE name = ?",
+                (*attributes, name),
+            )
+        return self.usage_point(name), outcome
+
+    def put_installation(self, installation: Installation) -> Outcome:
+        """Add an installation, or change the end or multiplier of the one with the same start. Raises `RegistryError`.
+
+        One meter cannot be in two places at once: a span that overlaps another of the same end device is refused.
+        """
+        self._require_transaction()
+        same_key = None
+        for other in self.installations(end_device_id=installation.end_device_id):
+            if (other.usage_point_id, other.start) == (installation.usage_point_id, installation.start):
+                same_key = other
+            elif other.overlaps(installation):
+                meter = self.end_device_by_id(installation.end_device_id).name
+                place = self.usage_point_by_id(other.usage_point_id).name
+                raise RegistryError(f"meter {meter} hangs at usage point {place} at the same time; close that first")
+        if same_key == installation:
+            return Outcome.UNCHANGED
+        self._run(
+            'INSERT INTO installation (usage_point_id, end_device_id, start, "end", multiplier) VALUES (?, ?, ?, ?, ?)'
+            ' ON CONFLICT DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier',
+            (
+                installation.usage_point_id, installation.end_device_id, installation.start, installation.end,
+                installation.multiplier,
+            ),
+        )  # fmt: skip
+        return Outcome.ADDED if same_key is None else Outcome.CHANGED
+
+    def put_expectations(
+        self, end_device_id: int, start: UtcSeconds, expectations: Sequence[ChannelExpectation]
+    ) -> Outcome:
+        """Replace what an end device should deliver from exactly ``start`` on (one installation's channels).
+
+        Raises `RegistryError` where a channel would be expected twice at one instant.
+        """
+        self._require_transaction()
+        if any((entry.end_device_id, entry.start) != (end_device_id, start) for entry in expectations):
+            raise RegistryError(f"expectations of another end device or start than {end_device_id}, {start}")
+        present = self.expectations(end_device_id)
+        before = sorted((entry for entry in present if entry.start == start), key=lambda entry: entry.obis)
+        after = sorted(expectations, key=lambda entry: entry.obis)
+        if before == after:
+            return Outcome.UNCHANGED
+        for entry in after:
+            for other in present:
+                if (
+                    other.obis == entry.obis
+                    and other.start != start
+                    and overlap(entry.start, entry.end, other.start, other.end)
+                ):
+                    raise RegistryError(f"{entry.obis} would be expected twice from {max(entry.start, other.start)} on")
+        self._forget()
+        self._run("DELETE FROM expectation WHERE end_device_id = ? AND start = ?", (end_device_id, start))
+        for entry in after:
+            self._run(
+                'INSERT INTO expectation (end_device_id, obis, start, "end", period, "offset", scaler, unit, origin)'
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    end_device_id, entry.obis.to_bytes(), entry.start, entry.end, entry.period, entry.offset,
+                    entry.scaler_unit.scaler, int(entry.scaler_unit.unit), entry.origin,
+                ),
+            )  # fmt: skip
+        return Outcome.CHANGED if before else Outcome.ADDED
+
+
+def _check_name(what: str, name: str) -> None:
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise RegistryError(f"name of a {what} {name[:80]!r} {error}") from error

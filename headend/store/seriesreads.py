@@ -1,0 +1,235 @@
+"""Reading blocks back as series: the ledger's grid with what is stored laid over it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from drivers.facts import UtcSeconds
+from drivers.obis import Obis
+from drivers.units import ScalerUnit
+from headend.errors import RegistryError, StoreError
+from headend.registry.model import DAY, ChannelExpectation
+from headend.series import Series
+from headend.store.block import Block, decode
+from headend.store.errors import BlockError
+from headend.store.model import Layer, VeeRun, Version
+from headend.store.registryreads import RegistryReads
+from kernels.quality import State
+
+MAX_WINDOW_SLOTS = 10_000_000
+"""Most slots one call returns: 19 years of minutes."""
+_TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
+_ONE_DAY = 1 << 32
+
+Span = tuple[UtcSeconds, UtcSeconds | None]
+Grid = tuple[int, int, ScalerUnit]
+
+
+def block_key(day: int, local_id: int) -> int:
+    """Make the key of a block's row: the blocks of one day lie side by side."""
+    return day << 32 | local_id
+
+
+def mark_expected(series: Series, spans: Iterable[Span]) -> None:
+    """Set which slots without value are expected, in place: those that start in one of ``spans``, and no others.
+
+    The registry decides, whatever a block was written with: its dates may have been corrected since.
+    """
+    expected = np.zeros(len(series), np.bool_)
+    for start, end in spans:
+        first = max(0, -((series.start - start) // series.period))
+        last = len(series) if end is None else max(0, -((series.start - end) // series.period))
+        expected[first:last] = True
+    unfilled = ~series.has_value
+    idle = unfilled & ~expected
+    series.state[idle] = State.NOT_EXPECTED
+    series.reason[idle] = 0
+    series.state[unfilled & expected & (series.state == State.NOT_EXPECTED)] = State.EXPECTED
+
+
+class SeriesReads(RegistryReads):
+    """Raw series of end devices, validated series of usage points."""
+
+    def raw_series(self, end_device_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
+        """Give the raw slots of a channel that start within ``[start, end)`` [s UTC].
+
+        Slots without value are expected, or missing with a cause, within the channel's expectations, and not expected
+        outside. Raises `RegistryError` for a channel the registry does not know, or whose grid changes within the
+        window (ask for each part then), `StoreError` naming row and file for a damaged block.
+        """
+        with self.snapshot():
+            entries = self._channel_expectations(end_device_id, obis)
+            grid = _grid_within(entries, start, end)
+            series = _empty(grid, start, end)
+            name = self._device_name(end_device_id)
+            for block in self._blocks(Layer.RAW, end_device_id, name, series.start, series.end):
+                _lay_over(series, block, block.find(obis, grid))
+        mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid == grid])
+        return series
+
+    def validated_series(self, usage_point_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
+        """Give the newest validated slots of a channel that start within ``[start, end)`` [s UTC].
+
+        What no VEE run has seen yet is expected where an installed end device should deliver it. Raises as `raw_series`.
+        """
+        with self.snapshot():
+            entries = self._usage_point_expectations(usage_point_id, obis)
+            name = self._usage_point_name(usage_point_id)
+            found = [
+                (block, index)
+                for block in self._blocks(Layer.VALIDATED, usage_point_id, name, start, end)
+                if (index := block.find(obis)) is not None
+            ]
+        grids = {block.channels[index].grid for block, index in found}
+        if len(grids) > 1:
+            days = sorted({block.day for block, _ in found})
+            raise RegistryError(
+                f"{name}: the grid of {obis} changes within days {days[0]} to {days[-1]}; ask for each part by itself"
+            )
+        if not grids and not entries:
+            raise RegistryError(f"usage point {name}: no meter installed there is expected to deliver {obis}")
+        grid = grids.pop() if grids else _grid_within(entries, start, end)
+        series = _empty(grid, start, end)
+        for block, index in found:
+            _lay_over(series, block, index)
+        mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid[:2] == grid[:2]])
+        return series
+
+    def validated_channels(self, usage_point_id: int, day: int) -> list[Obis]:
+        """List the channels a VEE run has written for one day, sorted."""
+        block = self._block(Layer.VALIDATED, usage_point_id, self._usage_point_name(usage_point_id), day)
+        return [] if block is None else [channel.obis for channel in block.channels]
+
+    def validated_version(self, usage_point_id: int, obis: Obis, day: int, version: int | None = None) -> Series:
+        """Give one version of a validated channel-day as it was written; the newest where none is named. Raises `StoreError`."""
+        name = self._usage_point_name(usage_point_id)
+        block = self._block(Layer.VALIDATED, usage_point_id, name, day)
+        index = None if block is None else block.find(obis)
+        if block is not None and index is not None and version in {None, block.channels[index].version}:
+            return block.series(index)
+        row = self._row(
+            "SELECT block FROM validated_version WHERE usage_point_id = ? AND day = ? AND obis = ? AND version = ?"
+            " AND block IS NOT NULL",
+            (usage_point_id, day, obis.to_bytes(), version),
+        )
+        if row is None:
+            raise StoreError(f"{self.path}: {name} has no version {version} of {obis} on day {day}")
+        where = f"validated_version of {name}, {obis}, day {day}, version {version}"
+        return self._decode(row[0], where, Layer.VALIDATED, name, day).series(0)
+
+    def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
+        """List the versions of a validated channel-day, oldest first."""
+        rows = self._rows(
+            "SELECT v.version, v.run_id, r.rules, r.at, r.user, r.reason, v.seq, v.block IS NULL"
+            " FROM validated_version AS v JOIN vee_run AS r ON r.id = v.run_id"
+            " WHERE v.usage_point_id = ? AND v.day = ? AND v.obis = ? ORDER BY v.version",
+            (usage_point_id, day, obis.to_bytes()),
+        )
+        return [
+            Version(version, run_id, VeeRun(rules, at, user, reason), seq, bool(is_newest))
+            for version, run_id, rules, at, user, reason, seq, is_newest in rows
+        ]
+
+    def _device_name(self, end_device_id: int) -> str:
+        return self.end_device_by_id(end_device_id).name
+
+    def _usage_point_name(self, usage_point_id: int) -> str:
+        return self.usage_point_by_id(usage_point_id).name
+
+    def _channel_expectations(self, end_device_id: int, obis: Obis) -> list[ChannelExpectation]:
+        known = self.expectations(end_device_id)
+        entries = [entry for entry in known if entry.obis == obis]
+        if not entries:
+            channels = ", ".join(sorted({str(entry.obis) for entry in known})) or "no channel"
+            raise RegistryError(
+                f"meter {self._device_name(end_device_id)} is not expected to deliver {obis}, but {channels}"
+            )
+        return entries
+
+    def _usage_point_expectations(self, usage_point_id: int, obis: Obis) -> list[ChannelExpectation]:
+        """Give the expectations of a channel at a usage point, each cut to the time its end device hangs there."""
+        cut: list[ChannelExpectation] = []
+        for place in self.installations(usage_point_id=usage_point_id):
+            for entry in self.expectations(place.end_device_id):
+                ends = [end for end in (entry.end, place.end) if end is not None]
+                start, end = max(entry.start, place.start), min(ends, default=None)
+                if entry.obis == obis and (end is None or start < end):
+                    period, offset, scaler_unit = entry.grid
+                    cut.append(
+                        ChannelExpectation(
+                            entry.end_device_id, obis, period, offset, scaler_unit, entry.origin, start, end
+                        )
+                    )
+        return cut
+
+    def _blocks(self, layer: Layer, local_id: int, name: str, start: UtcSeconds, end: UtcSeconds) -> Iterator[Block]:
+        """Read the blocks of the UTC days that ``[start, end)`` touches, oldest first."""
+        if start >= end:
+            return
+        first, last = start // DAY, (end - 1) // DAY
+        table = _TABLES[layer]
+        rows = self._rows(
+            f"WITH RECURSIVE day (k) AS (SELECT ?1 UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
+            f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} ON {table}.k = day.k",
+            (block_key(first, local_id), block_key(last, local_id)),
+        )
+        for key, data in rows:
+            yield self._decode(data, f"row {key} of table {table}", layer, name, key >> 32)
+
+    def _block(self, layer: Layer, local_id: int, name: str, day: int) -> Block | None:
+        """Read one block, None where there is none."""
+        table, key = _TABLES[layer], block_key(day, local_id)
+        row = self._row(f"SELECT block FROM {table} WHERE k = ?", (key,))  # noqa: S608  the table's name is ours
+        return None if row is None else self._decode(row[0], f"row {key} of table {table}", layer, name, day)
+
+    def _decode(self, data: bytes, where: str, layer: Layer, name: str, day: int) -> Block:
+        """Decode a block and hold its own account of what it is against where it was found."""
+        try:
+            block = decode(data)
+        except BlockError as error:
+            raise StoreError(
+                f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
+            ) from error
+        if (block.layer, block.identity, block.day) != (layer, name, day):
+            raise StoreError(
+                f"{self.path}: {where} holds {block.layer.name.lower()} day {block.day} of {block.identity},"
+                f" not day {day} of {name}; the file is damaged: restore a backup"
+            )
+        return block
+
+
+def _grid_within(entries: Sequence[ChannelExpectation], start: UtcSeconds, end: UtcSeconds) -> Grid:
+    """Choose the one grid in force within the window; outside all expectations, that of the nearest before, or the first."""
+    ordered = sorted(entries, key=lambda entry: entry.start)
+    inside = [entry for entry in ordered if entry.start < end and (entry.end is None or start < entry.end)]
+    grids = {entry.grid for entry in inside}
+    if len(grids) > 1:
+        changes = ", ".join(str(entry.start) for entry in inside[1:])
+        raise RegistryError(
+            f"the grid of {entries[0].obis} changes within [{start}, {end}), at {changes}; ask for each part by itself"
+        )
+    if grids:
+        return grids.pop()
+    before = [entry for entry in ordered if entry.start < end]
+    return (before[-1] if before else ordered[0]).grid
+
+
+def _empty(grid: Grid, start: UtcSeconds, end: UtcSeconds) -> Series:
+    period, offset, scaler_unit = grid
+    first = start + (offset - start) % period
+    slots = max(0, -((first - end) // period))
+    if start < 0 or slots > MAX_WINDOW_SLOTS:
+        raise StoreError(f"a window of {slots} slots from {start} is more than {MAX_WINDOW_SLOTS}, or before 1970")
+    return Series.empty(first, period, scaler_unit, slots)
+
+
+def _lay_over(series: Series, block: Block, index: int | None) -> None:
+    """Copy what of the block's channel lies within the series; both are on one grid."""
+    if index is None:
+        return
+    stored = block.series(index)
+    start, end = max(series.start, stored.start), min(series.end, stored.end)
+    if start >= end:
+        return
+    here, there = series.window(start, end), stored.window(start, end)
+    here.values[:], here.state[:], here.reason[:], here.rules[:] = there.values, there.state, there.reason, there.rules

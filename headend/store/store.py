@@ -1,0 +1,88 @@
+"""`Store`: the one writer."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import apsw
+
+from drivers.facts import UtcSeconds
+from headend.errors import StoreError
+from headend.store.database import CACHE_SIZE
+from headend.store.errors import translate
+from headend.store.lock import WriterLock
+from headend.store.migrate import check_schema, migrate, shipped_scripts
+from headend.store.rawwrites import RawWrites
+from headend.store.reader import StoreReader
+from headend.store.validatedwrites import ValidatedWrites
+
+PAGE_SIZE = 8_192
+"""Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
+
+
+class Store(RawWrites, ValidatedWrites, StoreReader):
+    """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
+
+    def __init__(self, path: str, connection: apsw.Connection, now: Callable[[], UtcSeconds], lock: WriterLock) -> None:
+        super().__init__(path, connection, now)
+        self._lock = lock
+        self._forget()
+
+    @classmethod
+    def open(  # type: ignore[override]  # a writer needs a clock, a reader has none
+        cls,
+        path: str | Path,
+        now: Callable[[], UtcSeconds],
+        *,
+        vfs: str | None = None,
+        scripts: Mapping[int, str] | None = None,
+    ) -> Self:
+        """Open a store for writing, make it where there is none, and bring its schema up to date.
+
+        ``now``: current instant [s UTC], stamped on what carries no other time.  ``vfs``, ``scripts``: for tests.
+        After an unclean end the file is checked first. Raises `StoreError` where another process writes it, the file is
+        damaged, foreign or of a newer schema.
+        """
+        name = str(path)
+        schema = shipped_scripts() if scripts is None else scripts
+        lock = WriterLock(name)
+        try:
+            connection = cls._prepare(name, schema, vfs)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(name, connection, now, lock)
+
+    @classmethod
+    def _prepare(cls, name: str, schema: Mapping[int, str], vfs: str | None) -> apsw.Connection:
+        log = Path(f"{name}-wal")
+        is_unclean = log.exists() and log.stat().st_size > 0
+        connection = cls._connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+        try:
+            check_schema(connection, name, max(schema))
+            connection.pragma("page_size", PAGE_SIZE)
+            mode = connection.pragma("journal_mode", "wal")
+            connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+            connection.pragma("cache_size", -CACHE_SIZE)
+            verdict = connection.pragma("quick_check") if is_unclean else "ok"
+            if mode == "wal" and verdict == "ok":
+                migrate(connection, name, schema)
+        except apsw.Error as error:
+            connection.close()
+            raise translate(error, name) from error
+        except BaseException:
+            connection.close()
+            raise
+        if mode == "wal" and verdict == "ok":
+            return connection
+        connection.close()
+        if mode != "wal":
+            raise StoreError(f"{name}: this file system takes no write-ahead log; put the store on a local disk")
+        raise StoreError(f"{name}: damaged after an unclean end ({verdict}); keep the file, restore a backup")
+
+    def close(self) -> None:
+        """Close and let the next writer in; closing twice is harmless."""
+        try:
+            super().close()
+        finally:
+            self._lock.release()
