@@ -6,7 +6,7 @@ Source: IEC 62056-6-1 (value groups A to F; table of value group C codes for ele
 
 import re
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from drivers.units import Unit
@@ -28,7 +28,7 @@ class Obis:
 
     def __post_init__(self) -> None:
         """Refuse a value group outside a byte."""
-        for group, value in zip("ABCDEF", astuple(self), strict=True):
+        for group, value in zip("ABCDEF", (self.a, self.b, self.c, self.d, self.e, self.f), strict=True):
             if not 0 <= value <= 255:
                 raise ValueError(f"OBIS value group {group} is {value}, not 0 to 255")
 
@@ -52,7 +52,7 @@ class Obis:
 
     def to_bytes(self) -> bytes:
         """Give the six octets of the logical name."""
-        return bytes(astuple(self))
+        return bytes((self.a, self.b, self.c, self.d, self.e, self.f))
 
     def __str__(self) -> str:
         """Write the code as ``A-B:C.D.E*F``."""
