@@ -5,8 +5,10 @@ installations, with their multiplier applied at printing.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -49,8 +51,11 @@ class ReadingSource(Protocol):
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> Sequence[Version]:
         """List the versions of one validated channel-day."""
 
-    def last_change(self) -> int:
-        """Give the highest sequence number of the change log, 0 where it is empty."""
+    def last_seq(self) -> int:
+        """Give the number of the newest change, 0 before the first."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Hold one view of the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +119,15 @@ def channels(
                     span = _span(meters[installation.end_device_id], installation, expectation, start, end)
                     if span.start < span.end:
                         spans.setdefault(expectation.obis, []).append(span)
-        found.extend(
-            Channel(known[name], code, tuple(sorted(spans[code], key=lambda span: span.start)))
-            for code in sorted(spans, key=str)
-        )
+        for code in sorted(spans, key=str):
+            ordered = sorted(spans[code], key=lambda span: span.start)
+            for one, other in pairwise(ordered):
+                if other.start < one.end:
+                    raise ExportError(
+                        f"usage point {name}: {one.meter.name} and {other.meter.name} both deliver {code} at the same"
+                        " time; close one installation in the meter table, or leave the channel out"
+                    )
+            found.append(Channel(known[name], code, tuple(ordered)))
     if lacking := sorted(str(code) for code in set(obis or ()) - {channel.obis for channel in found}):
         raise ExportError(f"no usage point has channel {', '.join(lacking)} in this period")
     if not found:

@@ -51,6 +51,11 @@ class ExportResult:
         """Count the rows of all channels."""
         return sum(account.slots.total() for account in self.channels.values())
 
+    @property
+    def changed_slots(self) -> int:
+        """Count the slots that differ from the replaced export."""
+        return sum(change.slots for change in self.changes)
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -82,7 +87,7 @@ def export(  # noqa: PLR0917 - the order in which the question is asked
 ) -> ExportResult:
     """Export all expected slots within ``[start, end)`` [s UTC] of some or all (None) usage points and channels.
 
-    Writes nothing where the latest export of the same selection in ``directory`` holds the same. ``at_step`` is told each
+    All is read from one view of the store. Writes nothing where the latest export of the same selection in ``directory`` holds the same. ``at_step`` is told each
     step before it is taken (tests stop there). Raises `ExportError`; nothing is then left half written.
     """
     chosen = FORMATS.get(format)
@@ -96,13 +101,14 @@ def export(  # noqa: PLR0917 - the order in which the question is asked
         None if usage_points is None else tuple(sorted(set(usage_points))),
         None if obis is None else tuple(sorted({str(code) for code in obis})),
     )
-    found = channels(store, usage_points, obis, start, end)
-    for channel in found:
-        chosen.check_channel(channel)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory):
-            return _Run(directory, chosen, selection, now, at_step).run(store, found, sender, receiver)
+        with store.snapshot():
+            found = channels(store, usage_points, obis, start, end)
+            for channel in found:
+                chosen.check_channel(channel)
+            directory.mkdir(parents=True, exist_ok=True)
+            with _locked(directory):
+                return _Run(directory, chosen, selection, now, at_step).run(store, found, sender, receiver)
     except OSError as error:
         raise ExportError(f"{error.filename or directory}: {error.strerror}; nothing was left half written") from error
 
@@ -123,7 +129,7 @@ class _Run:
         notes = self._clean(chain[-1].sequence if chain else 0)
         sequence = len(chain) + 1
         replaced = next((old for old in reversed(chain) if old.selection == self.selection), None)
-        change_log, freshness = store.last_change(), Freshness()
+        change_log, freshness = store.last_seq(), Freshness()
         accounts: Accounts = {}
         rows = tally((row for channel in found for row in rows_of(store, channel, freshness)), accounts)
         context = Context(self.now, tuple(found), sender, receiver)

@@ -1,5 +1,6 @@
 """A store in memory, as much of one as an export reads."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,8 +59,11 @@ class FakeStore:
             for number in range(1, version + 1)
         ]
 
-    def last_change(self) -> int:
+    def last_seq(self) -> int:
         return self.seq
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def house(

@@ -128,6 +128,15 @@ def test_meter_swap_changes_the_meter_and_not_the_usage_point() -> None:
     assert {row.usage_point for row in rows} == {"NAAAMYS582"}
 
 
+def test_two_meters_at_once_on_one_channel_are_refused() -> None:
+    store = house()
+    house("OTHER", store=store)
+    store.installed[1] = Installation(1, 2, MIDNIGHT + DAY)
+
+    with pytest.raises(ExportError, match="both deliver 1-0:1"):
+        all_rows(store)
+
+
 def test_grid_with_an_offset_keeps_every_slot() -> None:
     store = house(period=3_600, start=MIDNIGHT + 1_800)
 
