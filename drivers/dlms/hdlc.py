@@ -27,6 +27,10 @@ LLC_RESPONSE = b"\xe6\xe7\x00"  # to the client
 _MAX_PARAMETERS = 64
 
 
+class DamagedFrame(RemoteProtocolError):
+    """A frame arrived broken: noise on the line. Asking for it again may help."""
+
+
 @dataclass(frozen=True, slots=True)
 class HdlcAddress:
     """Address of one side. ``upper``: client, or logical device. ``lower``: physical device. ``size``: 1, 2 or 4 octets.
@@ -146,14 +150,14 @@ def parse_frame(body: bytes) -> Frame:
     """Decode one frame without its flags. Raises `RemoteProtocolError` for whatever is wrong with it."""
     header = _header_size(body)
     if header is None:
-        raise RemoteProtocolError(f"HDLC frame of {len(body)} octets ends inside its header")
+        raise DamagedFrame(f"HDLC frame of {len(body)} octets ends inside its header")
     if fcs16(body[:header]) != int.from_bytes(body[header : header + 2], "little"):
-        raise RemoteProtocolError(f"HDLC header check sequence is wrong: {body[: header + 2].hex()}")
+        raise DamagedFrame(f"HDLC header check sequence is wrong: {body[: header + 2].hex()}")
     information = b""
     if len(body) > header + 2:
         information = body[header + 2 : -2]
         if not information or fcs16(body[:-2]) != int.from_bytes(body[-2:], "little"):
-            raise RemoteProtocolError(f"HDLC frame check sequence is wrong in a frame of {len(body)} octets")
+            raise DamagedFrame(f"HDLC frame check sequence is wrong in a frame of {len(body)} octets")
     destination_end = _address_end(body, 2) or 0
     control = body[header - 1]
     kind, send_number, receive_number = _control(control)
@@ -191,7 +195,7 @@ def _address_end(body: bytes, start: int) -> int | None:
             if size == 3:
                 break
             return start + size
-    raise RemoteProtocolError(f"HDLC address without an end, or of 3 octets: {bytes(body[start : start + 4]).hex()}")
+    raise DamagedFrame(f"HDLC address without an end, or of 3 octets: {bytes(body[start : start + 4]).hex()}")
 
 
 def _header_size(body: bytes) -> int | None:
@@ -212,7 +216,7 @@ class FrameReader:
         self._buffer += data
 
     def next_event(self) -> Frame | NeedData:
-        """Give the next frame or `NEED_DATA`. Raises `RemoteProtocolError` for a damaged one, once each."""
+        """Give the next frame or `NEED_DATA`. Raises `DamagedFrame` for a broken one, once each."""
         buffer = self._buffer
         while True:
             start = buffer.find(FLAG)
@@ -238,11 +242,11 @@ class FrameReader:
             header = _header_size(body)
             # The header is checked as soon as it is there, so that a broken length cannot make us wait for 2 KiB.
             if header is not None and fcs16(body[:header]) != int.from_bytes(body[header : header + 2], "little"):
-                raise RemoteProtocolError(f"HDLC header check sequence is wrong: {body[: header + 2].hex()}")  # noqa: TRY301
+                raise DamagedFrame(f"HDLC header check sequence is wrong: {body[: header + 2].hex()}")
             if len(buffer) < length + 2:
                 return NEED_DATA
             if buffer[length + 1] != FLAG:
-                raise RemoteProtocolError(f"no flag behind an HDLC frame of {length} octets")  # noqa: TRY301
+                raise DamagedFrame(f"no flag behind an HDLC frame of {length} octets")
             frame = parse_frame(body)
         except RemoteProtocolError:
             del buffer[0]

@@ -1,0 +1,455 @@
+"""The client's side of a COSEM association, sans-IO: none, LLS and HLS-5; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
+
+The session sends commands and feeds whole APDUs; this object checks order, invoke-id, security and block numbers.
+With HLS-5 the association is ciphered from the first octet: the initiate APDU, the HLS exchange and all that follows must
+be glo- under security control 0x30; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from drivers.dlms import acse, axdr, xdlms
+from drivers.dlms.axdr import Data
+from drivers.dlms.ciphering import Keys, SecureChannel, check_title
+from drivers.dlms.events import NEED_DATA, NeedData
+from drivers.dlms.xdlms import Attribute, Conformance, Selection
+from drivers.errors import (
+    CounterError,
+    DriverError,
+    LocalProtocolError,
+    MeterRefused,
+    RemoteProtocolError,
+    SecurityError,
+)
+from drivers.obis import Obis
+from drivers.profile import Authentication
+
+
+class State(Enum):
+    """Where the association stands."""
+
+    CLOSED = auto()
+    ASSOCIATING = auto()  # AARQ sent
+    CHALLENGED = auto()  # AARE with StoC received
+    PROVING = auto()  # f(StoC) sent
+    OPEN = auto()
+    ASKING = auto()  # GET sent
+    BETWEEN_BLOCKS = auto()  # a block received, more to come
+    RELEASING = auto()  # RLRQ sent
+    FAILED = auto()  # broken; nothing but closing the link helps
+
+
+class Step(Enum):
+    """What moves it: our commands and the kinds of answers."""
+
+    SEND_ASSOCIATE = auto()
+    SEND_PROOF = auto()
+    SEND_GET = auto()
+    SEND_NEXT_BLOCK = auto()
+    SEND_RELEASE = auto()
+    ACCEPTED = auto()
+    CHALLENGE = auto()
+    PROVED = auto()
+    DATA = auto()
+    BLOCK = auto()
+    REFUSED = auto()
+    RELEASED = auto()
+
+
+# State x step -> state. Whatever is not here is an error; any error leads to FAILED.
+TRANSITIONS: dict[tuple[State, Step], State] = {
+    (State.CLOSED, Step.SEND_ASSOCIATE): State.ASSOCIATING,
+    (State.ASSOCIATING, Step.ACCEPTED): State.OPEN,
+    (State.ASSOCIATING, Step.CHALLENGE): State.CHALLENGED,
+    (State.CHALLENGED, Step.SEND_PROOF): State.PROVING,
+    (State.PROVING, Step.PROVED): State.OPEN,
+    (State.OPEN, Step.SEND_GET): State.ASKING,
+    (State.ASKING, Step.DATA): State.OPEN,
+    (State.ASKING, Step.REFUSED): State.OPEN,
+    (State.ASKING, Step.BLOCK): State.BETWEEN_BLOCKS,
+    (State.BETWEEN_BLOCKS, Step.SEND_NEXT_BLOCK): State.ASKING,
+    (State.OPEN, Step.SEND_RELEASE): State.RELEASING,
+    (State.BETWEEN_BLOCKS, Step.SEND_RELEASE): State.RELEASING,
+    (State.RELEASING, Step.RELEASED): State.CLOSED,
+}
+
+CONFORMANCE = (
+    Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
+)  # fmt: skip
+CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
+REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
+CHALLENGE_SIZE = 16
+MIN_PDU = 64
+_SECURITY_DIAGNOSTICS = frozenset(
+    {
+        acse.Diagnostic.MECHANISM_NOT_RECOGNISED, acse.Diagnostic.MECHANISM_REQUIRED,
+        acse.Diagnostic.AUTHENTICATION_FAILURE, acse.Diagnostic.AUTHENTICATION_REQUIRED,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Associate:
+    """Command: open the association."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Command: answer the meter's challenge (HLS pass 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Command: ask for one attribute."""
+
+    attribute: Attribute
+    selection: Selection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextBlock:
+    """Command: ask for the block after the one received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Command: close the association."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The association is open. ``max_pdu``: largest APDU the meter takes, 0 for no limit. [octet]"""
+
+    conformance: Conformance
+    max_pdu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Challenged:
+    """The meter wants proof: send `Prove`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The attribute's value, whole."""
+
+    data: Data
+
+
+@dataclass(frozen=True, slots=True)
+class MoreBlocks:
+    """A block came, more are to be asked for with `NextBlock`. ``octets``: received so far."""
+
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The association is closed."""
+
+
+Command = Associate | Prove | Get | NextBlock | Release
+Event = Accepted | Challenged | Received | MoreBlocks | Released
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any."""
+
+    authentication: Authentication = "none"
+    max_pdu: int = 0xFFFF
+    password: bytes = field(default=b"", repr=False)
+    keys: Keys | None = None
+    client_title: bytes = b""
+    server_title: bytes = b""
+    challenge: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what could not authenticate, before a byte is sent."""
+        if not MIN_PDU <= self.max_pdu <= 0xFFFF:
+            raise LocalProtocolError(f"largest APDU {self.max_pdu} is not {MIN_PDU} to 65535")
+        if self.authentication == "lls" and not self.password:
+            raise SecurityError("low-level security needs a password")
+        if self.authentication == "hls5":
+            if self.keys is None:
+                raise SecurityError("HLS-5 needs an encryption key and an authentication key")
+            check_title(self.client_title, "the client's")
+            if not 8 <= len(self.challenge) <= 64:
+                raise SecurityError(f"a challenge has 8 to 64 octets, not {len(self.challenge)}")
+
+
+class ClientAssociation:
+    """Our side of one association. One request at a time."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.state = State.CLOSED
+        self._parameters = parameters
+        self._channel: SecureChannel | None = None
+        if parameters.authentication == "hls5" and parameters.keys is not None:
+            self._channel = SecureChannel(parameters.keys, parameters.client_title)
+        self._inbox: list[bytes] = []
+        self._invoke_id = 0
+        self._server_challenge = b""
+        self._granted: Accepted | None = None
+        self._asked: Attribute | None = None
+        self._blocks = bytearray()
+        self._block_number = 0
+        self._refused_one = False
+
+    @property
+    def channel(self) -> SecureChannel | None:
+        """The ciphering of this association, None where it has none; counters are supplied to it."""
+        return self._channel
+
+    def send(self, command: Command) -> bytes:
+        """Give the APDU of a command. Raises `LocalProtocolError` where it does not fit the state."""
+        match command:
+            case Associate():
+                self._move(Step.SEND_ASSOCIATE)
+                return self._associate()
+            case Prove():
+                self._move(Step.SEND_PROOF)
+                return self._prove()
+            case Get():
+                self._move(Step.SEND_GET)
+                self._asked = command.attribute
+                self._blocks.clear()
+                self._block_number = 0
+                self._next_invoke_id()
+                return self._sealed(xdlms.GetRequest(self._invoke_octet, command.attribute, command.selection).encode())
+            case NextBlock():
+                self._move(Step.SEND_NEXT_BLOCK)
+                return self._sealed(xdlms.GetRequestNext(self._invoke_octet, self._block_number).encode())
+            case Release():
+                self._move(Step.SEND_RELEASE)
+                inside = self._sealed(self._initiate_request()) if self._channel else b""
+                return acse.Release(user_information=inside).encode()
+
+    def receive_data(self, apdu: bytes) -> None:
+        """Take one whole APDU from the data link."""
+        self._inbox.append(apdu)
+
+    def next_event(self) -> Event | NeedData:
+        """Give what the oldest APDU means, or `NEED_DATA`.
+
+        Raises `MeterRefused` (the association stays open where only one attribute was refused), `SecurityError`,
+        `RemoteProtocolError`.
+        """
+        if not self._inbox:
+            return NEED_DATA
+        apdu = self._inbox.pop(0)
+        try:
+            return self._received(apdu)
+        except DriverError:
+            if not self._refused_one:
+                self.state = State.FAILED  # TRANSITIONS has no way out of it
+            raise
+
+    def _received(self, apdu: bytes) -> Event:
+        self._refused_one = False
+        match self.state:
+            case State.ASSOCIATING:
+                return self._received_aare(apdu)
+            case State.PROVING:
+                return self._received_proof(apdu)
+            case State.ASKING:
+                return self._received_data(apdu)
+            case State.RELEASING:
+                release = acse.decode(apdu)
+                if not isinstance(release, acse.Release) or not release.is_response:
+                    raise RemoteProtocolError("expected RLRE")
+                self._move(Step.RELEASED)
+                return Released()
+        raise RemoteProtocolError(f"APDU 0x{apdu[:1].hex()} while {self.state.name.lower()}: nothing was asked")
+
+    def _move(self, step: Step) -> None:
+        try:
+            self.state = TRANSITIONS[self.state, step]
+        except KeyError:
+            raise LocalProtocolError(
+                f"association cannot {step.name.lower()} while {self.state.name.lower()}"
+            ) from None
+
+    # -- opening
+
+    def _initiate_request(self) -> bytes:
+        return xdlms.InitiateRequest(CONFORMANCE, self._parameters.max_pdu).encode()
+
+    def _associate(self) -> bytes:
+        asked = self._parameters
+        initiate = self._initiate_request()
+        if self._channel is not None:
+            return acse.Aarq(
+                acse.ApplicationContext.LOGICAL_NAME_CIPHERED, acse.Mechanism.HIGH_GMAC, asked.challenge,
+                asked.client_title, self._channel.seal(initiate),
+            ).encode()  # fmt: skip
+        if asked.authentication == "lls":
+            return acse.Aarq(
+                mechanism=acse.Mechanism.LOW, authentication_value=asked.password, user_information=initiate
+            ).encode()
+        return acse.Aarq(user_information=initiate).encode()
+
+    def _received_aare(self, apdu: bytes) -> Event:
+        if apdu[:1] in {b"\xd8", b"\x0e"}:
+            raise self._refusal(xdlms.decode(apdu), "association")
+        aare = acse.decode(apdu)
+        if not isinstance(aare, acse.Aare):
+            raise RemoteProtocolError("expected AARE")
+        if aare.result is not acse.Result.ACCEPTED:
+            raise _association_refused(aare)
+        wants_proof = aare.diagnostic == acse.Diagnostic.AUTHENTICATION_REQUIRED
+        if self._channel is None:
+            if wants_proof:
+                raise SecurityError("the meter demands high-level security; the profile does not offer it")
+            initiate = aare.user_information
+        else:
+            self._check_hls(aare, wants_proof=wants_proof)
+            initiate = self._opened(aare.user_information)
+        response = xdlms.decode(initiate)
+        if isinstance(response, xdlms.ConfirmedServiceError):
+            raise self._refusal(response, "association")
+        if not isinstance(response, xdlms.InitiateResponse):
+            raise RemoteProtocolError("AARE holds no initiate-response")
+        if response.version != xdlms.DLMS_VERSION:
+            raise RemoteProtocolError(f"DLMS version {response.version}, expected {xdlms.DLMS_VERSION}")
+        if not response.conformance & Conformance.GET:
+            raise MeterRefused("the meter does not grant GET in this association", 0)
+        self._granted = Accepted(response.conformance, response.max_pdu)
+        if self._channel is not None:
+            self._server_challenge = aare.authentication_value
+            self._move(Step.CHALLENGE)
+            return Challenged()
+        self._move(Step.ACCEPTED)
+        return self._granted
+
+    def _check_hls(self, aare: acse.Aare, *, wants_proof: bool) -> None:
+        expected = self._parameters.server_title
+        if aare.context is not acse.ApplicationContext.LOGICAL_NAME_CIPHERED:
+            raise SecurityError("the meter answers with an application context without ciphering")
+        if not wants_proof or aare.mechanism is not acse.Mechanism.HIGH_GMAC:
+            raise SecurityError("the meter skips the agreed HLS-5 authentication")
+        if expected and aare.responding_title != expected:
+            raise SecurityError(
+                f"server system title {aare.responding_title.hex()} is not the expected {expected.hex()}"
+            )
+        if not 8 <= len(aare.authentication_value) <= 64:
+            raise SecurityError(f"the meter's challenge has {len(aare.authentication_value)} octets, not 8 to 64")
+        if aare.authentication_value == self._parameters.challenge:
+            raise SecurityError("the meter sends our own challenge back")
+        assert self._channel is not None
+        self._channel.set_peer(aare.responding_title)
+
+    def _prove(self) -> bytes:
+        assert self._channel is not None
+        self._next_invoke_id()
+        token = self._channel.prove(self._server_challenge)
+        request = xdlms.ActionRequest(self._invoke_octet, REPLY_TO_HLS, axdr.octet_string(token))
+        return self._sealed(request.encode())
+
+    def _received_proof(self, apdu: bytes) -> Event:
+        response = self._response(apdu)
+        if not isinstance(response, xdlms.ActionResponse):
+            raise RemoteProtocolError(f"expected an ACTION-response, got {type(response).__name__}")
+        self._check_invoke_id(response.invoke_id)
+        if response.result != 0 or response.data is None:
+            raise SecurityError(f"the meter refuses our HLS-5 proof: {xdlms.result_name(response.result)}")
+        assert self._channel is not None
+        assert self._granted is not None
+        self._channel.verify(self._parameters.challenge, response.data.octets())
+        self._move(Step.PROVED)
+        return self._granted
+
+    # -- asking
+
+    def _received_data(self, apdu: bytes) -> Event:
+        response = self._response(apdu, one_of_many=True)
+        if not isinstance(response, xdlms.GetResponse | xdlms.GetResponseBlock):
+            raise RemoteProtocolError(f"expected a GET-response, got {type(response).__name__}")
+        self._check_invoke_id(response.invoke_id)
+        if response.result:
+            self._move(Step.REFUSED)
+            self._refused_one = True
+            raise MeterRefused(f"{self._asked}: {xdlms.result_name(response.result)}", response.result)
+        if isinstance(response, xdlms.GetResponse):
+            if self._block_number or response.data is None:
+                raise RemoteProtocolError(f"{self._asked}: a whole answer amid blocks")
+            self._move(Step.DATA)
+            return Received(response.data)
+        return self._received_block(response)
+
+    def _received_block(self, block: xdlms.GetResponseBlock) -> Event:
+        if block.block_number != self._block_number + 1:
+            raise RemoteProtocolError(
+                f"{self._asked}: block {block.block_number} came, {self._block_number + 1} was expected"
+            )
+        raw = block.raw or b""
+        if not raw and not block.is_last:
+            raise RemoteProtocolError(f"{self._asked}: block {block.block_number} is empty and not the last")
+        if len(self._blocks) + len(raw) > axdr.MAX_OBJECT:
+            raise RemoteProtocolError(f"{self._asked}: more than {axdr.MAX_OBJECT} octets in all blocks")
+        self._blocks += raw
+        self._block_number = block.block_number
+        if not block.is_last:
+            self._move(Step.BLOCK)
+            return MoreBlocks(len(self._blocks))
+        data = axdr.decode(bytes(self._blocks))
+        self._blocks.clear()
+        self._move(Step.DATA)
+        return Received(data)
+
+    def _response(self, apdu: bytes, *, one_of_many: bool = False) -> xdlms.Apdu:
+        """Open an answer to a request. A plain exception-response is believed, as a refusal: it has no ciphered form."""
+        if apdu[:1] == b"\xd8":
+            refusal = self._refusal(xdlms.decode(apdu), str(self._asked or "HLS-5 proof"))
+            if one_of_many and isinstance(refusal, MeterRefused):
+                self._move(Step.REFUSED)
+                self._refused_one = True
+            raise refusal
+        response = xdlms.decode(self._opened(apdu))
+        if isinstance(response, xdlms.ExceptionResponse | xdlms.ConfirmedServiceError):
+            raise self._refusal(response, str(self._asked))
+        return response
+
+    def _opened(self, apdu: bytes) -> bytes:
+        return apdu if self._channel is None else self._channel.open(apdu)
+
+    def _sealed(self, apdu: bytes) -> bytes:
+        limit = self._granted.max_pdu if self._granted else 0
+        sealed = apdu if self._channel is None else self._channel.seal(apdu)
+        if limit and len(sealed) > limit:
+            raise LocalProtocolError(f"request of {len(sealed)} octets, the meter takes {limit}")
+        return sealed
+
+    @property
+    def _invoke_octet(self) -> int:
+        return xdlms.HIGH_PRIORITY | xdlms.CONFIRMED | self._invoke_id
+
+    def _next_invoke_id(self) -> None:
+        self._invoke_id = (self._invoke_id + 1) % 16
+
+    def _check_invoke_id(self, octet: int) -> None:
+        if octet & 0x0F != self._invoke_id:
+            raise RemoteProtocolError(f"answer to invoke-id {octet & 0x0F}, asked was {self._invoke_id}: a late answer")
+
+    @staticmethod
+    def _refusal(apdu: xdlms.Apdu, what: str) -> DriverError:
+        if isinstance(apdu, xdlms.ConfirmedServiceError):
+            return MeterRefused(f"{what}: service error {apdu.category}/{apdu.code}", apdu.code)
+        if not isinstance(apdu, xdlms.ExceptionResponse):
+            return RemoteProtocolError(f"{what}: unexpected {type(apdu).__name__}")
+        if apdu.service_error == xdlms.INVOCATION_COUNTER_ERROR:
+            hint = "" if apdu.counter is None else f", it expects at least {apdu.counter}"
+            return CounterError(f"{what}: the meter refuses our invocation counter{hint}")
+        if apdu.service_error == xdlms.DECIPHERING_ERROR:
+            return SecurityError(f"{what}: the meter cannot decipher our request: wrong key or system title")
+        return MeterRefused(
+            f"{what}: exception, state error {apdu.state_error}, service error {apdu.service_error}", apdu.service_error
+        )
+
+
+def _association_refused(aare: acse.Aare) -> DriverError:
+    side = "provider" if aare.by_provider else "user"
+    text = f"the meter refuses the association: result {aare.result.value}, diagnostic {aare.diagnostic} of the {side}"
+    if not aare.by_provider and aare.diagnostic in _SECURITY_DIAGNOSTICS:
+        return SecurityError(f"{text}: check authentication, password or keys")
+    return MeterRefused(text, aare.diagnostic)

@@ -1,0 +1,230 @@
+"""One DLMS/COSEM meter: who it is, its clock, its registers and its load profile, as facts."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from drivers.contract import ByteStream, Endpoint, SessionContext
+from drivers.dlms import objects
+from drivers.dlms.axdr import Data
+from drivers.dlms.objects import CaptureObject, Column, Row
+from drivers.dlms.session import Conversation
+from drivers.dlms.xdlms import Attribute, Selection
+from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
+from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
+from drivers.obis import Obis
+from drivers.profile import DlmsProfile, DlmsRegister, MeterProfile
+from drivers.units import ScalerUnit
+
+
+class DlmsSession:
+    """`ReadsIdentity`, `ReadsRegisters`, `ReadsLoadProfile` and `KeepsClock` of one meter.
+
+    What never changes within a session (scalers, capture objects, what the meter refused) is asked once.
+    """
+
+    def __init__(self, stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> None:
+        """Raises `ProfileError` or `SecurityError` for an endpoint that could not be read."""
+        self._conversation = Conversation(stream, endpoint, context)
+        dlms = endpoint.profile.dlms
+        assert dlms is not None  # Conversation has checked it
+        self._profile: MeterProfile = endpoint.profile
+        self._dlms: DlmsProfile = dlms
+        self._now = context.now
+        self._scalers: dict[Attribute, ScalerUnit] = {}
+        self._captured: tuple[CaptureObject, ...] | None = None
+        self._capture_period: int | None = None
+        self._refused: set[str] = set()
+
+    async def open(self) -> None:
+        """Associate with the meter."""
+        await self._conversation.open()
+
+    async def close(self) -> None:
+        """Release the association."""
+        await self._conversation.close()
+
+    async def read_identity(self) -> MeterIdentity:
+        """Read the logical device name and, where the profile names it, the firmware's identifier."""
+        name = objects.decode_text(await self._get(objects.DATA, self._dlms.identity, 2), "logical device name")
+        firmware = ""
+        if self._dlms.firmware is not None:
+            firmware = objects.decode_text(await self._get(objects.DATA, self._dlms.firmware, 2), "firmware identifier")
+        # IEC 62056-6-2, logical device name: its first three octets are the maker's FLAG identifier.
+        return MeterIdentity(name, self._profile.maker or name[:3], "", self._profile.model, firmware)
+
+    async def read_clock(self) -> ClockReading:
+        """Read the meter's clock; ours is taken midway between question and answer."""
+        asked = self._now()
+        data = await self._get(objects.CLOCK, self._dlms.clock, 2)
+        answered = self._now()
+        instant, is_doubtful = objects.decode_instant(data, self._profile.clock)
+        return ClockReading(instant, (asked + answered) // 2, is_doubtful)
+
+    async def read_registers(self, obis: Sequence[Obis]) -> list[RegisterValue]:
+        """Read the given quantities, in the order asked; one the profile does not declare is tried as a plain register.
+
+        ``captured_at`` is the meter's capture time where the class has one, else midway between question and answer.
+        Counts keep the meter's scaler. Raises `MeterRefused` for what the meter does not have.
+        """
+        declared = {register.obis: register for register in self._dlms.registers}
+        return [await self._read_register(declared.get(code) or DlmsRegister(code, code)) for code in obis]
+
+    async def read_load_profile(self, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
+        """Read the intervals in ``[start, end)`` [s UTC]: a block per interval column, and cumulative columns' snapshots.
+
+        Raises `ProfileError` where the meter's columns or capture period are not what the profile says.
+        """
+        if self._dlms.load_profile is None:
+            raise ProfileError(self._profile.name, ["dlms.load_profile: not declared"])
+        if end <= start:
+            return []
+        captured, period = await self._describe(self._dlms.load_profile)
+        columns = [
+            Column(index, wanted, await self._column_scaler(captured[index], wanted.obis))
+            for index, wanted in objects.find_columns(self._profile, captured)
+        ]
+        rows = await self._read_rows(self._dlms.load_profile, start, end)
+        facts: list[IntervalBlock | RegisterValue] = []
+        for column in columns:
+            if column.wanted.cumulative:
+                facts += objects.register_values(column, rows, self._profile.clock, period, start=start, end=end)
+            elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
+                facts.append(objects.interval_block(column, channel, rows, self._profile.clock, start=start, end=end))
+        return facts
+
+    async def _get(self, class_id: int, name: Obis, index: int, selection: Selection | None = None) -> Data:
+        return await self._conversation.get(Attribute(class_id, name, index), selection)
+
+    async def _read_register(self, register: DlmsRegister) -> RegisterValue:
+        where = str(register.logical_name)
+        worth = register.scaler_unit
+        if worth is None:
+            index = objects.SCALER_UNIT_ATTRIBUTE.get(register.class_id)
+            if index is None:
+                raise ProfileError(
+                    self._profile.name, [f"registers: {where} is of class {register.class_id} and needs scaler_unit"]
+                )
+            worth = await self._scaler(Attribute(register.class_id, register.logical_name, index))
+        asked = self._now()
+        data = await self._get(register.class_id, register.logical_name, register.attribute)
+        answered = self._now()
+        count, rules = objects.decode_count(data, worth, worth, where)
+        captured_at = (asked + answered) // 2
+        uncertainty = answered - captured_at
+        if stamp := objects.CAPTURE_TIME_ATTRIBUTE.get(register.class_id):
+            instant = await self._get(register.class_id, register.logical_name, stamp)
+            captured_at, _ = objects.decode_instant(instant, self._profile.clock)
+            uncertainty = 0
+        try:
+            return RegisterValue(register.obis, count, worth, captured_at, uncertainty, rules)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from None
+
+    async def _scaler(self, attribute: Attribute) -> ScalerUnit:
+        if attribute not in self._scalers:
+            self._scalers[attribute] = objects.decode_scaler_unit(await self._conversation.get(attribute))
+        return self._scalers[attribute]
+
+    async def _column_scaler(self, captured: CaptureObject, obis: Obis) -> ScalerUnit:
+        """Find what a column's counts are worth: by the meter, else by the profile's registers or channels (class 1)."""
+        if attribute := objects.scaler_attribute(captured):
+            return await self._scaler(attribute)
+        for register in self._dlms.registers:
+            if register.logical_name == captured.logical_name and register.scaler_unit is not None:
+                return register.scaler_unit
+        channel = objects.channel_of(self._profile, obis)
+        if channel is None:
+            raise ProfileError(
+                self._profile.name, [f"columns: nothing says what a count of {captured.logical_name} is worth"]
+            )
+        return channel.scaler_unit
+
+    async def _describe(self, name: Obis) -> tuple[tuple[CaptureObject, ...], int]:
+        """Read the profile's columns and capture period, and hold the period against the declared one. [s]"""
+        if self._captured is None or self._capture_period is None:
+            captured = objects.decode_capture_objects(
+                await self._get(objects.PROFILE_GENERIC, name, objects.CAPTURE_OBJECTS)
+            )
+            period = (await self._get(objects.PROFILE_GENERIC, name, objects.CAPTURE_PERIOD)).integer()
+            wrong = [
+                f"channels: {channel.obis} has period {channel.period} s, the meter captures every {period} s"
+                for column in self._dlms.columns
+                if not column.cumulative
+                and (channel := objects.channel_of(self._profile, column.obis)) is not None
+                and channel.period != period
+            ]
+            if wrong:
+                raise ProfileError(self._profile.name, wrong)
+            self._captured, self._capture_period = captured, period
+        return self._captured, self._capture_period
+
+    async def _read_rows(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
+        """Read the rows stamped in ``[start, end]``, by the first way of selective access that the meter takes.
+
+        A refused way is not tried again in this session. An empty answer by range is checked by entry, where that is allowed:
+        some meters answer a selection they do not understand with nothing.
+        """
+        ways = [way for way in self._dlms.selective_access if way not in self._refused]
+        refusal: MeterRefused | None = None
+        for way in ways:
+            try:
+                if way == "range":
+                    rows = await self._rows(name, objects.range_selection(start, end, self._profile.clock))
+                    if not rows and "entry" in ways:
+                        rows = await self._confirm_empty(name, start, end)
+                elif way == "entry":
+                    rows = await self._rows_by_entry(name, start, end)
+                else:
+                    rows = await self._rows(name, None)
+            except MeterRefused as error:
+                self._refused.add(way)
+                refusal = error
+                continue
+            return [row for row in rows if start <= row.stamp <= end]
+        raise refusal or ProfileError(self._profile.name, ["dlms.selective_access: names no way to read"])
+
+    async def _rows(self, name: Obis, selection: Selection | None) -> list[Row]:
+        captured, period = await self._describe(name)
+        buffer = await self._get(objects.PROFILE_GENERIC, name, objects.BUFFER, selection)
+        return objects.decode_rows(buffer, captured, period, self._profile.clock)
+
+    async def _confirm_empty(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
+        try:
+            return await self._rows_by_entry(name, start, end)
+        except MeterRefused:
+            self._refused.add("entry")
+            return []
+
+    async def _rows_by_entry(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
+        """Read no more entries than can lie in the window: entries are never closer together than the period."""
+        entries = (await self._get(objects.PROFILE_GENERIC, name, objects.ENTRIES_IN_USE)).integer()
+        if entries <= 0:
+            return []
+        _, period = await self._describe(name)
+        order = (await self._get(objects.PROFILE_GENERIC, name, objects.SORT_METHOD)).integer()
+        if order not in {objects.FIRST_IN_FIRST_OUT, objects.LAST_IN_FIRST_OUT} or period <= 0:
+            return await self._rows(name, objects.entry_selection(1, entries))
+        newest_first = order == objects.LAST_IN_FIRST_OUT
+        newest, oldest = (1, entries) if newest_first else (entries, 1)
+        newest_row = (await self._rows(name, objects.entry_selection(newest, newest)))[-1:]
+        if not newest_row or newest_row[0].stamp < start:
+            return []
+        count = (newest_row[0].stamp - start) // period + 2
+        if count >= entries:
+            oldest_row = (await self._rows(name, objects.entry_selection(oldest, oldest)))[:1]
+            if oldest_row and oldest_row[0].stamp > end:
+                return []
+            return await self._rows(name, objects.entry_selection(1, entries))
+        first, last = (1, count) if newest_first else (entries - count + 1, entries)
+        return await self._rows(name, objects.entry_selection(first, last))
+
+
+@asynccontextmanager
+async def open_session(stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> AsyncIterator[DlmsSession]:
+    """Associate with one meter on a link the caller owns; release in an orderly way at the end, also after an error."""
+    session = DlmsSession(stream, endpoint, context)
+    try:
+        await session.open()
+        yield session
+    finally:
+        await session.close()

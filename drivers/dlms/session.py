@@ -1,0 +1,267 @@
+"""One conversation with one meter on a stream: data link and association, request and answer, in time.
+
+Nothing is asked before the answer to the question before, and no answer is taken that was not asked for. On HDLC a lost or
+damaged answer is asked for once more without repeating the question (RR); SNRM is sent twice before a meter counts as silent.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, cast, get_args
+
+from drivers.contract import ByteStream, Endpoint, SessionContext
+from drivers.dlms.association import (
+    CHALLENGE_SIZE,
+    Accepted,
+    Associate,
+    Challenged,
+    ClientAssociation,
+    Command,
+    Event,
+    Get,
+    MoreBlocks,
+    NextBlock,
+    Parameters,
+    Prove,
+    Received,
+    Release,
+    State,
+)
+from drivers.dlms.axdr import Data
+from drivers.dlms.ciphering import Keys
+from drivers.dlms.events import (
+    NEED_DATA,
+    Apdu,
+    Connect,
+    Connected,
+    Disconnect,
+    Disconnected,
+    LinkCommand,
+    LinkEvent,
+    Poll,
+)
+from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
+from drivers.dlms.link import HdlcLink
+from drivers.dlms.wrapper import WrapperLink
+from drivers.dlms.xdlms import Attribute, Selection
+from drivers.errors import (
+    DriverError,
+    LocalProtocolError,
+    ProfileError,
+    RemoteProtocolError,
+    SecurityError,
+    TransportTimeout,
+)
+from drivers.profile import Authentication, DlmsProfile
+from drivers.transports.base import Deadline, pause
+
+HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the speed of the world [s]
+COUNTER_BLOCK: Final = 256  # counters reserved at a time; a session that asks for little wastes the rest
+COUNTERS_PER_REQUEST: Final = 2  # HLS pass 3 uses one for the token and one for its APDU
+ATTEMPTS: Final = 2
+SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where the stream names no speed [bit/s]
+FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
+_AUTHENTICATIONS: Final = get_args(Authentication)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The profile's session settings with this meter's overrides. ``floor``: lowest invocation counter to use."""
+
+    dlms: DlmsProfile
+    server: HdlcAddress
+    server_title: bytes = b""
+    floor: int = 1
+
+
+def settings_of(endpoint: Endpoint) -> Settings:
+    """Combine profile, address and options. Raises `ProfileError` listing everything that is wrong."""
+    dlms = endpoint.profile.dlms
+    where = f"{endpoint.profile.name} for meter {endpoint.name}"
+    if dlms is None:
+        raise ProfileError(where, ["dlms: the table is missing"])
+    faults: list[str] = []
+    options = endpoint.options
+    client = _number(options, "client", dlms.client, faults, 0x7F if dlms.framing == "hdlc" else 0xFFFF)
+    floor = _number(options, "invocation_counter", 1, faults, 2**32 - 2)
+    size = _number(options, "address_size", 0, faults, 4) if "address_size" in options else 0
+    authentication = options.get("authentication", dlms.authentication)
+    if authentication not in _AUTHENTICATIONS:
+        faults.append(f"option authentication: {authentication!r} is not one of {', '.join(_AUTHENTICATIONS)}")
+    if dlms.security_suite != 0:
+        faults.append(f"dlms.security_suite: only suite 0 is supported, not {dlms.security_suite}")
+    client_title = _title(options, "system_title", dlms.client_system_title, faults)
+    server_title = _title(options, "server_system_title", b"", faults)
+    server = HdlcAddress(dlms.server)
+    try:
+        server = HdlcAddress.parse(endpoint.address or str(dlms.server))
+        if size:
+            server = HdlcAddress(server.upper, server.lower, size)
+    except LocalProtocolError as error:
+        faults.append(f"address: {error}")
+    if dlms.framing == "wrapper" and server.lower is not None:
+        faults.append(f"address: {endpoint.address!r} has a physical part; the wrapper knows logical devices only")
+    if faults:
+        raise ProfileError(where, faults)
+    chosen = replace(
+        dlms, client=client, authentication=cast("Authentication", authentication), client_system_title=client_title
+    )
+    return Settings(chosen, server, server_title, floor)
+
+
+def _number(options: Mapping[str, str], name: str, default: int, faults: list[str], largest: int) -> int:
+    text = options.get(name, str(default))
+    if text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= largest:
+        return int(text)
+    faults.append(f"option {name}: {text!r} is not a number from 1 to {largest}")
+    return default
+
+
+def _title(options: Mapping[str, str], name: str, default: bytes, faults: list[str]) -> bytes:
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        title = bytes.fromhex(text)
+    except ValueError:
+        title = b""
+    if len(title) != 8:
+        faults.append(f"option {name}: {text!r} is not 16 hexadecimal digits")
+    return title
+
+
+class Conversation:
+    """Opens, asks, closes. The caller owns the stream; nobody else may use it meanwhile."""
+
+    def __init__(self, stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> None:
+        """Check everything that can be checked before a byte is sent. Raises `ProfileError`, `SecurityError`."""
+        settings = settings_of(endpoint)
+        dlms = settings.dlms
+        self._stream = stream
+        self._context = context
+        self._timing = endpoint.profile.timing
+        self._settings = settings
+        # The name of the key pair whose counters are used: docs/decisions/invocation-counters.md.
+        self._key_id = f"{dlms.client_system_title.hex()}/{endpoint.name}"
+        self._max_octets = dlms.max_pdu + 8 if dlms.framing == "wrapper" else dlms.max_info + FRAME_OVERHEAD
+        self._link: HdlcLink | WrapperLink
+        if dlms.framing == "hdlc":
+            self._link = HdlcLink("client", HdlcAddress(dlms.client), settings.server, dlms.max_info)
+        else:
+            self._link = WrapperLink(dlms.client, settings.server.upper)
+        self._association = ClientAssociation(_parameters(endpoint, settings, context))
+
+    async def open(self) -> None:
+        """Connect the data link and associate. Raises `TransportTimeout`, `SecurityError`, `MeterRefused` and their kin."""
+        if isinstance(self._link, HdlcLink):
+            event = await self._exchange(Connect())
+            if not isinstance(event, Connected):
+                raise RemoteProtocolError(f"meter {self._settings.server} does not open the data link")
+        answer = await self._ask(Associate())
+        if isinstance(answer, Challenged):
+            answer = await self._ask(Prove())
+        if not isinstance(answer, Accepted):
+            raise LocalProtocolError(f"association ended in {type(answer).__name__}")
+
+    async def get(self, attribute: Attribute, selection: Selection | None = None) -> Data:
+        """Read one attribute, in as many blocks as it takes. Raises `MeterRefused` where the meter does not give it."""
+        answer = await self._ask(Get(attribute, selection))
+        while isinstance(answer, MoreBlocks):
+            answer = await self._ask(NextBlock())
+        if not isinstance(answer, Received):
+            raise LocalProtocolError(f"{attribute}: answered by {type(answer).__name__}")
+        return answer.data
+
+    async def close(self) -> None:
+        """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""
+        if self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
+            with suppress(DriverError):
+                await self._ask(Release())
+        if isinstance(self._link, HdlcLink) and self._link.state == "open":
+            with suppress(DriverError):
+                await self._exchange(Disconnect())
+
+    async def _ask(self, command: Command) -> Event:
+        channel = self._association.channel
+        if channel is not None and channel.counters_left < COUNTERS_PER_REQUEST:
+            channel.supply(await self._context.counters.reserve(self._key_id, COUNTER_BLOCK, self._settings.floor))
+        event = await self._exchange(Apdu(self._association.send(command)))
+        if not isinstance(event, Apdu):
+            raise RemoteProtocolError(f"meter {self._settings.server} closed the data link")
+        self._association.receive_data(event.octets)
+        answer = self._association.next_event()
+        if answer is NEED_DATA:
+            raise LocalProtocolError("an APDU went in and nothing came out")
+        return answer
+
+    async def _exchange(self, command: LinkCommand) -> LinkEvent:
+        """Send a command and wait for its answer; on HDLC ask a second time, without repeating a question."""
+        await pause(self._timing.turnaround * self._context.timeout_scale)
+        self._stream.discard_input()
+        is_hdlc = isinstance(self._link, HdlcLink)
+        for attempt in range(1, ATTEMPTS + 1):
+            octets = self._link.send(command)
+            await self._stream.write(octets)
+            try:
+                return await self._await_event(len(octets))
+            except (TransportTimeout, DamagedFrame) as error:
+                if attempt == ATTEMPTS or not is_hdlc or isinstance(command, Disconnect):
+                    raise
+                if isinstance(error, DamagedFrame):
+                    await self._drain()
+                if isinstance(command, Apdu):
+                    command = Poll()
+        raise LocalProtocolError("no attempt was made")
+
+    async def _await_event(self, sent: int) -> LinkEvent:
+        allowance = self._allowance(sent)
+        speed = self._stream.bits_per_second or SLOWEST_NETWORK
+        scale = self._context.timeout_scale
+        whole = Deadline(allowance + self._max_octets * self._stream.bits_per_character / speed * scale)
+        while True:
+            event = self._link.next_event()
+            if outgoing := self._link.data_to_send():
+                await self._stream.write(outgoing)
+                allowance = self._allowance(len(outgoing))
+                whole = Deadline(allowance + self._max_octets * self._stream.bits_per_character / speed * scale)
+            if isinstance(event, Disconnected) and isinstance(self._link, HdlcLink) and not event.was_open:
+                raise RemoteProtocolError(f"meter {self._settings.server} says the data link is not open")
+            if event is not NEED_DATA:
+                return event
+            try:
+                data = await self._stream.read(min(allowance, whole.remaining()))
+            except TransportTimeout as error:
+                raise TransportTimeout(f"meter {self._settings.server}: no answer within {allowance:.3g} s") from error
+            self._link.receive_data(data)
+
+    def _allowance(self, sent: int) -> float:
+        """Time to allow for the request on the wire, the meter's latency, and the first frame back. [s, real]"""
+        speed = self._stream.bits_per_second
+        wire = (sent + self._max_octets) * self._stream.bits_per_character / speed if speed else 0.0
+        return (self._timing.latency + wire) * self._context.timeout_scale + HOST_MARGIN
+
+    async def _drain(self) -> None:
+        """Listen until the line is quiet, so that the rest of a broken frame is not taken for the next."""
+        deadline = Deadline(self._allowance(0))
+        with suppress(TransportTimeout):
+            while remaining := deadline.remaining():
+                await self._stream.read(min(remaining, HOST_MARGIN))
+
+
+def _parameters(endpoint: Endpoint, settings: Settings, context: SessionContext) -> Parameters:
+    secrets = endpoint.credentials
+    dlms = settings.dlms
+    keys = None
+    if dlms.authentication == "hls5":
+        if not secrets.encryption_key or not secrets.authentication_key:
+            raise SecurityError(f"meter {endpoint.name}: HLS-5 needs an encryption key and an authentication key")
+        keys = Keys(secrets.encryption_key, secrets.authentication_key)
+    return Parameters(
+        authentication=dlms.authentication,
+        max_pdu=dlms.max_pdu,
+        password=secrets.password if dlms.authentication == "lls" else b"",
+        keys=keys,
+        client_title=dlms.client_system_title,
+        server_title=settings.server_title,
+        challenge=context.random_bytes(CHALLENGE_SIZE) if keys else b"",
+    )
