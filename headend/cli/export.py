@@ -1,0 +1,147 @@
+"""``headend export``: billing files, each complete or absent, with a manifest that chains them."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import click
+
+from drivers.obis import Obis, resolve
+from headend.cli.app import App
+from headend.cli.exits import Exit
+from headend.cli.options import output_option
+from headend.cli.output import Column, Document
+from headend.errors import RegistryError
+from headend.export.formats import whole_days
+from headend.export.write import ExportResult, export, verify
+from headend.store.reader import StoreReader
+
+DAY = 86_400
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def _channels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[Obis, ...]:
+    try:
+        return tuple(resolve(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _directory(app: App, directory: Path | None) -> Path:
+    return directory or Path(app.settings.export.directory)
+
+
+@click.group()
+def command() -> None:
+    """Write billing files, each complete or absent, with a chained manifest."""
+
+
+def _export(format_name: str) -> click.Command:
+    @click.option("--from", "first", type=_DAY, required=True, help="First day.")
+    @click.option("--to", "last", type=_DAY, required=True, help="Last day, inclusive.")
+    @click.option("--meter", "usage_points", multiple=True, help="Only this usage point or meter; may be repeated.")
+    @click.option(
+        "--channel", "channels", multiple=True, callback=_channels, help="Only this channel; may be repeated."
+    )
+    @click.option(
+        "--directory", type=click.Path(path_type=Path, file_okay=False),
+        help="Where to write. Default: export.directory of the settings.",
+    )  # fmt: skip
+    @output_option
+    @click.pass_context
+    def run(
+        ctx: click.Context,
+        *,
+        first: datetime,
+        last: datetime,
+        usage_points: tuple[str, ...],
+        channels: tuple[Obis, ...],
+        directory: Path | None,
+        format_name: str,
+    ) -> None:
+        app = App.of(ctx, format_name)
+        start, end = whole_days(name, _day(first.date()), _day(last.date()))
+        with app.reader() as reader, app.output.busy(f"exporting {name}"):
+            points = [_usage_point(reader, text) for text in usage_points] or None
+            result = export(reader, name, points, channels or None, start, end, _directory(app, directory), app.now())
+        app.output.emit(_document(result))
+        for note in result.notes:
+            app.output.say(note)
+        if result.replaces is not None:
+            app.output.say(f"it replaces export {result.replaces}; {len(result.changes)} slots differ")
+
+    name = format_name
+    days = "UTC+10:00, as NEM12 counts them" if name == "nem12" else "UTC"
+    return click.command(name, help=f"Write whole days ({days}) as {name}.")(run)
+
+
+def _day(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) // DAY
+
+
+def _usage_point(reader: StoreReader, name: str) -> str:
+    """Give the usage point of that name, else the one where the meter of that name was last installed."""
+    points = {point.id: point.name for point in reader.usage_points()}
+    if name in points.values():
+        return name
+    installations = reader.installations(end_device_id=reader.end_device(name).id)
+    if not installations:
+        raise RegistryError(f"meter {name} has never been installed at a usage point")
+    return points[installations[-1].usage_point_id]
+
+
+def _document(result: ExportResult) -> Document:
+    columns = [
+        Column("usage_point", "Usage point"),
+        Column("meter", "Meter"),
+        Column("obis", "Channel"),
+        Column("total", "Total", is_number=True),
+        Column("unit", "Unit"),
+        Column("slots", "Slots", is_number=True),
+        Column("states", "By quality"),
+        Column("missing", "Missing by cause"),
+    ]
+    rows = [
+        {
+            "usage_point": usage_point,
+            "meter": meter,
+            "obis": obis,
+            "total": account.total,
+            "unit": account.unit,
+            "slots": account.slots.total(),
+            "states": dict(account.slots),
+            "missing": dict(account.missing),
+        }
+        for (usage_point, meter, obis), account in result.channels.items()
+    ]
+    summary = {
+        "is_new": result.is_new,
+        "sequence": result.sequence,
+        "manifest": str(result.manifest),
+        "files": [str(path) for path in result.files],
+        "replaces": result.replaces,
+        "changes": len(result.changes),
+        "notes": list(result.notes),
+    }
+    title = ", ".join(str(path) for path in result.files)
+    return Document("headend.export/1", columns, rows, summary, title=f"export {result.sequence}: {title}")
+
+
+command.add_command(_export("csv"))
+command.add_command(_export("nem12"))
+
+
+@command.command("verify")
+@click.option("--directory", type=click.Path(path_type=Path, file_okay=False), help="Default: export.directory.")
+@output_option
+@click.pass_context
+def verify_(ctx: click.Context, directory: Path | None, format_name: str) -> int:
+    """Check the chain of manifests and every file they name. Exit code 8 if a fault is found."""
+    app = App.of(ctx, format_name)
+    found = verify(_directory(app, directory))
+    rows = [{"result": "FAIL", "what": fault} for fault in found.faults]
+    rows += [{"result": "WARN", "what": note} for note in found.notes]
+    if found.is_intact:
+        rows.insert(0, {"result": "PASS", "what": f"{len(found.sequences)} exports are intact and follow each other"})
+    columns = [Column("result", "Result"), Column("what", "What")]
+    app.output.emit(Document("headend.export-verify/1", columns, rows))
+    return Exit.OK if found.is_intact else Exit.CHECK_FAILED

@@ -1,0 +1,160 @@
+"""``headend meter``: the registry as one table of meters, in and out as CSV."""
+
+import csv
+import io
+from collections.abc import Mapping
+
+import click
+
+from headend.cli.app import App
+from headend.cli.exits import Exit
+from headend.cli.options import output_option
+from headend.cli.output import Column, Document, instant
+from headend.registry import table
+
+MAX_BYTES = 64 * 2**20
+NARROW = ("usage_point", "meter", "profile", "link", "address", "from", "to", "area")
+"""Columns that a terminal shows; the other forms have all."""
+
+
+@click.group()
+def command() -> None:
+    """Register meters, as rows of one table. Secrets are references, env:NAME or file:PATH, never values."""
+
+
+@command.command()
+@click.option("--usage-point", required=True, help="Where supply is measured, for example a NMI.")
+@click.option("--meter", required=True, help="The meter's global name: DLMS logical device name, else MAKER:SERIAL.")
+@click.option("--profile", required=True, help="Meter model; see headend profile list.")
+@click.option("--link", required=True, help="tcp://host:port, serial:///dev/ttyX?baud=9600, or mqtt:.")
+@click.option("--address", default="", help="Address on the link: DLMS server, or Modbus unit identifier.")
+@click.option("--from", "from_", required=True, help="First instant, RFC 3339 or a date: 2026-11-01.")
+@click.option("--to", default="", help="End (exclusive); empty until further notice.")
+@click.option("--zone", default="UTC", show_default=True, help="Time zone of the usage point.")
+@click.option("--area", default="")
+@click.option("--transformer", default="")
+@click.option("--feeder", default="")
+@click.option("--box", default="")
+@click.option("--multiplier", default="", help="Primary counts per secondary count (CT x VT ratio). Default: 1.")
+@click.option("--password", default="", help="Reference: env:NAME or file:PATH.")
+@click.option("--encryption-key", default="", help="Reference: env:NAME or file:PATH.")
+@click.option("--authentication-key", default="", help="Reference: env:NAME or file:PATH.")
+@click.option("--options", default="", help="Session options of this meter: k=v;k=v.")
+@click.option("--dry-run", is_flag=True, help="Check and say what would change; change nothing.")
+@output_option
+@click.pass_context
+def add(ctx: click.Context, /, *, dry_run: bool, format_name: str, **cells: str) -> int:
+    """Register one meter; the same checks as for an imported table of one row."""
+    cells["from"] = cells.pop("from_")
+    given = {key: value for key, value in cells.items() if value}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(given), lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(given)
+    return _import(App.of(ctx, format_name), text.getvalue(), "arguments", dry_run=dry_run)
+
+
+@command.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Check and say what would change; change nothing.")
+@output_option
+@click.pass_context
+def import_(ctx: click.Context, file: io.BufferedReader, *, dry_run: bool, format_name: str) -> int:
+    """Register all meters of a CSV FILE (- for stdin), or none if one row is faulty: every fault is named at once.
+
+    Columns are those of "headend meter list -o csv". Importing the same file again changes nothing. A meter swap is two
+    rows with one usage point and adjoining from and to. Exit code 5 if a row is faulty.
+    """
+    app = App.of(ctx, format_name)
+    content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise click.BadParameter(f"{file.name} is larger than {MAX_BYTES} bytes")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{file.name} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from error
+    return _import(app, text, file.name, dry_run=dry_run)
+
+
+def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
+    parsed = table.parse(text, app.profiles)
+    if parsed.faults:
+        _emit_faults(app, source, parsed.faults)
+        return Exit.CONFIG
+    with app.writer() as store:
+        applied = table.apply(store, parsed.rows, dry_run=dry_run)
+    row = {"added": applied.added, "changed": applied.changed, "unchanged": applied.unchanged, "dry_run": dry_run}
+    columns = [Column(key, key.replace("_", " "), is_number=key != "dry_run") for key in row]
+    app.output.emit(Document("headend.meter-import/1", columns, [row]))
+    if dry_run:
+        app.output.say("dry run: nothing was changed")
+    return Exit.OK
+
+
+def _emit_faults(app: App, source: str, faults: object) -> None:
+    columns = [Column("row", "Row", is_number=True), Column("column", "Column"), Column("what", "Fault")]
+    rows = [{"row": fault.row, "column": fault.column, "what": fault.what} for fault in faults]  # type: ignore[attr-defined]
+    app.output.emit(Document("headend.meter-import-faults/1", columns, rows))
+    app.output.warn(f"{source}: {len(rows)} faults; nothing was changed")
+
+
+@command.command("list")
+@output_option
+@click.pass_context
+def list_(ctx: click.Context, format_name: str) -> None:
+    """List the registered meters. With -o csv: the table that import takes, unchanged by a round trip."""
+    app = App.of(ctx, format_name)
+    with app.reader() as reader:
+        text = table.dump(reader)
+    if format_name == "csv":
+        app.output.write_text(text)
+        return
+    rows = list(csv.DictReader(io.StringIO(text)))
+    keys = list(rows[0]) if rows else list(NARROW)
+    hidden = frozenset(key for key in keys if key not in NARROW or not any(row[key] for row in rows))
+    columns = [Column(key, key.replace("_", " ").capitalize()) for key in keys]
+    app.output.emit(Document("headend.meter/1", columns, rows, hidden=hidden))
+    if not rows:
+        app.output.say("no meter is registered; headend meter import FILE.csv registers some")
+
+
+@command.command()
+@click.argument("meter")
+@output_option
+@click.pass_context
+def show(ctx: click.Context, meter: str, format_name: str) -> None:
+    """Show what is known of METER: where it has been, what it should deliver, how its last visits went."""
+    app = App.of(ctx, format_name)
+    with app.reader() as reader:
+        device = reader.end_device(meter)
+        points = {point.id: point for point in reader.usage_points()}
+        links = {link.id: link.url for link in reader.links()}
+        facts: list[Mapping[str, object]] = [
+            _fact("meter", "name", device.name),
+            _fact("meter", "profile", device.profile),
+            _fact("meter", "link", links[device.link_id]),
+            _fact("meter", "address", device.address),
+            _fact("meter", "serial", device.serial),
+            _fact("meter", "disabled", "yes" if device.disabled else "no"),
+            _fact("meter", "password", device.password_ref),
+            _fact("meter", "encryption key", device.encryption_key_ref),
+            _fact("meter", "authentication key", device.authentication_key_ref),
+        ]
+        facts += [_fact("option", key, value) for key, value in sorted(device.options.items())]
+        for installation in reader.installations(end_device_id=device.id):
+            span = f"{instant(installation.start)} to {instant(installation.end) or 'further notice'}"
+            name = points[installation.usage_point_id].name
+            facts.append(_fact("installed", name, f"{span}, multiplier {installation.multiplier}"))
+        for item in reader.expectations(device.id):
+            span = f"{instant(item.start)} to {instant(item.end) or 'further notice'}"
+            unit = f"10^{item.scaler_unit.scaler} {item.scaler_unit.unit.symbol}"
+            facts.append(_fact("channel", str(item.obis), f"every {item.period} s, {unit}, {item.origin}, {span}"))
+        for run in reader.job_runs(device.id, None, app.now() - 7 * 86_400)[-10:]:
+            verdict = "ok" if run.succeeded else f"failed: {run.detail}"
+            facts.append(_fact("visit", f"{instant(run.started_at)} {run.kind}", verdict))
+    columns = [Column("about", "About"), Column("key", "What"), Column("value", "Value")]
+    app.output.emit(Document("headend.meter-show/1", columns, [fact for fact in facts if fact["value"]]))
+
+
+def _fact(about: str, key: str, value: str) -> Mapping[str, object]:
+    return {"about": about, "key": key, "value": value}
