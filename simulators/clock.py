@@ -96,11 +96,9 @@ class WorldClock:
 
     def _move_to(self, instant: int) -> None:
         monotonic = self._monotonic()
-        if instant > (world := self.anchor.at(monotonic)):
+        if instant > self.anchor.at(monotonic):
             self.anchor = Anchor(monotonic, float(instant), self.rate)
             self._wake()
-        else:
-            self.anchor = Anchor(monotonic, world, self.rate)
 
     def _wake(self) -> None:
         for sleeper in self._sleepers:

@@ -84,12 +84,18 @@ class Concentrator:
         self._random = randomness
         self._number = 0
         self._client: aiomqtt.Client | None = None
+        self._connected = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
         clock.schedule(start + batch_period + PUBLISH_DELAY, self._on_due)
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker is there and acknowledgements are subscribed to."""
-        return self._client is not None
+    async def connected(self) -> None:
+        """Wait until the broker is there and acknowledgements are subscribed to."""
+        await self._connected.wait()
+
+    async def settled(self) -> None:
+        """Wait until the head-end has acknowledged every batch."""
+        await self._settled.wait()
 
     async def run(self, host: str, port: int) -> None:
         """Keep connected to the broker until cancelled: publish again what was not acknowledged, listen for acknowledgements."""
@@ -100,12 +106,14 @@ class Concentrator:
                 async with client:
                     await client.subscribe(f"{ACKNOWLEDGEMENT_PREFIX}ami/{self.name}/#", qos=1)
                     self._client = client
+                    self._connected.set()
                     pause = FIRST_PAUSE
                     await self._serve(client)
             except aiomqtt.MqttError as error:
                 log.debug("concentrator %s lost its broker: %s", self.name, error)
             finally:
                 self._client = None
+                self._connected.clear()
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.5))
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -136,6 +144,8 @@ class Concentrator:
         self._clock.schedule(due + self._period, self._on_due)
         fresh = self._collect(due)
         self.unacknowledged.update({(batch.topic, batch.number): batch for batch in fresh})
+        if fresh:
+            self._settled.clear()
         if (client := self._client) is None:
             return  # they wait for the reconnection
         try:
@@ -173,6 +183,8 @@ class Concentrator:
             return
         if is_stored:
             self.unacknowledged.pop((topic.removeprefix(ACKNOWLEDGEMENT_PREFIX), number), None)
+            if not self.unacknowledged:
+                self._settled.set()
 
 
 def decode_acknowledgement(payload: object) -> tuple[int, bool]:

@@ -1,0 +1,167 @@
+"""``headend-simulate``: the demonstration world, and single simulated meters for technicians to try."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from drivers.profile import Authentication
+    from simulators.faults import Fault
+
+DEFAULT_START = "2026-03-02"  # a Monday, as the bundled fortnights begin with one
+
+
+def _instant(_context: click.Context, parameter: click.Parameter, text: str) -> int:
+    try:
+        stamp = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not ISO 8601, such as {DEFAULT_START}", param=parameter) from None
+    return int((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp())
+
+
+start_option = click.option(
+    "--start", default=DEFAULT_START, show_default=True, callback=_instant, help="First instant of the world, UTC."
+)
+seed_option = click.option("--seed", default=1, show_default=True, help="Seed of all randomness.")
+rate_option = click.option(
+    "--rate", default=1.0, show_default=True, type=click.FloatRange(0.001, 100_000), help="World seconds per second."
+)
+faults_option = click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    help="What is wrong with the first meter, for example 'silent,start=+60,end=+120', 'dead', 'noise,before=3'.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="headend", message="headend-simulate %(version)s")
+def main() -> None:
+    """Simulate electricity meters, lines and concentrators, faults included."""
+
+
+@main.command()
+@click.option("--mqtt", required=True, help="Broker of the concentrator, such as mqtt://127.0.0.1:1883.")
+@click.option("--days", default=2, show_default=True, type=click.IntRange(1, 3660), help="Days of load to replay.")
+@start_option
+@click.option(
+    "--rate", default=20.0, show_default=True, type=click.FloatRange(0.001, 100_000), help="World seconds per second."
+)
+@seed_option
+@click.option(
+    "--meters-out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table of meters (CSV) here."
+)
+@click.option(
+    "--truth-out", type=click.Path(dir_okay=False, path_type=Path), help="Write what they measured (JSON) here."
+)
+def world(
+    *, mqtt: str, days: int, start: int, rate: float, seed: int, meters_out: Path | None, truth_out: Path | None
+) -> None:
+    """Run the demonstration town: about twenty meters over four links, under control of stdin until it ends.
+
+    Commands and answers are JSON lines; {"skip_to": UTC_SECONDS} moves the world on.
+    """
+    from simulators.serve import serve_world  # noqa: PLC0415  # heavy; --help stays light
+
+    _run(
+        lambda: serve_world(
+            mqtt, days=days, start=start, rate=rate, seed=seed, meters_out=meters_out, truth_out=truth_out
+        )
+    )
+
+
+@main.command()
+@click.option(
+    "--tcp", "port", type=click.IntRange(0, 65_535), help="Serve Modbus TCP on this loopback port; 0 for a free one."
+)
+@click.option("--pty", is_flag=True, help="Serve Modbus RTU on a pseudo-terminal paced to 9600 baud.")
+@click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="Units 1 to this.")
+@start_option
+@rate_option
+@seed_option
+@faults_option
+def modbus(
+    *, port: int | None, pty: bool, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]
+) -> None:
+    """Run Modbus meters on their own until interrupted; they are on offer to any client."""
+    if (port is None) == (not pty):
+        raise click.UsageError("choose one of --tcp PORT and --pty")
+    from simulators.serve import Standing, serve_modbus  # noqa: PLC0415  # heavy; --help stays light
+
+    _run(lambda: serve_modbus(port, Standing(count, start, rate, seed, _parse(faults, start))))
+
+
+@main.command()
+@click.option("--framing", type=click.Choice(["wrapper", "hdlc"]), default="wrapper", show_default=True)
+@click.option(
+    "--port", default=0, show_default=True, type=click.IntRange(0, 65_535), help="Loopback port; 0 for a free one."
+)
+@click.option(
+    "--meters",
+    "count",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 39),
+    help="How many, from address 1 (or 1/17) on.",
+)
+@click.option("--authentication", type=click.Choice(["none", "lls", "hls5"]), default="none", show_default=True)
+@click.option("--password-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Password for lls.")
+@click.option(
+    "--keys-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For hls5: encryption key and authentication key in hexadecimal, a line each.",
+)
+@click.option(
+    "--max-pdu",
+    default=65_535,
+    show_default=True,
+    type=click.IntRange(64, 65_535),
+    help="Largest APDU; small ones make blocks.",
+)
+@start_option
+@rate_option
+@seed_option
+@faults_option
+def dlms(
+    *, framing: str, port: int, count: int, authentication: "Authentication", password_file: Path | None, keys_file: Path | None,
+    max_pdu: int, start: int, rate: float, seed: int, faults: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Run DLMS meters on their own until interrupted; they are on offer to any client."""
+    from simulators.serve import Standing, serve_dlms  # noqa: PLC0415  # heavy; --help stays light
+
+    _run(
+        lambda: serve_dlms(
+            framing,
+            port,
+            authentication,
+            Standing(count, start, rate, seed, _parse(faults, start)),
+            password_file=password_file,
+            keys_file=keys_file,
+            max_pdu=max_pdu,
+        )
+    )
+
+
+def _parse(texts: tuple[str, ...], start: int) -> "tuple[Fault, ...]":
+    from simulators.faults import parse_fault  # noqa: PLC0415  # heavy; --help stays light
+
+    return tuple(parse_fault(text, start) for text in texts)
+
+
+def _run(work: "Callable[[], Coroutine[None, None, None]]") -> None:
+    import asyncio  # noqa: PLC0415  # heavy; --help stays light
+
+    try:
+        asyncio.run(work())
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

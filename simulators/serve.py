@@ -1,0 +1,186 @@
+"""What ``headend-simulate`` does once its arguments are read: run the demonstration world, or meters on their own."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.dlms.ciphering import Keys
+from drivers.profile import Authentication
+from simulators import control, town, world
+from simulators.chance import seeded
+from simulators.clock import WorldClock
+from simulators.dlms import gateway
+from simulators.dlms.gateway import DlmsGateway, DlmsPlace
+from simulators.dlms.server import DlmsSettings
+from simulators.faults import Fault
+from simulators.household import bundled
+from simulators.line import Line
+from simulators.meter import Meter, Position, position
+from simulators.modbus import NAME_FORMAT, ModbusBus, ModbusTcpConversation
+from simulators.tcp import HOST, serving
+from simulators.town import DAY, DIALS, HOUR, REGISTER_REFRESH
+
+HISTORY = 7 * DAY  # [s] what standing meters have measured before the world begins
+MAX_SECRET = 4096
+FIRST_PHYSICAL_ADDRESS = 17
+
+
+async def serve_world(
+    mqtt: str, *, days: int, start: int, rate: float, seed: int, meters_out: Path | None, truth_out: Path | None
+) -> None:
+    """Run the demonstration town until stdin ends or a signal says so. Raises `ValueError`, `OSError`."""
+    built = town.build(start, days, seed)
+    clock = WorldClock(start, rate, time.monotonic)
+    async with world.running(built, clock, mqtt, seed) as running:
+        if meters_out is not None:
+            world.write_meters(built, running.links, meters_out)
+        if truth_out is not None:
+            world.write_truth(built, truth_out)
+        ready = {
+            "start": built.start,
+            "end": built.end,
+            "meters": len(built.residents),
+            "links": dict(running.links),
+            "meters_out": str(meters_out) if meters_out else None,
+            "truth_out": str(truth_out) if truth_out else None,
+        }
+        _say({"ready": ready, **running.state()})
+        obeying = control.obey(sys.stdin.buffer, _say, running.skip_to, running.state)
+        await _until_signal(asyncio.create_task(obeying))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Meters on their own: how many, and the world they live in. ``faults`` are the first meter's."""
+
+    count: int
+    start: int
+    rate: float
+    seed: int
+    faults: tuple[Fault, ...]
+
+    def clock(self) -> WorldClock:
+        """Start their world."""
+        return WorldClock(self.start, self.rate, time.monotonic)
+
+    def positions(self, name_format: str, addresses: Sequence[str]) -> list[Position]:
+        """Put a meter at each address; all have measured for a week."""
+        installed_at = (self.start - HISTORY) // HOUR * HOUR
+        homes = seeded(self.seed, "standing").sample(bundled(), self.count)
+        return [
+            position(
+                address,
+                Meter(
+                    name_format.format(1000 + number),
+                    1000 + number,
+                    home.moved_to(installed_at),
+                    installed_at,
+                    dials=DIALS,
+                    refresh=REGISTER_REFRESH,
+                    faults=self.faults if number == 1 else (),
+                ),
+                name_format,
+            )
+            for number, (address, home) in enumerate(zip(addresses, homes, strict=True), start=1)
+        ]
+
+
+async def serve_modbus(port: int | None, meters: Standing) -> None:
+    """Serve Modbus TCP on ``port`` (0 for a free one), or RTU on a pty where ``port`` is None, until a signal."""
+    clock = meters.clock()
+    positions = meters.positions(NAME_FORMAT, [str(unit) for unit in range(1, meters.count + 1)])
+    try_it = "-a 1 -0 -1 -B -t 4:int -r 10"
+    if port is not None:
+        async with serving(clock, lambda: ModbusTcpConversation(positions), port) as bound:
+            _tell(
+                f"Modbus TCP on {HOST}:{bound}, units 1 to {meters.count}", f"mbpoll -m tcp -p {bound} {try_it} {HOST}"
+            )
+            await _until_signal()
+        return
+    line = Line(ModbusBus(positions, seeded(meters.seed, "modbus")), clock, baud=world.BAUD)
+    with line.opened() as path:
+        _tell(
+            f"Modbus RTU on {path}, 9600 8N1, units 1 to {meters.count}",
+            f"mbpoll -m rtu -b 9600 -P none {try_it} {path}",
+        )
+        await _until_signal(asyncio.create_task(line.run()))
+
+
+async def serve_dlms(
+    framing: str,
+    port: int,
+    authentication: Authentication,
+    meters: Standing,
+    *,
+    password_file: Path | None,
+    keys_file: Path | None,
+    max_pdu: int,
+) -> None:
+    """Serve DLMS over TCP on ``port`` (0 for a free one) until a signal. Raises `ValueError` for secrets that do not fit."""
+    is_hdlc = framing == "hdlc"
+    settings = DlmsSettings(
+        authentication,
+        password=_read_secret(password_file).encode() if password_file else b"",
+        keys=_read_keys(keys_file) if keys_file else None,
+        max_pdu=max_pdu,
+    )
+    numbers = range(meters.count)
+    addresses = [f"1/{FIRST_PHYSICAL_ADDRESS + number}" if is_hdlc else str(1 + number) for number in numbers]
+    places = [DlmsPlace(placed, settings) for placed in meters.positions(gateway.NAME_FORMAT, addresses)]
+    served = DlmsGateway(places, seeded(meters.seed, "dlms"))
+    talk = served.hdlc_conversation if is_hdlc else served.wrapper_conversation
+    async with serving(meters.clock(), talk, port) as bound:
+        _tell(
+            f"DLMS ({framing}, {authentication}) on {HOST}:{bound}, addresses {addresses[0]} to {addresses[-1]}",
+            f"a meter row with profile sim-dlms-{framing}, link tcp://{HOST}:{bound}, address {addresses[0]}",
+        )
+        await _until_signal()
+
+
+def _read_secret(path: Path) -> str:
+    with path.open("rb") as file:
+        text = file.read(MAX_SECRET).decode("ascii", "replace").strip()
+    if not text:
+        raise ValueError(f"{path} is empty")
+    return text
+
+
+def _read_keys(path: Path) -> Keys:
+    try:
+        encryption, authentication = (bytes.fromhex(line) for line in _read_secret(path).split())
+    except ValueError:
+        raise ValueError(f"{path}: needs two lines of hexadecimal, encryption key and authentication key") from None
+    if len(encryption) != len(authentication) or len(encryption) != 16:
+        raise ValueError(f"{path}: keys of suite 0 have 16 octets, 32 hexadecimal digits each")
+    return Keys(encryption, authentication)
+
+
+async def _until_signal(work: "asyncio.Task[None] | None" = None) -> None:
+    """Wait for SIGINT or SIGTERM, or for the end of ``work``; a failure of it is raised."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting, work} if work else {waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if work is not None:
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+
+def _say(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _tell(what: str, try_it: str) -> None:
+    sys.stdout.write(f"{what}\nTry: {try_it}\nEnd with Ctrl-C.\n")
+    sys.stdout.flush()
