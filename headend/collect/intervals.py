@@ -22,21 +22,27 @@ from kernels.quality import Rule
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A reading that was not believed, or a register that started anew. ``what`` says which, in words."""
+    """A reading that was not believed, or a register that started anew. ``what`` says which, in words.
+
+    ``noticed_at``: when the reading was taken that showed it; not before ``reading``. [s UTC]
+    """
 
     reading: RegisterValue
     what: str
+    noticed_at: UtcSeconds
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
     """Intervals of one channel. ``block`` holds None where a slot could not be made exactly.
 
-    ``doubted``: starts of empty slots that are empty because a reading was not believed; the others lack a poll.
+    ``doubted``: starts of slots that are empty because a reading was not believed.
+    ``opened``: starts of slots that have a reading at their start but none at their end.
     """
 
     block: IntervalBlock
     doubted: frozenset[UtcSeconds]
+    opened: frozenset[UtcSeconds]
     rejected: tuple[Rejected, ...]
 
 
@@ -66,6 +72,7 @@ def derive(channel: ChannelProfile, readings: Iterable[RegisterValue], start: Ut
     counts: list[int | None] = []
     rules: list[Rule] = []
     doubted: set[UtcSeconds] = set()
+    opened: set[UtcSeconds] = set()
     for slot in range(start, end, channel.period):
         before = _at_boundary(channel, points, instants, slot)
         after = _at_boundary(channel, points, instants, slot + channel.period)
@@ -75,11 +82,13 @@ def derive(channel: ChannelProfile, readings: Iterable[RegisterValue], start: Ut
             rules.append(Rule(0))
             if (before and after) or _any_within(doubts, slot, slot + channel.period + channel.boundary_tolerance):
                 doubted.add(slot)
+            elif before:
+                opened.add(slot)
         else:
             counts.append(count)
             rules.append(before.reading.rules | after.reading.rules)
     block = IntervalBlock(channel.obis, channel.scaler_unit, start, channel.period, tuple(counts), tuple(rules))
-    return Derived(block, frozenset(doubted), tuple(rejected))
+    return Derived(block, frozenset(doubted), frozenset(opened), tuple(rejected))
 
 
 def _believe(channel: ChannelProfile, readings: list[RegisterValue]) -> tuple[list[_Point], list[Rejected]]:
@@ -102,16 +111,17 @@ def _believe(channel: ChannelProfile, readings: list[RegisterValue]) -> tuple[li
         follows = _step(channel, suspects[-1], reading.captured_at, count) if suspects else None
         if follows is None:
             suspects = [_Point(reading, count, count, last.run + 1)]
-            rejected.append(Rejected(reading, _describe(channel, last, count)))
+            rejected.append(Rejected(reading, _describe(channel, last, count), reading.captured_at))
             continue
         suspects.append(_Point(reading, count, suspects[-1].total + follows, last.run + 1))
         if follows:
             # Advancing from the odd value is what a register that started anew does; a stuck zero does not.
-            rejected.append(Rejected(suspects[0].reading, f"register started anew at {suspects[0].count}"))
+            what = f"register started anew at {suspects[0].count}"
+            rejected.append(Rejected(suspects[0].reading, what, reading.captured_at))
             believed.extend(suspects)
             suspects = []
         else:
-            rejected.append(Rejected(reading, _describe(channel, last, count)))
+            rejected.append(Rejected(reading, _describe(channel, last, count), reading.captured_at))
     return believed, rejected
 
 

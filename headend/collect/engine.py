@@ -1,0 +1,384 @@
+"""The engine: does what the planner says, one owner per line, and leaves nothing unexplained in the ledger."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, Self, TypeVar
+
+import structlog
+
+from drivers.contract import Credentials, Driver, Endpoint, SessionContext
+from drivers.errors import DriverError, LocalProtocolError
+from drivers.facts import RegisterValue, UtcSeconds
+from drivers.obis import Obis
+from drivers.profile import MeterProfile
+from headend.clock import Clock
+from headend.collect import settle
+from headend.collect.breaker import Breaker
+from headend.collect.job import Job, JobKind, RoundSummary
+from headend.collect.line import Carrier, LineOwner, Open, Priority
+from headend.collect.plan import DAY, clock_checks, plan, polls
+from headend.collect.registry import load_ledgers, load_meters
+from headend.collect.schedule import Meter, is_due, next_due
+from headend.collect.visit import Answer, Question, Visit
+from headend.errors import HeadendError, RegistryError, StoreError
+from headend.settings import CollectSettings
+from headend.store.store import Store
+from kernels.quality import Reason
+
+T = TypeVar("T")
+LEDGERS_AT_ONCE = 50
+"""Meters whose ledgers are read in one turn of the writer's thread, so that commits are not held up for long."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Writer(Protocol):
+    """The store's one writer, as `headend.store.writer.GroupCommitWriter`."""
+
+    async def submit(self, change: Callable[[Store], T]) -> T:
+        """Run ``change`` in a transaction, and give its result once that is durable."""
+
+
+class CredentialSource(Protocol):
+    """Follows references to secrets, as `headend.secrets.Secrets`."""
+
+    def credentials(self, password: str = "", encryption_key: str = "", authentication_key: str = "") -> Credentials:
+        """Follow the three references of one meter. Raises `HeadendError`."""
+
+
+class Unused(Exception):
+    """The line was not used for a job. ``cause`` is given to its slots."""
+
+    def __init__(self, cause: Reason) -> None:
+        super().__init__(cause.name)
+        self.cause = cause
+
+
+class Engine:
+    """Collects from every registered meter. Use as ``async with``; leaving cancels what is under way and closes links.
+
+    ``drivers``: by protocol name.  ``timeout_scale``: see `SessionContext`.  ``system_title``: our own, for profiles that
+    name none.  One task at a time calls `run_due` or `run_forever`; `read_now` may be called beside them.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        profiles: Mapping[str, MeterProfile],
+        clock: Clock,
+        settings: CollectSettings,
+        *,
+        open_transport: Open,
+        drivers: Mapping[str, Driver],
+        secrets: CredentialSource,
+        system_title: bytes = b"",
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        timeout_scale: float = 1.0,
+    ) -> None:
+        self._writer = writer
+        self._profiles = profiles
+        self._clock = clock
+        self._settings = settings
+        self._open_transport = open_transport
+        self._drivers = drivers
+        self._secrets = secrets
+        self._system_title = system_title
+        self._context = SessionContext(clock.now, random_bytes, _Counters(writer), timeout_scale)
+        self._meters: dict[int, Meter] = {}
+        self._links: dict[int, str] = {}
+        self._lines: dict[str, LineOwner] = {}
+        self._breakers: dict[int | str, Breaker] = {}
+        self._wrong_clocks: set[int] = set()
+        self._settled: dict[int, UtcSeconds] = {}
+        self._since: UtcSeconds | None = None
+        self._busy: Counter[tuple[int, JobKind]] = Counter()
+        self._tasks: set[asyncio.Task[RoundSummary]] = set()
+        self._idle = asyncio.Event()
+        self._fault: BaseException | None = None
+
+    async def __aenter__(self) -> Self:
+        """Give the engine."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Cancel what is under way and close every link. What was not finished stays due."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
+        self._lines.clear()
+
+    async def run_due(self) -> RoundSummary:
+        """Do everything that is due now, and wait for it. The first call takes everything open as due.
+
+        Raises `StoreError` where the store failed; a meter's failure only shows in the summary.
+        """
+        marked, tasks = await self._start_due()
+        return sum(await asyncio.gather(*tasks), marked)
+
+    async def run_forever(self, stop: asyncio.Event) -> None:
+        """Do what falls due until ``stop`` is set. A slow line does not hold up the others. Raises `StoreError`."""
+        while not stop.is_set():
+            await self._start_due()
+            due = self.next_due()
+            while not stop.is_set() and self._clock.now() < due:
+                self._raise_fault()
+                if self._tasks:
+                    # Work is under way: time must pass, not be skipped.
+                    self._idle.clear()
+                    await _first(stop.wait(), self._idle.wait(), self._clock.sleep(due - self._clock.now()))
+                else:
+                    await _first(stop.wait(), self._clock.sleep_until(due))
+        self._raise_fault()
+
+    def next_due(self) -> UtcSeconds:
+        """Say when something falls due next; now, before the first round. [s UTC]"""
+        if self._since is None:
+            return self._clock.now()
+        return next_due(self._meters.values(), self._settings, self._since)
+
+    async def read_now(self, name: str, registers: Sequence[Obis] = ()) -> list[RegisterValue]:
+        """Read a meter's running values at once, before scheduled work, and store them.
+
+        ``registers``: which; all of the model's if empty. A breaker does not stop it. Raises `RegistryError` for an unknown
+        meter, `DriverError` for one that cannot be read.
+        """
+        await self._load_registry()
+        meter = next((item for item in self._meters.values() if item.device.name == name), None)
+        if meter is None:
+            raise RegistryError(f"no meter {name[:80]!r} is registered; `headend meter list` shows those that are")
+        if meter.profile is None:
+            raise RegistryError(f"{name}: there is no profile {meter.device.profile!r}")
+        if meter.profile.protocol not in self._drivers:
+            raise RegistryError(f"{name}: a {meter.profile.protocol} meter speaks first; it cannot be asked")
+        now = self._clock.now()
+        wanted = tuple(registers) or meter.profile.registers
+        job = Job(meter.device, JobKind.ON_DEMAND, Priority.ON_DEMAND, now, now, (), wanted)
+        started = self._clock.now()
+        try:
+            answer = await self._line(meter).submit(
+                job.priority, partial(self._visit, meter, job), self._turnaround(meter)
+            )
+        except DriverError as error:
+            await self._settle_failure(meter, job, error, started)
+            raise
+        await self._settle_answer(meter, job, answer, started)
+        if answer.shortfall is not None and not answer.registers:
+            raise answer.shortfall
+        return list(answer.registers)
+
+    async def _start_due(self) -> tuple[RoundSummary, list[asyncio.Task[RoundSummary]]]:
+        self._raise_fault()
+        now, since = self._clock.now(), self._since
+        is_tick = is_due(self._settings.profile_schedule, since, now)
+        if is_tick:
+            await self._load_registry()
+        meters = list(self._meters.values())
+        # Boundaries first: their polls are exact only while they are fresh.
+        jobs = polls(meters, self._settings, since, now, self._busy)
+        if is_due(self._settings.clock_check, since, now) and since is not None:
+            jobs += clock_checks(meters, now, self._busy)
+        marked = RoundSummary()
+        if is_tick:
+            marked, profile_jobs = await self._plan_ledgers(meters, now)
+            jobs += profile_jobs
+        self._since = now
+        return marked, [self._start(job) for job in jobs]
+
+    async def _plan_ledgers(self, meters: Sequence[Meter], now: UtcSeconds) -> tuple[RoundSummary, list[Job]]:
+        marked = RoundSummary()
+        jobs: list[Job] = []
+        horizon = now - self._settings.backfill_days * DAY
+        for first in range(0, len(meters), LEDGERS_AT_ONCE):
+            some = meters[first : first + LEDGERS_AT_ONCE]
+            earliest = {item.device.id: max(horizon, self._settled.get(item.device.id, horizon)) for item in some}
+            ledgers = await self._writer.submit(partial(load_ledgers, meters=some, earliest=earliest, now=now))
+            planned = plan(ledgers, self._settings, now, self._busy)
+            self._settled.update(planned.settled)
+            jobs += planned.jobs
+            if planned.marks:
+                marked += await self._writer.submit(partial(settle.settle_marks, marks=planned.marks))
+        return marked, jobs
+
+    async def _load_registry(self) -> None:
+        meters, self._links = await self._writer.submit(partial(load_meters, profiles=self._profiles))
+        known, self._meters = self._meters, {meter.device.id: meter for meter in meters}
+        for number, meter in self._meters.items():
+            if known.get(number) == meter:
+                continue
+            # Somebody registered or corrected it: judge it afresh.
+            self._settled.pop(number, None)
+            self._breakers.pop(number, None)
+            if meter.profile is None:
+                _log.error("meter has no profile", meter=meter.device.name, profile=meter.device.profile)
+
+    def _start(self, job: Job) -> asyncio.Task[RoundSummary]:
+        task = asyncio.create_task(self._do(job), name=f"{job.kind} {job.device.name}")
+        self._busy[job.key] += 1
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._finished, job))
+        return task
+
+    def _finished(self, job: Job, task: asyncio.Task[RoundSummary]) -> None:
+        self._tasks.discard(task)
+        self._busy[job.key] -= 1
+        if not self._busy[job.key]:
+            del self._busy[job.key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fault = error
+        if not self._tasks or self._fault is not None:
+            self._idle.set()
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    async def _do(self, job: Job) -> RoundSummary:
+        meter = self._meters[job.device.id]
+        started = self._clock.now()
+        try:
+            line = self._line(meter)
+            answer = await line.submit(job.priority, partial(self._turn, meter, job), self._turnaround(meter))
+        except Unused as unused:
+            return await self._writer.submit(partial(settle.settle_untried, job=job, cause=unused.cause))
+        except StoreError:
+            raise
+        except (DriverError, HeadendError) as error:
+            return await self._settle_failure(meter, job, error, started)
+        except Exception as error:  # noqa: BLE001  a fault in one driver must not stop the other meters
+            _log.exception("job failed by a fault of ours", meter=job.device.name, kind=job.kind)
+            return await self._settle_failure(meter, job, error, started)
+        return await self._settle_answer(meter, job, answer, started)
+
+    async def _turn(self, meter: Meter, job: Job, carrier: Carrier) -> Answer:
+        """Use the line for a job, unless that is pointless or a breaker is open."""
+        now = self._clock.now()
+        if job.expires_at is not None and now >= job.expires_at:
+            raise Unused(Reason.NO_LINE_TIME)
+        limit, pause = self._settings.breaker_failures, self._settings.breaker_pause
+        for key in (carrier.url, meter.device.id):
+            breaker = self._breakers.get(key)
+            if breaker is not None and not breaker.allows(now, limit, pause):
+                raise Unused(breaker.cause)
+        return await self._visit(meter, job, carrier)
+
+    async def _visit(self, meter: Meter, job: Job, carrier: Carrier) -> Answer:
+        assert meter.profile is not None
+        try:
+            window = job.window if job.kind is JobKind.LOAD_PROFILE else None
+            has_clock = job.kind in {JobKind.LOAD_PROFILE, JobKind.CLOCK}
+            visit = Visit(
+                self._drivers[meter.profile.protocol],
+                self._endpoint(meter),
+                self._context,
+                Question(window, job.registers, clock=has_clock),
+            )
+            answer = await visit.run(carrier)
+        except (DriverError, HeadendError) as error:
+            self._note_failure(meter, carrier, _cause(error), str(error))
+            raise
+        self._note_success(meter, carrier)
+        return answer
+
+    def _note_failure(self, meter: Meter, carrier: Carrier, cause: Reason, text: str) -> None:
+        """Count a failure with whom it lies, the link or the meter; an outage is logged when it begins."""
+        key = meter.device.id if carrier.could_open else carrier.url
+        breaker = self._breakers.get(key, Breaker())
+        self._breakers[key] = breaker.failed(cause, self._clock.now())
+        if not breaker.is_failing:
+            who = {"meter": meter.device.name} if carrier.could_open else {"link": carrier.url}
+            _log.warning("outage began", cause=cause.name, error=text, **who)
+
+    def _note_success(self, meter: Meter, carrier: Carrier) -> None:
+        for key, who in ((carrier.url, {"link": carrier.url}), (meter.device.id, {"meter": meter.device.name})):
+            breaker = self._breakers.pop(key, None)
+            if breaker is not None:
+                _log.info("outage ended", failures=breaker.failures, **who)
+
+    async def _settle_answer(self, meter: Meter, job: Job, answer: Answer, started: UtcSeconds) -> RoundSummary:
+        fault = settle.describe_clock_fault(meter, answer.clock)
+        is_news = bool(fault) and meter.device.id not in self._wrong_clocks
+        if is_news:
+            self._wrong_clocks.add(meter.device.id)
+            _log.warning("meter clock is wrong", meter=meter.device.name, error=fault)
+        elif answer.clock is not None and not fault:
+            self._wrong_clocks.discard(meter.device.id)
+        return await self._writer.submit(
+            lambda store: settle.settle_answer(
+                store, meter, job, answer, started=started, ended=self._clock.now(), tell_clock=is_news
+            )
+        )
+
+    async def _settle_failure(self, meter: Meter, job: Job, error: Exception, started: UtcSeconds) -> RoundSummary:
+        breaker = self._breakers.get(meter.device.id)
+        cause = _cause(error)
+        tell = breaker is None or breaker.failures <= 1
+        return await self._writer.submit(
+            lambda store: settle.settle_failure(
+                store, meter, job, error, cause=cause, started=started, ended=self._clock.now(), tell=tell
+            )
+        )
+
+    def _line(self, meter: Meter) -> LineOwner:
+        url = self._links[meter.device.link_id]
+        line = self._lines.get(url)
+        if line is None:
+            line = self._lines[url] = LineOwner(url, self._open_transport, self._clock)
+            line.start()
+        return line
+
+    def _endpoint(self, meter: Meter) -> Endpoint:
+        device, profile = meter.device, meter.profile
+        assert profile is not None
+        if profile.dlms is not None and not profile.dlms.client_system_title and self._system_title:
+            profile = replace(profile, dlms=replace(profile.dlms, client_system_title=self._system_title))
+        credentials = self._secrets.credentials(
+            device.password_ref, device.encryption_key_ref, device.authentication_key_ref
+        )
+        return Endpoint(device.name, device.address, profile, credentials, device.options)
+
+    def _turnaround(self, meter: Meter) -> float:
+        return 0.0 if meter.profile is None else meter.profile.timing.turnaround
+
+
+class _Counters:
+    """Invocation counters of the store, for sessions."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+        """Reserve counters durably, see `drivers.contract.CounterStore`."""
+        return await self._writer.submit(lambda store: store.reserve_counter(key_id, size, floor))
+
+
+def _cause(error: Exception) -> Reason:
+    """Give the cause a failed job leaves in its slots. A secret that cannot be had is a matter of security."""
+    if isinstance(error, DriverError) and not isinstance(error, LocalProtocolError):
+        return error.cause
+    if isinstance(error, HeadendError):
+        return Reason.SECURITY
+    return Reason.GATEWAY_DOWN
+
+
+async def _first(*waits: Awaitable[object] | Coroutine[object, object, object]) -> None:
+    """Wait until the first of several is over, and drop the others. Raises what that one raised."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

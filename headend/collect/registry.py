@@ -1,0 +1,36 @@
+"""The collector's view of the registry, and its two questions to the ledger. Runs in the writer's thread."""
+
+from collections.abc import Mapping, Sequence
+
+from drivers.facts import UtcSeconds
+from drivers.profile import MeterProfile
+from headend.collect.job import JobKind
+from headend.collect.plan import Ledger
+from headend.collect.schedule import Meter, due_slots
+from headend.store.store import Store
+
+
+def load_meters(store: Store, profiles: Mapping[str, MeterProfile]) -> tuple[list[Meter], dict[int, str]]:
+    """Read all meters with their models and expectations, and the URL of each link by its id."""
+    meters = [
+        Meter(device, profiles.get(device.profile), tuple(store.expectations(device.id)))
+        for device in store.end_devices()
+    ]
+    return meters, {link.id: link.url for link in store.links()}
+
+
+def load_ledgers(
+    store: Store, meters: Sequence[Meter], earliest: Mapping[int, UtcSeconds], now: UtcSeconds
+) -> list[Ledger]:
+    """Read each meter's due slots since ``earliest`` (by end device), and the load-profile jobs since then."""
+    ledgers = []
+    for meter in meters:
+        number = meter.device.id
+        since = earliest[number]
+        series = []
+        for expectation in meter.expectations:
+            start, end = due_slots(expectation, since, now)
+            if start < end:
+                series.append((expectation, store.raw_series(number, expectation.obis, start, end)))
+        ledgers.append(Ledger(meter, series, store.job_runs(number, JobKind.LOAD_PROFILE, since)))
+    return ledgers

@@ -1,0 +1,240 @@
+"""What a finished job leaves in the store: its facts, its record, and a cause for every slot that stays empty.
+
+Each function runs within one transaction of the writer, so that a reading, the ledger's new state and the record of the
+job that brought it stand or fall together.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from drivers.errors import SecurityError, WrongMeter
+from drivers.facts import ClockReading, IntervalBlock, RegisterValue, UtcSeconds
+from drivers.obis import Obis, register_of
+from drivers.profile import ChannelProfile
+from headend.collect.intervals import Derived, derive
+from headend.collect.job import Job, Mark, RoundSummary, Span
+from headend.collect.schedule import Meter
+from headend.collect.visit import Answer
+from headend.registry.model import ChannelExpectation, overlap
+from headend.store.model import Recorded
+from headend.store.store import Store
+from kernels.quality import Reason, Rule, State
+
+LOOK_BACK = 4
+"""Periods before a slot whose register readings help to decide what to believe."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Oddity:
+    """Something to be told once. ``kind``: of the event."""
+
+    kind: str
+    at: UtcSeconds
+    text: str
+
+
+def settle_answer(
+    store: Store, meter: Meter, job: Job, answer: Answer, *, started: UtcSeconds, ended: UtcSeconds, tell_clock: bool
+) -> RoundSummary:
+    """Store what a meter said: facts, then a cause for each slot of the job it said nothing of.
+
+    ``tell_clock``: a wrong clock makes an event; False while it has been told already.
+    """
+    device = meter.device
+    detail = "" if answer.shortfall is None else str(answer.shortfall)
+    run_id = store.record_job(device.id, job.kind, started, ended, detail=detail, window=job.window)
+    clock_fault = describe_clock_fault(meter, answer.clock)
+    oddities = [_Oddity("clock", ended, clock_fault)] if clock_fault and tell_clock else []
+    blocks, unfit = _fit_blocks(meter, job, answer, oddities)
+    if clock_fault:
+        blocks = [_doubted(block) for block in blocks]
+    recorded = store.record(device.id, [*answer.registers, *blocks], ended, run_id)
+    marks: list[Mark] = []
+    for span in job.spans:
+        entry = _entry(meter, span)
+        if entry is not None and entry.origin == "register":
+            derived = _derive(store, meter, entry, span, oddities)
+            if derived is not None and _has_any(derived.block):
+                recorded += store.record(device.id, [derived.block], ended, run_id)
+            marks += _unmade(store, meter, span, derived)
+        else:
+            cause = Reason.SET_ASIDE if span.obis in unfit else Reason.NO_ROW
+            marks.append(Mark(device.id, span.obis, span.start, span.end, cause))
+    # Slots that have a value by now are left alone by the store, so what remains is what the meter did not have.
+    marked = _mark(store, marks, run_id)
+    for oddity in oddities:
+        store.add_event(device.id, oddity.kind, 0, oddity.at, oddity.text, received_at=ended)
+    return _summary(recorded, marked)
+
+
+def settle_failure(
+    store: Store,
+    meter: Meter,
+    job: Job,
+    error: Exception,
+    *,
+    cause: Reason,
+    started: UtcSeconds,
+    ended: UtcSeconds,
+    tell: bool,
+) -> RoundSummary:
+    """Record a job that failed, and give its slots the cause. Nothing the meter said is kept.
+
+    ``tell``: a wrong meter or a breach of security makes an event; False while the outage has been told already.
+    """
+    detail = str(error) or type(error).__name__
+    run_id = store.record_job(meter.device.id, job.kind, started, ended, cause=cause, detail=detail, window=job.window)
+    if tell and isinstance(error, WrongMeter | SecurityError):
+        kind = "wrong_meter" if isinstance(error, WrongMeter) else "security"
+        store.add_event(meter.device.id, kind, 0, ended, detail, received_at=ended)
+    marks = [Mark(meter.device.id, span.obis, span.start, span.end, cause) for span in job.spans]
+    return replace(_summary(Recorded(), _mark(store, marks, run_id)), ok=0, failed={cause: 1})
+
+
+def settle_untried(store: Store, job: Job, cause: Reason) -> RoundSummary:
+    """Give slots that nobody has tried yet the cause for which the line was not used."""
+    marks = [Mark(job.device.id, span.obis, span.start, span.end, cause) for span in job.spans if span.is_untried]
+    return replace(_summary(Recorded(), _mark(store, marks, None)), ok=0, failed={cause: 1})
+
+
+def settle_marks(store: Store, marks: Iterable[Mark]) -> RoundSummary:
+    """Give slots a cause the planner knew without asking."""
+    return replace(_summary(Recorded(), _mark(store, marks, None)), jobs=0, ok=0)
+
+
+def _mark(store: Store, marks: Iterable[Mark], run_id: int | None) -> int:
+    return sum(
+        store.mark_missing(mark.end_device_id, mark.obis, mark.start, mark.end, mark.cause, run_id) for mark in marks
+    )
+
+
+def _summary(recorded: Recorded, marked: int) -> RoundSummary:
+    return RoundSummary(1, 1, {}, recorded.new, recorded.same, recorded.conflicts, marked)
+
+
+def _entry(meter: Meter, span: Span) -> ChannelExpectation | None:
+    """Find the expectation that a span of slots comes from; None where the registry has dropped it meanwhile."""
+    for item in meter.expectations:
+        if item.obis == span.obis and overlap(span.start, span.end, item.start, item.end):
+            return item
+    return None
+
+
+def _has_any(block: IntervalBlock) -> bool:
+    return any(count is not None for count in block.counts)
+
+
+def describe_clock_fault(meter: Meter, clock: ClockReading | None) -> str:
+    """Say in words what is wrong with a meter's clock; empty where nothing is known to be."""
+    assert meter.profile is not None
+    if clock is None:
+        return ""
+    if clock.is_invalid:
+        return "the meter itself says that its clock is invalid"
+    if abs(clock.offset) > meter.profile.clock.tolerance:
+        return f"the meter's clock is {abs(clock.offset)} s {'ahead of' if clock.offset > 0 else 'behind'} ours"
+    return ""
+
+
+def _fit_blocks(
+    meter: Meter, job: Job, answer: Answer, oddities: list[_Oddity]
+) -> tuple[list[IntervalBlock], set[Obis]]:
+    """Give the blocks as the ledger's grid takes them, and the channels of those that do not fit it."""
+    fitting: list[IntervalBlock] = []
+    unfit: set[Obis] = set()
+    for block in answer.blocks:
+        entries = [
+            item
+            for item in meter.expectations
+            if item.obis == block.obis and overlap(block.start, block.end, item.start, item.end)
+        ]
+        try:
+            pieces = [_fit(block, item, job) for item in entries] or [block]
+        except ValueError as error:
+            unfit.add(block.obis)
+            oddities.append(_Oddity("unfit_channel", block.start - block.start % 86_400, f"{block.obis}: {error}"))
+            continue
+        fitting += [piece for piece in pieces if _has_any(piece)]
+    return fitting, unfit
+
+
+def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalBlock:
+    """Cut a block to the job's window and the expectation's dates, in the expectation's scaler. Raises `ValueError`."""
+    if block.period != entry.period or (block.start - entry.offset) % entry.period:
+        raise ValueError(
+            f"the meter records every {block.period} s from {block.start % 86_400} s, expected is every {entry.period} s"
+            f" from {entry.offset} s; correct the meter's profile"
+        )
+    first = max(block.start, job.start, entry.start)
+    last = min(block.end, job.end) if entry.end is None else min(block.end, job.end, entry.end)
+    cut = slice(max(0, -((block.start - first) // block.period)), max(0, -((block.start - last) // block.period)))
+    counts = block.counts[cut]
+    if block.scaler_unit != entry.scaler_unit:
+        counts = tuple(
+            None if count is None else block.scaler_unit.rescale(count, entry.scaler_unit) for count in counts
+        )
+    start = block.start + cut.start * block.period
+    return IntervalBlock(block.obis, entry.scaler_unit, start, block.period, counts, block.rules[cut])
+
+
+def _doubted(block: IntervalBlock) -> IntervalBlock:
+    """Note on every interval that the meter's clock, and so its stamp, is wrong."""
+    rules = block.rules or (Rule(0),) * len(block.counts)
+    return replace(block, rules=tuple(rule | Rule.METER_STATUS for rule in rules))
+
+
+def _derive(
+    store: Store, meter: Meter, entry: ChannelExpectation, span: Span, oddities: list[_Oddity]
+) -> Derived | None:
+    """Make the intervals of ``span`` from stored registers; None, and an oddity, where the model does not say how."""
+    try:
+        channel = _channel(meter, entry)
+        derived = derive(channel, _readings(store, meter, channel, span), span.start, span.end)
+    except ValueError as error:
+        oddities.append(_Oddity("unfit_channel", span.start - span.start % 86_400, str(error)))
+        return None
+    # Earlier ones were told when they were noticed.
+    oddities += [
+        _Oddity("register", item.noticed_at, f"{item.reading.obis}: {item.what}")
+        for item in derived.rejected
+        if item.noticed_at >= span.end
+    ]
+    return derived
+
+
+def _channel(meter: Meter, entry: ChannelExpectation) -> ChannelProfile:
+    """Find how the model describes a channel made from polls. Raises `ValueError` where it no longer does."""
+    assert meter.profile is not None
+    for item in meter.profile.channels:
+        if (item.obis, item.period, item.scaler_unit) == (entry.obis, entry.period, entry.scaler_unit):
+            return item
+    raise ValueError(f"{entry.obis}: profile {meter.profile.name} describes it differently; import the meter again")
+
+
+def _readings(store: Store, meter: Meter, channel: ChannelProfile, span: Span) -> list[RegisterValue]:
+    """List the registers that decide about ``span``; nothing later, so that a slot settles the same way at any time."""
+    obis = register_of(channel.obis)
+    since, until = span.start - LOOK_BACK * channel.period, span.end + channel.period
+    earlier = store.last_register(meter.device.id, obis, since)
+    return [*([] if earlier is None else [earlier]), *store.registers(meter.device.id, obis, since, until)]
+
+
+def _unmade(store: Store, meter: Meter, span: Span, derived: Derived | None) -> Iterator[Mark]:
+    """Say why slots could not be made from registers, though the meter answered this time."""
+    number = meter.device.id
+    if derived is None:
+        yield Mark(number, span.obis, span.start, span.end, Reason.SET_ASIDE)
+        return
+    for slot, count in zip(range(span.start, span.end, span.period), derived.block.counts, strict=True):
+        if count is not None:
+            continue
+        if slot in derived.doubted:
+            cause = Reason.SET_ASIDE
+        elif slot in derived.opened:
+            cause = Reason.NO_LINE_TIME  # the poll at the slot's end came too late to be exact
+        else:
+            # The poll at the slot's start failed, for the reason that the slot before it carries.
+            before = store.raw_series(number, span.obis, slot - span.period, slot)
+            is_known = len(before) == 1 and before.state[0] == State.MISSING
+            cause = Reason(int(before.reason[0])) if is_known else Reason.GATEWAY_DOWN
+        yield Mark(number, span.obis, slot, slot + span.period, cause)
