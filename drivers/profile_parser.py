@@ -27,7 +27,7 @@ from drivers.profile import (
     ValueType,
 )
 from drivers.profile_rules import REGISTERS, WIDTH, check
-from drivers.table import CheckedTable, Faults, nearest, type_name
+from drivers.table import MAX_FAULTS, CheckedTable, Faults, nearest, type_name
 from drivers.units import ScalerUnit, Unit
 from drivers.zone import parse_zone
 
@@ -62,7 +62,7 @@ def parse_profile(name: str, documents: Mapping[str, Mapping[str, object]]) -> M
         known = {line.partition(": ")[0] for line in faults.lines}
         faults.lines += [line for line in rules.lines if line.partition(": ")[0] not in known]
     if faults.lines:
-        raise ProfileError(name, [_with_origin(line, name, origins) for line in faults.lines])
+        raise ProfileError(name, [_with_origin(line, name, origins) for line in faults.lines[:MAX_FAULTS]])
     return profile
 
 

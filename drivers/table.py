@@ -84,7 +84,7 @@ class CheckedTable:
         value: int = self._read(key, int, default, low)
         if not low <= value <= high:
             self.fault(key, f"is {_shown(value)}, not {low} to {high}")
-            return low
+            return low if default is None else default
         return value
 
     def seconds(self, key: str, default: float, high: float) -> float:

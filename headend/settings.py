@@ -250,8 +250,8 @@ def _faults(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
             faults.append(f"{origin}: {dotted[: 2 * MAX_SHOWN]}: is unknown{nearest(location[-1], known.model_fields)}")
             continue
         what = item["msg"].removeprefix("Value error, ")
-        if not dotted.endswith("_ref"):  # a secret written there by mistake must not be repeated
-            shown = repr(item["input"])
+        shown = repr(item["input"])
+        if not dotted.endswith("_ref") and "@" not in shown:  # a secret written there by mistake must not be repeated
             what += f" (is {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'})"
         faults.append(f"{origin}: {dotted}: {what}")
     return faults

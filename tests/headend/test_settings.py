@@ -1,0 +1,146 @@
+"""Settings: order of the layers, every problem at once with file and key, and no secret in any message."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from headend.errors import SettingsError
+from headend.settings import Settings, load_settings
+
+EXAMPLE = Path(__file__).parents[2] / "config/headend.toml"
+
+
+def faults(path: Path | None, environment: dict[str, str] | None = None) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environment or {})
+    return caught.value.faults
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "headend.toml"
+
+
+def test_without_any_file_every_setting_is_at_its_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    loaded = load_settings(None, {})
+
+    assert loaded.settings == Settings()
+    assert not loaded.origins
+    assert not loaded.files
+
+
+def test_file_in_the_current_directory_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("headend.toml").write_text("[collect]\nwindow_days = 3\n")
+
+    assert load_settings(None, {}).settings.collect.window_days == 3
+
+
+def test_layers_override_in_order_and_tell_their_origin(file):
+    file.write_text("[collect]\nwindow_days = 1\nbackfill_days = 1\nno_row_retries = 1\nbreaker_pause = 1\n")
+    (file.parent / "conf.d").mkdir()
+    (file.parent / "conf.d/10.toml").write_text("[collect]\nbackfill_days = 2\nno_row_retries = 2\nbreaker_pause = 2\n")
+    environment = {"HEADEND_COLLECT__NO_ROW_RETRIES": "3", "HEADEND_COLLECT__BREAKER_PAUSE": "3"}
+
+    loaded = load_settings(file, environment, {"collect.breaker_pause": 4})
+
+    collect = loaded.settings.collect
+    assert (collect.window_days, collect.backfill_days, collect.no_row_retries, collect.breaker_pause) == (1, 2, 3, 4)
+    assert loaded.origins == {
+        "collect.window_days": str(file),
+        "collect.backfill_days": str(file.parent / "conf.d/10.toml"),
+        "collect.no_row_retries": "HEADEND_COLLECT__NO_ROW_RETRIES",
+        "collect.breaker_pause": "flag",
+    }
+
+
+def test_every_problem_is_reported_at_once_with_file_and_key(file):
+    file.write_text(
+        "top = 1\n[colect]\n[collect]\nregistr_delay = 2\nbackfill_days = '40'\nprofile_schedule = 'often'\n"
+        "[mqtt]\nurl = 'broker'\n"
+    )
+
+    found = faults(file, {"HEADEND_COLLECT__WINDOW_DAYS": "99", "HEADEND_LOGG__LEVEL": "info"})
+
+    assert sorted(fault.partition(" (is ")[0] for fault in found) == sorted([
+        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, store, vee",
+        f"{file}: colect: is unknown; did you mean collect?",
+        f"{file}: collect.registr_delay: is unknown; did you mean register_delay?",
+        f"{file}: collect.backfill_days: Input should be a valid integer",
+        f"{file}: collect.profile_schedule: is not a cron expression such as '5 * * * *': Wrong number of fields",
+        f"{file}: mqtt.url: must look like mqtt://host:1883 or mqtts://host:8883",
+        "HEADEND_COLLECT__WINDOW_DAYS: collect.window_days: Input should be less than or equal to 62",
+        "HEADEND_LOGG__LEVEL: logg: is unknown; did you mean log?",
+    ])  # fmt: skip
+
+
+def test_secret_written_out_is_refused_and_not_repeated(file):
+    file.write_text("[mqtt]\npassword = 'hunter2'\npassword_ref = 'hunter2'\nurl = 'mqtt://me:hunter2@host'\n")
+
+    found = faults(file, {"HEADEND_MQTT__PASSWORD": "hunter2"})
+
+    assert len(found) == 3
+    assert "hunter2" not in "".join(found)
+
+
+def test_missing_file_that_was_named_is_a_fault(tmp_path):
+    assert faults(tmp_path / "no.toml") == (f"{tmp_path / 'no.toml'}: there is no such file",)
+
+
+def test_file_that_is_not_toml_is_a_fault(file):
+    file.write_text("[collect\n")
+
+    (fault,) = faults(file)
+
+    assert fault.startswith(f"{file}: is not TOML: ")
+
+
+def test_section_that_is_no_table_is_a_fault(file):
+    file.write_text("collect = 1\n")
+
+    assert faults(file) == (f"{file}: collect: must be a table, written [collect]",)
+
+
+def test_environment_text_becomes_the_type_its_key_wants():
+    environment = {
+        "HEADEND_PROFILES__DIRECTORIES": "/a:/b",
+        "HEADEND_STORE__PATH": "17",
+        "HEADEND_COLLECT__REGISTER_DELAY": "5",
+        "HEADEND_CHECKED_KERNELS": "1",
+    }
+
+    settings = load_settings(None, environment).settings
+
+    assert settings.profiles.directories == ("/a", "/b")
+    assert settings.store.path == "17"
+    assert settings.collect.register_delay == 5
+
+
+def test_environment_text_of_the_wrong_type_is_a_fault():
+    (fault,) = faults(None, {"HEADEND_COLLECT__REGISTER_DELAY": "soon"})
+
+    assert (
+        fault == "HEADEND_COLLECT__REGISTER_DELAY: collect.register_delay: Input should be a valid integer (is 'soon')"
+    )
+
+
+def test_example_shows_every_setting_at_its_default():
+    lines = EXAMPLE.read_text().splitlines()
+    shown = [line.removeprefix("# ") if line.startswith("# ") else line for line in lines if not line.startswith("##")]
+
+    document = tomllib.loads("\n".join(shown))
+
+    assert document == {
+        section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        for section, values in Settings().model_dump().items()
+    }
+    assert load_settings(EXAMPLE, {}).settings == Settings()
+
+
+def test_system_title_must_be_eight_octets(file):
+    file.write_text("[dlms]\nsystem_title = '48'\n")
+
+    assert "is not 16 hexadecimal digits" in faults(file)[0]
