@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -100,11 +101,13 @@ def instant(seconds: UtcSeconds) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(maxsize=256)
 def word(code: State | Reason) -> str:
     """Write a quality code as it is printed: ``no_answer``; nothing for `Reason.NONE`."""
     return "" if code is Reason.NONE else code.name.lower()
 
 
+@lru_cache(maxsize=1024)
 def rule_words(rules: Rule) -> str:
     """Write failed rules joined by ``|``: ``range|spike``."""
     return "|".join(rule.name.lower() for rule in Rule if rule in rules and rule.name)
