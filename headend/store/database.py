@@ -141,8 +141,8 @@ class WritableDatabase(Database):
         self._now = now
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything within one transaction, durable when the outermost one is left.
+    def transaction(self, *, keep: bool = True) -> Iterator[None]:
+        """Make everything within one transaction, durable when the outermost one is left; a rehearsal without ``keep``.
 
         Nests: an inner one that raises undoes its own part alone. Raises `StoreFull` where there is no room (nothing was
         kept, the store stays usable) and `StoreError` where the device failed (nothing more is written: stop).
@@ -151,7 +151,10 @@ class WritableDatabase(Database):
         self._run("BEGIN IMMEDIATE" if is_outermost else "SAVEPOINT inner_part")
         try:
             yield
-            self._run("COMMIT" if is_outermost else "RELEASE inner_part")
+            if keep:
+                self._run("COMMIT" if is_outermost else "RELEASE inner_part")
+            else:
+                self._undo(is_outermost=is_outermost)
         except BaseException:
             self._undo(is_outermost=is_outermost)
             raise

@@ -43,12 +43,12 @@ class JournalWrites(WritableDatabase, JournalReads):
             ),
         )  # fmt: skip
 
-    def add_event(
-        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, *, received_at: UtcSeconds
+    def add_event(  # noqa: PLR0917  columns of the row, in their order
+        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, received_at: UtcSeconds
     ) -> bool:
         """Record what happened, once; False where exactly this is already recorded. Enters the change log when new."""
         self._require_transaction()
-        is_new = self._put_event(end_device_id, kind, code, at, text, received_at=received_at)
+        is_new = self._put_event(end_device_id, kind, code, at, text, received_at)
         if is_new:
             self._log_change(Layer.EVENT, end_device_id or 0, at // 86_400, (), at=received_at)
         return is_new
@@ -103,7 +103,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         if first + size >= COUNTER_WARN:
             now = self._now()
             text = f"invocation counter of {key_id} has passed half of its range; plan a key change"
-            self.add_event(None, "counter_warning", 0, now - now % 86_400, text, received_at=now)
+            self.add_event(None, "counter_warning", 0, now - now % 86_400, text, now)
         return range(first, first + size)
 
     def audit(self, user: str, action: str, subject: str, detail: str = "") -> int:
@@ -114,8 +114,8 @@ class JournalWrites(WritableDatabase, JournalReads):
             (self._now(), user, action, subject, detail[:MAX_TEXT]),
         )
 
-    def _put_event(
-        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, *, received_at: UtcSeconds
+    def _put_event(  # noqa: PLR0917  as `add_event`
+        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, received_at: UtcSeconds
     ) -> bool:
         return bool(
             self._change(

@@ -242,7 +242,7 @@ class RawWrites(BlockWrites):
         days: set[int] = set()
         new = 0
         for event in events:
-            if self._put_event(end_device_id, "meter", event.code, event.at, event.text, received_at=received_at):
+            if self._put_event(end_device_id, "meter", event.code, event.at, event.text, received_at):
                 new += 1
                 days.add(event.at // DAY)
         for day in sorted(days):
@@ -286,7 +286,7 @@ class RawWrites(BlockWrites):
 
     def _report_conflict(self, end_device_id: int, obis: Obis, at: UtcSeconds, received_at: UtcSeconds) -> None:
         text = f"{obis}: another value came for one that is stored; the first is kept, the other is a conflict"
-        self.add_event(end_device_id, "conflict", 0, at, text, received_at=received_at)
+        self.add_event(end_device_id, "conflict", 0, at, text, received_at)
 
 
 def _channel(entry: ChannelExpectation) -> Channel:
