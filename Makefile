@@ -30,7 +30,7 @@ check: $(STAMP)
 
 checked-kernels: $(STAMP)
 	HEADEND_CHECKED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/checked --build-lib build/checked/lib
-	cd build/checked/lib && PYTHONPATH=. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -p no:cacheprovider ../../../tests/kernels --checked-kernels
+	cd build/checked/lib && PYTHONPATH=.:../../.. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --checked-kernels
 
 ## Debian packages of the independent peers; only root can install them, otherwise their tests skip and say so.
 peers:

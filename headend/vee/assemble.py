@@ -118,7 +118,7 @@ def assemble(
         raw = reader.raw_series(piece.end_device_id, obis, begin, stop)
         if not len(raw):
             continue
-        part = series.window(raw.start, raw.end) if raw.end <= series.end else series.window(raw.start, series.end)
+        part = series.window(raw.start, raw.end)
         part.values[:] = _primary(raw, piece, target)
         part.state[:], part.reason[:], part.rules[:] = raw.state, raw.reason, raw.rules
         if piece.end is not None and raw.end > piece.end and _is_swap(found, piece):
