@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.household import Household, bundled, load_csv
+from tests.shared import shared_data
 from tests.simulators.homes import HALF_HOUR, HOUSEHOLD, MONDAY
 
-SGSC = Path(__file__).parents[3] / "shared" / "data" / "sgsc"
+SHARED = shared_data()
 
 
 def test_energy_on_a_boundary_is_the_sum_of_what_lies_before_it() -> None:
@@ -75,11 +76,13 @@ def test_the_bundled_households_are_fortnights_of_whole_days_from_a_monday() -> 
         assert 100_000 < sum(value for value in home.wh if value is not None) < 420_000
 
 
-@pytest.mark.skipif(not SGSC.is_dir(), reason="../shared/data/sgsc is not beside the checkout")
+@pytest.mark.skipif(SHARED is None, reason="the shared data is not there: see tests/shared.py")
 def test_all_ten_households_load_with_the_published_gaps_and_sums() -> None:
-    expected = json.loads((SGSC / "expected.json").read_text())
+    assert SHARED is not None
+    folder = SHARED / "sgsc"
+    expected = json.loads((folder / "expected.json").read_text())
 
-    homes = load_csv(SGSC / "sgsc_10households_30min.csv.gz")
+    homes = load_csv(folder / "sgsc_10households_30min.csv.gz")
 
     assert sorted(homes) == sorted(expected)
     for name, home in homes.items():
