@@ -1,0 +1,1 @@
+"""What others send us: clients around the payload decoders of `drivers.push`."""
