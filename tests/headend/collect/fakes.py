@@ -32,6 +32,14 @@ class FakeClock:
         await asyncio.sleep(0)
 
 
+class PatientClock(FakeClock):
+    """Stands still while work is under way, and skips when there is none."""
+
+    async def sleep(self, seconds: float) -> None:
+        del seconds
+        await asyncio.Event().wait()
+
+
 class FakeStream:
     bits_per_character = 10
 
