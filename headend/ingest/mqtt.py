@@ -17,7 +17,6 @@ import json
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from drivers.profile import MeterProfile
 from drivers.push import PayloadError, PushMessage, decode, match_topic, subscription
 from drivers.push.decode import Batch, batch_of
 from headend.errors import RegistryError, SettingsError
+from headend.settings import MqttSettings
 
 RECEIPT_PREFIX: Final = "headend/ack/"
 FIRST_PAUSE: Final = 0.25  # [s] before connecting again, doubled each time
@@ -45,49 +45,24 @@ SetAside = Callable[[str, bytes, str], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class MqttBroker:
-    """Where to listen and as whom. ``url``: ``mqtt://host[:1883]`` or ``mqtts://host[:8883]``.
-
-    ``client_id`` names the persistent session: two processes must not share it, or the broker drops one for the other.
-    """
-
-    url: str
-    client_id: str = "headend"
-    username: str = ""
-    password: str = field(default="", repr=False)
-
-    def client(self) -> aiomqtt.Client:
-        """Make a client with a persistent session. Raises `SettingsError` for a bad URL."""
-        host, port, is_tls = _parse(self.url)
-        return aiomqtt.Client(
-            host,
-            port,
-            identifier=self.client_id,
-            clean_session=False,
-            username=self.username or None,
-            password=self.password or None,
-            timeout=BROKER_TIMEOUT,
-            max_queued_incoming_messages=MAX_QUEUED,
-            tls_context=ssl.create_default_context() if is_tls else None,
-        )
-
-
 async def ingest(
-    broker: MqttBroker,
+    settings: MqttSettings,
     routes: Sequence[MeterProfile],
     sink: Sink,
     set_aside: SetAside,
     stop: asyncio.Event,
     *,
+    password: str = "",
     jitter: Callable[[], float] = random.random,
 ) -> None:
     """Receive until ``stop`` is set, connecting again whenever the broker is lost.
 
+    ``settings.client_id`` names the persistent session at the broker: two processes must not share it.
     ``routes``: profiles with a payload map; the first whose topic fits a message decodes it. ``sink`` returns once the
     message is durably stored, storing it twice being the same as once; it may raise `PayloadError` or `RegistryError` for
     a message that cannot be stored, which is then set aside as ``(topic, payload, reason)`` like a malformed one. Any
-    other error of either ends ingestion and is raised here. ``jitter``: random, 0 to 1.
+    other error of either ends ingestion and is raised here. ``password`` goes with ``settings.username``.
+    ``jitter``: random, 0 to 1. Raises `SettingsError` for a bad URL, `ProfileError` for a route without payload map.
     """
     for profile in routes:
         if profile.push is None:
@@ -97,14 +72,14 @@ async def ingest(
     is_out = False
     while not stop.is_set():
         try:
-            async with broker.client() as client:
+            async with _client(settings, password) as client:
                 await ingester.subscribe(client)
-                log.info("broker connected", url=broker.url, after_outage=is_out)
+                log.info("broker connected", url=settings.url, after_outage=is_out)
                 pause, is_out = FIRST_PAUSE, False
                 await ingester.serve(client, stop)
         except aiomqtt.MqttError as error:
             if not is_out:
-                log.warning("broker lost, connecting again", url=broker.url, reason=str(error))
+                log.warning("broker lost, connecting again", url=settings.url, reason=str(error))
             is_out = True
         await _sleep_unless(stop, pause * (0.5 + jitter()))
         pause = min(2 * pause, LONGEST_PAUSE)
@@ -177,6 +152,21 @@ class _Ingester:
             await client.publish(RECEIPT_PREFIX + topic, json.dumps(receipt), qos=1)
         except aiomqtt.MqttError as error:
             log.info("receipt not sent; the message will come again", topic=topic, reason=str(error))
+
+
+def _client(settings: MqttSettings, password: str) -> aiomqtt.Client:
+    host, port, is_tls = _parse(settings.url)
+    return aiomqtt.Client(
+        host,
+        port,
+        identifier=settings.client_id,
+        clean_session=False,
+        username=settings.username or None,
+        password=password or None,
+        timeout=BROKER_TIMEOUT,
+        max_queued_incoming_messages=MAX_QUEUED,
+        tls_context=ssl.create_default_context() if is_tls else None,
+    )
 
 
 def _parse(url: str) -> tuple[str, int, bool]:
