@@ -103,9 +103,9 @@ class MqttSettings(_Section):
 
 
 class VeeSettings(_Section):
-    """``rules``: name of the rule set that validates and estimates."""
+    """``rules``: name of a shipped rule set, or the path of one of your own (.toml)."""
 
-    rules: str = Field(default="residential", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    rules: str = Field(default="residential", min_length=1, max_length=1_000)
 
 
 class ExportSettings(_Section):

@@ -1,0 +1,73 @@
+"""``headend read``: one meter, now."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from drivers.facts import RegisterValue
+from drivers.obis import Obis, by_obis, resolve
+from headend.cli.app import App
+from headend.cli.logs import start_logs
+from headend.cli.options import output_option
+from headend.cli.output import Column, Document, instant
+from headend.service import read_now
+
+COLUMNS = (
+    Column("name", "Item"),
+    Column("obis", "OBIS"),
+    Column("value", "Value", is_number=True),
+    Column("unit", "Unit"),
+    Column("captured_at", "Held at"),
+    Column("uncertainty_s", "+- s", is_number=True),
+    Column("rules", "Doubts"),
+)
+
+
+def _items(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[Obis, ...]:
+    try:
+        return tuple(resolve(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.argument("meter")
+@click.argument("items", nargs=-1, callback=_items, metavar="[ITEM...]")
+@output_option
+@click.pass_context
+def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_name: str) -> None:
+    """Read METER now and store what it says. ITEM: catalogue name or OBIS code; all of the model's without one.
+
+    Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 4 no answer, 6 port missing,
+    busy or not permitted, 7 refused or another meter answered.
+    """
+    app = App.of(ctx, format_name)
+    start_logs(app)
+    with app.reader():  # there must be a store; reading must not make one
+        pass
+    started = app.clock.monotonic()
+    with app.output.busy(f"reading {meter}"):
+        values: Sequence[RegisterValue] = asyncio.run(
+            read_now(app.store_path, app.settings, app.profiles, app.clock, app.secrets, meter, items)
+        )
+    took = app.clock.monotonic() - started
+    app.output.emit(
+        Document(
+            "headend.read/1", COLUMNS, [_row(value) for value in values], {"meter": meter, "at": instant(app.now())}
+        )
+    )
+    app.output.say(f"{len(values)} values in {took:.1f} s")
+
+
+def _row(value: RegisterValue) -> dict[str, object]:
+    entry = by_obis(value.obis)
+    return {
+        "name": entry.name if entry else "",
+        "obis": str(value.obis),
+        "value": value.value,
+        "unit": value.scaler_unit.unit.symbol,
+        "captured_at": instant(value.captured_at),
+        "uncertainty_s": value.uncertainty,
+        "rules": [rule.name.lower() for rule in value.rules if rule.name],
+    }

@@ -1,0 +1,91 @@
+"""``headend run``: the daemon, or one round."""
+
+import asyncio
+import signal
+
+import click
+
+from headend.cli.app import App
+from headend.cli.exits import Exit
+from headend.cli.logs import start_logs
+from headend.cli.options import output_option
+from headend.cli.output import Column, Document
+from headend.cli.words import reason_key, reason_word
+from headend.service import ServiceSummary, serve
+
+COLUMNS = (
+    Column("jobs", "Visits", is_number=True),
+    Column("ok", "OK", is_number=True),
+    Column("failed_text", "Failed"),
+    Column("new", "New facts", is_number=True),
+    Column("same", "Same", is_number=True),
+    Column("conflicts", "Conflicts", is_number=True),
+    Column("marked", "Slots given a cause", is_number=True),
+    Column("messages", "Messages", is_number=True),
+    Column("set_aside", "Set aside", is_number=True),
+    Column("validated_days", "Days validated", is_number=True),
+)
+
+
+@click.command()
+@click.option(
+    "--once", is_flag=True, help="One collection round, then exit: 0 all read, 3 some failed, 4 nothing answered."
+)
+@output_option
+@click.pass_context
+def command(ctx: click.Context, *, once: bool, format_name: str) -> int:
+    """Collect from all registered meters, take in what concentrators publish, validate, and store.
+
+    Runs until it is interrupted or terminated; stopping loses nothing, what was not finished stays due.
+    """
+    app = App.of(ctx, format_name)
+    start_logs(app)
+    with app.output.busy("collecting"):
+        summary, was_interrupted = asyncio.run(_run(app, once=once))
+    app.output.emit(Document("headend.run/1", COLUMNS, [_row(summary)]))
+    for failure in summary.validation.failed:
+        app.output.warn(failure)
+    if was_interrupted and once:
+        return Exit.INTERRUPTED
+    return verdict(summary)
+
+
+async def _run(app: App, *, once: bool) -> tuple[ServiceSummary, bool]:
+    stop = asyncio.Event()
+    was_interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        was_interrupted.set()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    app.data_directory.mkdir(parents=True, exist_ok=True)
+    summary = await serve(app.store_path, app.settings, app.profiles, app.clock, app.secrets, stop, once=once)
+    return summary, was_interrupted.is_set()
+
+
+def verdict(summary: ServiceSummary) -> Exit:
+    """Give the exit code of a round."""
+    done = summary.round
+    if done.jobs and not done.ok:
+        return Exit.NO_ANSWER
+    return Exit.PARTIAL if done.failed else Exit.OK
+
+
+def _row(summary: ServiceSummary) -> dict[str, object]:
+    done = summary.round
+    return {
+        "jobs": done.jobs,
+        "ok": done.ok,
+        "failed": {reason_key(cause): count for cause, count in done.failed.items()},
+        "failed_text": ", ".join(f"{reason_word(cause)} {count}" for cause, count in done.failed.items()),
+        "new": done.new,
+        "same": done.same,
+        "conflicts": done.conflicts,
+        "marked": done.marked,
+        "messages": summary.push.messages,
+        "set_aside": summary.push.set_aside,
+        "validated_days": summary.validation.written,
+    }

@@ -1,0 +1,209 @@
+"""The head-end at work: one store writer, the collector, ingestion from concentrators, and validation behind them.
+
+`serve` is what ``headend run`` and the demonstration call; everything it needs from the world is passed in.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from drivers.contract import Driver
+from drivers.dlms.driver import open_session as open_dlms
+from drivers.facts import RegisterValue
+from drivers.modbus.driver import open_session as open_modbus
+from drivers.obis import Obis
+from drivers.profile import MeterProfile
+from drivers.push.decode import PushMessage
+from drivers.transports import open_transport as open_any
+from headend.clock import Clock
+from headend.collect.engine import Engine
+from headend.collect.job import RoundSummary
+from headend.collect.line import Open
+from headend.ingest.mqtt import ingest
+from headend.secrets import Secrets
+from headend.settings import Settings
+from headend.store.model import Recorded
+from headend.store.store import Store
+from headend.store.writer import GroupCommitWriter
+from headend.validation import ValidationSummary, Validator
+from headend.vee.rules import load_rules
+
+DRIVERS: Mapping[str, Driver] = {"dlms": open_dlms, "modbus": open_modbus}
+VALIDATION_PACE = 900.0
+"""How often closed days that changed are validated. [clock s]"""
+LISTEN = 3.0
+"""How long a single round listens for messages the broker has kept for us. [wall s]"""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class PushSummary:
+    """What concentrators sent. ``recorded`` counts slots."""
+
+    messages: int = 0
+    set_aside: int = 0
+    recorded: Recorded = field(default_factory=Recorded)
+
+
+@dataclass(slots=True)
+class ServiceSummary:
+    """What a service did from start to stop. ``round``: only of a single round."""
+
+    round: RoundSummary = field(default_factory=RoundSummary)
+    push: PushSummary = field(default_factory=PushSummary)
+    validation: ValidationSummary = field(default_factory=ValidationSummary)
+
+
+async def serve(  # noqa: PLR0917  all it needs from the world, in the order of the layers
+    store_path: Path,
+    settings: Settings,
+    profiles: Mapping[str, MeterProfile],
+    clock: Clock,
+    secrets: Secrets,
+    stop: asyncio.Event,
+    once: bool = False,
+    *,
+    open_transport: Open = open_any,
+    timeout_scale: float = 1.0,
+) -> ServiceSummary:
+    """Collect, ingest and validate until ``stop`` is set, or for one round.
+
+    Validates each UTC day once it is over and whenever it changes later; at the end also the open day. ``timeout_scale``:
+    wall seconds per protocol second, for simulations. Raises `SettingsError`, `StoreError`; whatever a meter does only
+    shows in ledger and summary.
+    """
+    rules = load_rules(settings.vee.rules)
+    summary = ServiceSummary()
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(Store.open(store_path, clock.now))
+        writer = GroupCommitWriter(store)
+        stack.push_async_callback(writer.close)
+        engine = await stack.enter_async_context(
+            _engine(writer, settings, profiles, clock, secrets, open_transport, timeout_scale)
+        )
+        validator = Validator(writer, rules)
+        intake = Intake(writer, clock, summary.push)
+        tasks: list[Coroutine[Any, Any, None]] = []
+        if settings.mqtt.url:
+            tasks.append(intake.run(settings, profiles, secrets, stop))
+        if once:
+            tasks.append(_one_round(engine, summary, stop, LISTEN if settings.mqtt.url else 0.0))
+        else:
+            tasks += [engine.run_forever(stop), _keep_validating(validator, clock, stop)]
+        await _together(tasks, stop)
+        await validator.catch_up(clock.now(), with_today=True)
+        summary.validation = validator.total
+    return summary
+
+
+async def read_now(  # noqa: PLR0917  as `serve`, then what to read
+    store_path: Path,
+    settings: Settings,
+    profiles: Mapping[str, MeterProfile],
+    clock: Clock,
+    secrets: Secrets,
+    meter: str,
+    registers: Sequence[Obis] = (),
+    *,
+    open_transport: Open = open_any,
+) -> list[RegisterValue]:
+    """Read running values of one meter now, store them, and give them. See `Engine.read_now` for what it raises."""
+    with Store.open(store_path, clock.now) as store:
+        writer = GroupCommitWriter(store)
+        try:
+            async with _engine(writer, settings, profiles, clock, secrets, open_transport, 1.0) as engine:
+                return await engine.read_now(meter, registers)
+        finally:
+            await writer.close()
+
+
+def _engine(  # noqa: PLR0917  as `serve`
+    writer: GroupCommitWriter,
+    settings: Settings,
+    profiles: Mapping[str, MeterProfile],
+    clock: Clock,
+    secrets: Secrets,
+    open_transport: Open,
+    timeout_scale: float,
+) -> Engine:
+    return Engine(
+        writer,
+        profiles,
+        clock,
+        settings.collect,
+        open_transport=open_transport,
+        drivers=DRIVERS,
+        secrets=secrets,
+        system_title=bytes.fromhex(settings.dlms.system_title),
+        timeout_scale=timeout_scale,
+    )
+
+
+class Intake:
+    """Stores what concentrators push."""
+
+    def __init__(self, writer: GroupCommitWriter, clock: Clock, summary: PushSummary) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._summary = summary
+
+    async def run(
+        self, settings: Settings, profiles: Mapping[str, MeterProfile], secrets: Secrets, stop: asyncio.Event
+    ) -> None:
+        """Ingest until ``stop`` is set."""
+        routes = [profile for profile in profiles.values() if profile.push is not None]
+        await ingest(settings.mqtt, routes, self.store, self.set_aside, stop)
+
+    async def store(self, message: PushMessage) -> None:
+        """Record one message, durable on return. Raises `RegistryError` for a meter or channel the registry does not know."""
+        received_at = self._clock.now()
+
+        def change(store: Store) -> Recorded:
+            device = store.end_device(message.meter_name)
+            return store.record(device.id, message.facts, received_at)
+
+        self._summary.recorded += await self._writer.submit(change)
+        self._summary.messages += 1
+
+    async def set_aside(self, topic: str, payload: bytes, reason: str) -> None:
+        """Keep a message nobody could use, durable on return."""
+        at = self._clock.now()
+        await self._writer.submit(lambda store: store.set_aside(topic, payload, reason, at))
+        self._summary.set_aside += 1
+
+
+async def _one_round(engine: Engine, summary: ServiceSummary, stop: asyncio.Event, listen: float) -> None:
+    try:
+        summary.round, _ = await asyncio.gather(engine.run_due(), asyncio.sleep(listen))
+    finally:
+        stop.set()
+
+
+async def _keep_validating(validator: Validator, clock: Clock, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await validator.catch_up(clock.now(), with_today=False)
+        waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(VALIDATION_PACE))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+
+async def _together(coroutines: list[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+    """Run until all have ended; the first that fails stops the others, and its error is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        stop.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if errors:
+        raise errors[0]

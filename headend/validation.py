@@ -1,0 +1,138 @@
+"""Follows the change log and validates what changed: a durable cursor, like every other consumer of the log.
+
+A value may change the result of days before it (a gap that it ends, a register that closes a span) and after it
+(reference days), as far as the rule set reaches. All those days are run again; days that come out as they stand get no new
+version.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from drivers.facts import UtcSeconds
+from drivers.obis import Obis, interval_of
+from headend.errors import HeadendError, StoreError
+from headend.registry.model import UsagePoint
+from headend.store.model import Change, Layer
+from headend.store.store import Store
+from headend.store.writer import GroupCommitWriter
+from headend.vee.rules import RuleSet
+from headend.vee.service import channels, run
+
+CURSOR = "vee"
+BATCH = 5_000
+DAY = 86_400
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ValidationSummary:
+    """What was validated. ``written``: channel-days that got a new version.  ``failed``: channels that could not be, in words."""
+
+    channels: int = 0
+    written: int = 0
+    unchanged: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, other: "ValidationSummary") -> None:
+        """Add another run's."""
+        self.channels += other.channels
+        self.written += other.written
+        self.unchanged += other.unchanged
+        self.failed += other.failed
+
+
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    point: UsagePoint
+    obis: Obis
+
+
+class Validator:
+    """Keeps the validated layer up with the raw one. One task at a time calls `catch_up`."""
+
+    def __init__(self, writer: GroupCommitWriter, rules: RuleSet) -> None:
+        self._writer = writer
+        self._rules = rules
+        self._position: int | None = None
+        self._pending: dict[_Channel, dict[int, int]] = defaultdict(dict)
+        self.total = ValidationSummary()
+
+    async def catch_up(self, now: UtcSeconds, *, with_today: bool) -> ValidationSummary:
+        """Validate all days that changed since the last call; the UTC day of ``now`` stays pending unless ``with_today``.
+
+        The cursor moves only past changes that are dealt with. Raises `StoreError`; a channel that cannot be validated is
+        named in the summary and in the log, and does not stop the others.
+        """
+        await self._read_log()
+        summary = ValidationSummary()
+        last = now // DAY if with_today else now // DAY - 1
+        for channel in sorted(self._pending, key=lambda item: (item.point.name, item.obis)):
+            days = [day for day in self._pending[channel] if day <= last]
+            if days:
+                summary.add(await self._validate(channel, days, now))
+                for day in days:
+                    del self._pending[channel][day]
+        await self._advance()
+        self.total.add(summary)
+        return summary
+
+    async def _read_log(self) -> None:
+        while True:
+            changes = await self._writer.submit(self._next_changes)
+            if not changes:
+                return
+            self._position = changes[-1].seq
+            found = await self._writer.submit(partial(_touched, changes=changes))
+            for channel, day, seq in found:
+                self._pending[channel].setdefault(day, seq)
+
+    def _next_changes(self, store: Store) -> list[Change]:
+        if self._position is None:
+            self._position = store.cursor(CURSOR)
+        return store.changes(self._position, BATCH)
+
+    async def _validate(self, channel: _Channel, days: Iterable[int], now: UtcSeconds) -> ValidationSummary:
+        days = sorted(days)
+        first = max(0, days[0] - -(-self._rules.look_ahead // DAY))
+        last = min(now // DAY, days[-1] + -(-self._rules.look_back // DAY))
+        try:
+            done = await self._writer.submit(
+                lambda store: run(store, channel.point, channel.obis, first, last + 1, self._rules, now)
+            )
+        except StoreError:
+            raise
+        except HeadendError as error:
+            _log.warning("not validated", usage_point=channel.point.name, obis=str(channel.obis), error=str(error))
+            return ValidationSummary(failed=[str(error)])
+        return ValidationSummary(1, done.written, done.unchanged)
+
+    async def _advance(self) -> None:
+        open_since = min((seq for days in self._pending.values() for seq in days.values()), default=None)
+        reached = self._position if open_since is None else open_since - 1
+        await self._writer.submit(lambda store: store.advance_cursor(CURSOR, max(store.cursor(CURSOR), reached or 0)))
+
+
+def _touched(store: Store, changes: Iterable[Change]) -> list[tuple[_Channel, int, int]]:
+    """Say which channels and days of usage points raw changes touch, with the change's number."""
+    points = {point.id: point for point in store.usage_points()}
+    known: dict[int, frozenset[Obis]] = {}
+    found = []
+    for change in changes:
+        if change.layer not in {Layer.RAW, Layer.REGISTER} or change.obis is None:
+            continue
+        obis = change.obis if change.layer is Layer.RAW else interval_of(change.obis)
+        for place in store.installations(end_device_id=change.entity_id):
+            starts_before_end = place.start < (change.day + 1) * DAY
+            if not starts_before_end or (place.end is not None and place.end <= change.day * DAY):
+                continue
+            point = points[place.usage_point_id]
+            if point.id not in known:
+                known[point.id] = frozenset(channels(store, point))
+            if obis in known[point.id]:
+                found.append((_Channel(point, obis), change.day, change.seq))
+    return found
