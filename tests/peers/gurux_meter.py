@@ -74,10 +74,10 @@ class Profile(GXDLMSProfileGeneric):
         if e.index != 2:
             return super().getValue(settings, e)
         way = {0: "none", 1: "range", 2: "entry"}.get(e.selector)
-        if way not in self.takes:
-            e.error = ErrorCode.SCOPE_OF_ACCESS_VIOLATED
-            return None
         e.byteArray = True
+        if way not in self.takes:
+            e.error = ErrorCode.READ_WRITE_DENIED
+            return bytearray()
         rows = self.buffer
         if way == "range":
             first, last = (self.instant(settings, e.parameters[at]) for at in (1, 2))
