@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -88,6 +89,15 @@ class App:
         """Open the store as its one writer; makes it where there is none."""
         self.data_directory.mkdir(parents=True, exist_ok=True)
         with Store.open(self.store_path, self.now) as store:
+            yield store
+
+    @contextmanager
+    def scratch(self) -> Iterator[Store]:
+        """Open an empty store that is thrown away, for a dry run where there is no store yet."""
+        with (
+            TemporaryDirectory(prefix="headend-") as directory,
+            Store.open(store_file(Path(directory)), self.now) as store,
+        ):
             yield store
 
     def now(self) -> UtcSeconds:

@@ -41,6 +41,8 @@ def draw(slots: Sequence[Slot], zone: tzinfo, *, width: int, height: int, is_asc
     per_panel = max(SHORTEST, (width - AXIS) // 4 * 4)
     top = max((slot.value for slot in slots if slot.value is not None), default=Decimal(0))
     bottom = min((slot.value for slot in slots if slot.value is not None), default=Decimal(0))
+    if top <= 0:
+        height = 1
     columns = _with_gaps(slots)
     panels = []
     for first in range(0, len(columns), per_panel):
@@ -63,7 +65,7 @@ def _panel(columns: Sequence[tuple[int, Slot | None]], zone: tzinfo, pens: Pens,
     lines = []
     for line in range(height, 0, -1):
         is_labelled = line in {height, (height + 1) // 2}
-        label = f"{top * line / height:.0f}" if is_labelled else ""
+        label = f"{top * line / height:.{0 if top >= 10 else 1}f}" if is_labelled else ""
         cells = "".join(_cell(slot, line, top=top, height=height, pens=pens) for _, slot in columns)
         lines.append(f"{label:>{AXIS - 2}} {pens.rule}{cells.rstrip()}")
     base = "".join(_base(slot, pens) for _, slot in columns)

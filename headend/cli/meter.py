@@ -81,7 +81,7 @@ def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
     if parsed.faults:
         _emit_faults(app, source, parsed.faults)
         return Exit.CONFIG
-    with app.writer() as store:
+    with app.scratch() if dry_run and not app.store_path.exists() else app.writer() as store:
         applied = table.apply(store, parsed.rows, dry_run=dry_run)
     row = {"added": applied.added, "changed": applied.changed, "unchanged": applied.unchanged, "dry_run": dry_run}
     columns = [Column(key, key.replace("_", " "), is_number=key != "dry_run") for key in row]

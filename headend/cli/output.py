@@ -123,6 +123,7 @@ class Output:
             title_justify="left",
             box=box.ASCII2 if self.is_ascii else box.SIMPLE_HEAD,
             pad_edge=False,
+            show_edge=False,
         )
         shown = [column for column in document.columns if column.key not in document.hidden]
         for column in shown:

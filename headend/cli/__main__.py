@@ -1,0 +1,5 @@
+"""``python -m headend.cli``."""
+
+from headend.cli.main import main
+
+main()

@@ -1,0 +1,231 @@
+"""What single commands say about a store that holds two meters."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headend.cli.exits import Exit
+from tests.headend.cli.conftest import METERS, Run
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "meters.csv"
+    path.write_text(METERS)
+    return path
+
+
+def rows(text: str) -> list[dict[str, object]]:
+    found = json.loads(text)["rows"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_import_adds_and_a_second_import_changes_nothing(run: Run, table: Path) -> None:
+    first, second = run("meter", "import", str(table), "-o", "json"), run("meter", "import", str(table), "-o", "json")
+
+    assert rows(first.out) == [{"added": 2, "changed": 0, "unchanged": 0, "dry_run": False}]
+    assert rows(second.out) == [{"added": 0, "changed": 0, "unchanged": 2, "dry_run": False}]
+
+
+def test_dry_run_makes_no_store(run: Run, table: Path, data: Path) -> None:
+    done = run("meter", "import", str(table), "--dry-run", "-o", "json")
+
+    assert rows(done.out) == [{"added": 2, "changed": 0, "unchanged": 0, "dry_run": True}]
+    assert not data.exists()
+
+
+def test_import_names_every_fault_of_every_row_and_changes_nothing(run: Run, table: Path, data: Path) -> None:
+    table.write_text(METERS.replace("sim-modbus-rtu", "sim-modbus").replace("2024-11-19,,UTC,north", "soon,,UTC,north"))
+
+    done = run("meter", "import", str(table), "-o", "json")
+
+    assert done.code == Exit.CONFIG
+    assert [(row["row"], row["column"]) for row in rows(done.out)] == [(2, "from"), (3, "profile")]
+    assert not data.exists()
+
+
+def test_table_that_is_not_utf8_is_a_usage_error(run: Run, table: Path) -> None:
+    table.write_bytes(b"usage_point,meter\n\xff\n")
+
+    assert run("meter", "import", str(table)).code == Exit.USAGE
+
+
+def test_list_as_csv_imports_unchanged(run: Run, filled: Path, tmp_path: Path) -> None:
+    assert filled.exists()
+    listed = run("meter", "list", "-o", "csv").out
+    (tmp_path / "again.csv").write_text(listed)
+
+    done = run("meter", "import", str(tmp_path / "again.csv"), "-o", "json")
+
+    assert rows(done.out) == [{"added": 0, "changed": 0, "unchanged": 2, "dry_run": False}]
+    assert run("meter", "list", "-o", "csv").out == listed
+
+
+def test_add_registers_one_meter_with_the_checks_of_a_table(run: Run) -> None:
+    common = ["meter", "add", "--usage-point", "UP9", "--meter", "SIM:9", "--link", "tcp://h:502", "--address", "9"]
+
+    faulty = run(*common, "--profile", "sim-modbus-rt", "--from", "2024-11-01", "-o", "json")
+    added = run(*common, "--profile", "sim-modbus-rtu", "--from", "2024-11-01", "-o", "json")
+
+    assert faulty.code == Exit.CONFIG
+    assert "did you mean sim-modbus-rtu?" in faulty.out
+    assert rows(added.out)[0]["added"] == 1
+    assert rows(run("meter", "list", "-o", "json").out)[0]["meter"] == "SIM:9"
+
+
+def test_secret_written_into_the_table_is_refused_and_not_repeated(run: Run, table: Path) -> None:
+    table.write_text(
+        "usage_point,meter,profile,link,address,from,zone,password\n"
+        "UP1,SIM0000001,sim-dlms-wrapper,tcp://h:1,1,2024-11-19,UTC,hunter2\n"
+    )
+
+    done = run("meter", "import", str(table))
+
+    assert done.code == Exit.CONFIG
+    assert "hunter2" not in done.out + done.err
+
+
+def test_show_tells_where_a_meter_is_and_how_its_visits_went(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    found = rows(run("meter", "show", "SIM0000001", "-o", "json").out)
+
+    assert {"about": "meter", "key": "profile", "value": "sim-dlms-wrapper"} in found
+    assert {"about": "visit", "key": "2024-11-20T11:58:50Z load_profile", "value": "ok"} in found
+
+
+def test_unknown_meter_is_a_usage_error(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    for arguments in (("meter", "show", "NONE"), ("curve", "NONE"), ("missing", "--meter", "NONE")):
+        done = run(*arguments)
+
+        assert done.code == Exit.USAGE
+        assert "NONE" in done.err
+
+
+def test_status_counts_by_link_and_cause(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    found = rows(run("status", "-o", "json").out)
+
+    today = {str(row["link"]): row for row in found if row["period"] == "today"}
+    assert list(today) == ["serial:///dev/ttyS9?baud=9600", "tcp://127.0.0.1:4059", "all links"]
+    read = today["tcp://127.0.0.1:4059"]
+    assert (read["expected"], read["measured"], read["missing"]) == (24, 20, 4)
+    assert read["missing_by_cause"] == {"not_tried": 2, "no_row": 2}
+    assert read["read_percent"] == "83.3"
+    dead = today["serial:///dev/ttyS9?baud=9600"]
+    assert dead["missing_by_cause"] == {"no_answer": 24}
+    assert today["all links"]["expected"] == 48
+    week = next(row for row in found if row["period"] == "7 days" and row["link"] == "all links")
+    assert week["expected"] == 48 + 96
+
+
+def test_missing_gives_runs_with_cause_and_advice(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    found = rows(run("missing", "--meter", "SIM0000001", "--day", "2024-11-20", "-o", "json").out)
+
+    assert [(row["start"], row["end"], row["slots"], row["cause"]) for row in found] == [
+        ("2024-11-20T05:00:00Z", "2024-11-20T06:00:00Z", 2, "no_row"),
+        ("2024-11-20T11:00:00Z", "2024-11-20T12:00:00Z", 2, "not_tried"),
+    ]
+    assert all(row["advice"] for row in found)
+    assert not any(row["is_filled"] for row in found)
+
+
+def test_missing_can_be_narrowed_and_limited(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    south = rows(run("missing", "--area", "south", "-o", "json").out)
+    limited = run("missing", "--limit", "1", "-o", "json")
+
+    assert {row["meter"] for row in south} == {"SIM:17"}
+    assert len(rows(limited.out)) == 1
+    assert "more than 1 rows" in limited.err
+
+
+def test_curve_draws_gaps_as_gaps(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    done = run("--ascii", "curve", "UP1", "--day", "2024-11-20", "--height", "4")
+
+    lines = done.out.splitlines()
+    top, base = lines[3], lines[4]
+    assert base == f"{'0':>8} |{'-' * 10}xx{'-' * 10}xx"
+    assert top[10:20] == "#" * 10
+    assert top[20:22] == "  "
+    assert lines[-1] == "Wh per interval; # measured 20, x missing 4; sum 2210 Wh"
+
+
+def test_curve_gives_slots_with_exact_values(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    found = rows(run("curve", "SIM0000001", "--day", "2024-11-20", "-o", "json").out)
+
+    assert found[0] == {
+        "start": "2024-11-20T00:00:00Z", "end": "2024-11-20T00:30:00Z", "value": "100", "unit": "Wh",
+        "state": "measured", "reason": None,
+    }  # fmt: skip
+    assert (found[10]["value"], found[10]["state"], found[10]["reason"]) == (None, "missing", "no_row")
+
+
+def test_curve_of_an_unexpected_channel_names_those_there_are(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    done = run("curve", "UP1", "--channel", "active_energy_export_interval")
+
+    assert done.code == Exit.USAGE
+    assert "1-0:1.29.0*255" in done.err
+
+
+def test_profile_check_takes_a_name_or_a_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('inherits = "sim-modbus-rtu"\nmakr = "X"\n')
+
+    assert run("profile", "check", "sim-modbus-rtu").code == Exit.OK
+    faulty = run("profile", "check", str(tmp_path / "mine.toml"))
+    unknown = run("profile", "check", "sim-modbus-rt")
+
+    assert faulty.code == Exit.CONFIG
+    assert "makr: is unknown; did you mean maker?" in faulty.err
+    assert unknown.code == Exit.CONFIG
+    assert "did you mean sim-modbus-rtu?" in unknown.err
+
+
+def test_config_show_names_the_origin_of_each_value(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("headend.toml").write_text("[collect]\nwindow_days = 3\n")
+    monkeypatch.setenv("HEADEND_LOG__LEVEL", "error")
+
+    found = {row["key"]: row for row in rows(run("config", "show", "-o", "json").out)}
+
+    assert found["collect.window_days"] == {"key": "collect.window_days", "value": 3, "origin": "headend.toml"}
+    assert found["log.level"]["origin"] == "HEADEND_LOG__LEVEL"
+    assert found["vee.rules"]["origin"] == "default"
+
+
+def test_doctor_fails_with_exit_8_on_faulty_settings(run: Run) -> None:
+    Path("headend.toml").write_text("[nonsense]\n")
+
+    done = run("doctor", "-o", "json")
+
+    assert done.code == Exit.CHECK_FAILED
+    assert [row["subject"] for row in rows(done.out) if row["verdict"] == "FAIL"] == ["settings", "clock"]
+
+
+def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path, tmp_path: Path) -> None:
+    assert filled.exists()
+    period = ("--from", "2024-11-20", "--to", "2024-11-20", "--directory", str(tmp_path / "out"))
+
+    first = run("export", "csv", *period, "--meter", "SIM0000001", "-o", "json")
+    verified = run("export", "verify", "--directory", str(tmp_path / "out"), "-o", "json")
+
+    document = json.loads(first.out)
+    assert document["is_new"] is True
+    assert document["rows"][0]["total"] == "2.210"
+    assert all(Path(path).stat().st_size for path in document["files"])
+    assert verified.code == Exit.OK
+    Path(document["files"][0]).write_text("altered")
+    assert run("export", "verify", "--directory", str(tmp_path / "out")).code == Exit.CHECK_FAILED
