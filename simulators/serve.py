@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ async def serve_world(
     mqtt: str, *, days: int, start: int, rate: float, seed: int, meters_out: Path | None, truth_out: Path | None
 ) -> None:
     """Run the demonstration town until stdin ends or a signal says so. Raises `ValueError`, `OSError`."""
+    stop = _stop_on_signal()
     built = town.build(start, days, seed)
     clock = WorldClock(start, rate, time.monotonic)
     async with world.running(built, clock, mqtt, seed) as running:
@@ -52,7 +53,7 @@ async def serve_world(
         }
         _say({"ready": ready, **running.state()})
         obeying = control.obey(sys.stdin.buffer, _say, running.skip_to, running.state)
-        await _until_signal(asyncio.create_task(obeying))
+        await _until(stop, obeying)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Standing:
 
 async def serve_modbus(port: int | None, meters: Standing) -> None:
     """Serve Modbus TCP on ``port`` (0 for a free one), or RTU on a pty where ``port`` is None, until a signal."""
+    stop = _stop_on_signal()
     clock = meters.clock()
     positions = meters.positions(NAME_FORMAT, [str(unit) for unit in range(1, meters.count + 1)])
     try_it = "-a 1 -0 -1 -B -t 4:int -r 10"
@@ -101,7 +103,7 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
             _tell(
                 f"Modbus TCP on {HOST}:{bound}, units 1 to {meters.count}", f"mbpoll -m tcp -p {bound} {try_it} {HOST}"
             )
-            await _until_signal()
+            await stop.wait()
         return
     line = Line(ModbusBus(positions, seeded(meters.seed, "modbus")), clock, baud=world.BAUD)
     with line.opened() as path:
@@ -109,7 +111,7 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
             f"Modbus RTU on {path}, 9600 8N1, units 1 to {meters.count}",
             f"mbpoll -m rtu -b 9600 -P none {try_it} {path}",
         )
-        await _until_signal(asyncio.create_task(line.run()))
+        await _until(stop, line.run())
 
 
 async def serve_dlms(
@@ -123,6 +125,7 @@ async def serve_dlms(
     max_pdu: int,
 ) -> None:
     """Serve DLMS over TCP on ``port`` (0 for a free one) until a signal. Raises `ValueError` for secrets that do not fit."""
+    stop = _stop_on_signal()
     is_hdlc = framing == "hdlc"
     settings = DlmsSettings(
         authentication,
@@ -140,7 +143,7 @@ async def serve_dlms(
             f"DLMS ({framing}, {authentication}) on {HOST}:{bound}, addresses {addresses[0]} to {addresses[-1]}",
             f"a meter row with profile sim-dlms-{framing}, link tcp://{HOST}:{bound}, address {addresses[0]}",
         )
-        await _until_signal()
+        await stop.wait()
 
 
 def _read_secret(path: Path) -> str:
@@ -161,19 +164,23 @@ def _read_keys(path: Path) -> Keys:
     return Keys(encryption, authentication)
 
 
-async def _until_signal(work: "asyncio.Task[None] | None" = None) -> None:
-    """Wait for SIGINT or SIGTERM, or for the end of ``work``; a failure of it is raised."""
+def _stop_on_signal() -> asyncio.Event:
+    """Give an event that SIGINT and SIGTERM set; to be called before anybody is told that we are here."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiting, work} if work else {waiting}, return_when=asyncio.FIRST_COMPLETED)
+    return stop
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do work until ``stop``, or until it ends; a failure of it is raised."""
+    waiting, working = asyncio.create_task(stop.wait()), asyncio.create_task(work)
+    await asyncio.wait({waiting, working}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if work is not None:
-        work.cancel()
-        with suppress(asyncio.CancelledError):
-            await work
+    working.cancel()
+    with suppress(asyncio.CancelledError):
+        await working
 
 
 def _say(message: dict[str, object]) -> None:

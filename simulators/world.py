@@ -20,7 +20,7 @@ from simulators.tcp import HOST, serving
 from simulators.town import CONCENTRATOR, Town, truth
 
 BAUD = 9600
-BROKER_LIMIT = 10.0  # [s] of real time, for the first connection
+BROKER_LIMIT = 5.0  # [s] of real time, for the first connection
 SETTLE_LIMIT = 5.0  # [s] of real time, for the head-end to acknowledge
 COLUMNS = (
     "usage_point", "meter", "profile", "link", "address", "from", "to", "zone", "area", "transformer", "feeder", "box",
