@@ -156,9 +156,10 @@ class Intake:
     async def run(
         self, settings: Settings, profiles: Mapping[str, MeterProfile], secrets: Secrets, stop: asyncio.Event
     ) -> None:
-        """Ingest until ``stop`` is set."""
+        """Ingest until ``stop`` is set. Raises `SecretError`, and what `ingest` raises."""
         routes = [profile for profile in profiles.values() if profile.push is not None]
-        await ingest(settings.mqtt, routes, self.store, self.set_aside, stop)
+        password = secrets.password(settings.mqtt.password_ref).decode()
+        await ingest(settings.mqtt, routes, self.store, self.set_aside, stop, password=password)
 
     async def store(self, message: PushMessage) -> None:
         """Record one message, durable on return. Raises `RegistryError` for a meter or channel the registry does not know."""

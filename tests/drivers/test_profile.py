@@ -27,7 +27,7 @@ def shipped(name: str) -> MeterProfile:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_profile_is_valid_or_abstract(path):
+def test_every_shipped_profile_is_valid_or_abstract(path: Path) -> None:
     all_documents = documents(*SHIPPED)
     if is_abstract(all_documents[path.stem]):
         assert any(other.get("inherits") == path.stem for other in all_documents.values())
@@ -41,7 +41,7 @@ def test_every_shipped_profile_is_valid_or_abstract(path):
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_broken_profile_is_refused_with_the_expected_faults(path):
+def test_broken_profile_is_refused_with_the_expected_faults(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("# expect: ")]
     expected = sorted(line.removeprefix("# expect: ") for line in head)
 
@@ -51,7 +51,7 @@ def test_broken_profile_is_refused_with_the_expected_faults(path):
     assert sorted(caught.value.faults) == expected
 
 
-def test_simulated_dlms_meter_is_as_the_simulator_is():
+def test_simulated_dlms_meter_is_as_the_simulator_is() -> None:
     profile = shipped("sim-dlms-wrapper")
 
     assert profile.dlms is not None
@@ -68,7 +68,7 @@ def test_simulated_dlms_meter_is_as_the_simulator_is():
     )  # fmt: skip
 
 
-def test_child_overrides_single_keys_and_keeps_the_rest():
+def test_child_overrides_single_keys_and_keeps_the_rest() -> None:
     wrapper, hdlc = shipped("sim-dlms-wrapper"), shipped("sim-dlms-hdlc")
 
     assert wrapper.dlms is not None
@@ -78,7 +78,7 @@ def test_child_overrides_single_keys_and_keeps_the_rest():
     assert hdlc.timing == wrapper.timing
 
 
-def test_simulated_modbus_meter_is_as_the_simulator_is():
+def test_simulated_modbus_meter_is_as_the_simulator_is() -> None:
     profile = shipped("sim-modbus-rtu")
 
     assert profile.maker == "SIM"
@@ -95,7 +95,7 @@ def test_simulated_modbus_meter_is_as_the_simulator_is():
     assert (channel.dials, channel.boundary_tolerance, channel.period) == (8, 45, 1800)
 
 
-def test_simulated_concentrator_is_as_the_simulator_is():
+def test_simulated_concentrator_is_as_the_simulator_is() -> None:
     push = shipped("sim-concentrator").push
 
     assert push is not None
@@ -107,7 +107,7 @@ def test_simulated_concentrator_is_as_the_simulator_is():
     assert (channel.path, channel.factor, channel.scaler_unit) == ("kwh", 3, WATT_HOUR)
 
 
-def test_unknown_profile_names_the_nearest():
+def test_unknown_profile_names_the_nearest() -> None:
     with pytest.raises(ProfileError) as caught:
         parse_profile("sim-modbus-rtuu", documents(*SHIPPED))
 
@@ -116,7 +116,7 @@ def test_unknown_profile_names_the_nearest():
     )
 
 
-def test_inheritance_without_end_is_refused():
+def test_inheritance_without_end_is_refused() -> None:
     chain: dict[str, dict[str, object]] = {f"p{i}": {"inherits": f"p{i + 1}"} for i in range(MAX_ANCESTORS + 2)}
     chain[f"p{MAX_ANCESTORS + 2}"] = {}
 
@@ -126,7 +126,7 @@ def test_inheritance_without_end_is_refused():
     assert caught.value.faults == (f"inherits: goes on for more than {MAX_ANCESTORS} profiles",)
 
 
-def test_number_of_faults_is_bounded():
+def test_number_of_faults_is_bounded() -> None:
     document: dict[str, object] = {"protocol": "dlms", **{f"key{i}": i for i in range(5_000)}}
 
     with pytest.raises(ProfileError) as caught:
@@ -135,14 +135,14 @@ def test_number_of_faults_is_bounded():
     assert len(caught.value.faults) <= 100
 
 
-def test_fixed_offset_zone_is_taken():
+def test_fixed_offset_zone_is_taken() -> None:
     all_documents = documents(*SHIPPED)
     all_documents["east"] = {"inherits": "sim-dlms-wrapper", "clock": {"zone": "UTC+10:00"}}
 
     assert parse_profile("east", all_documents).clock.zone == "UTC+10:00"
 
 
-def test_parsing_does_not_change_the_documents():
+def test_parsing_does_not_change_the_documents() -> None:
     all_documents = documents(*SHIPPED)
     before = documents(*SHIPPED)
 

@@ -1,5 +1,7 @@
 """Profiles as files: shipped ones, extra directories, and files that are none."""
 
+from pathlib import Path
+
 import pytest
 
 from drivers.errors import ProfileError
@@ -9,14 +11,14 @@ from headend.toml_file import MAX_BYTES
 CHILD = 'inherits = "sim-modbus-rtu"\nmaker = "{maker}"\n'
 
 
-def test_shipped_profiles_are_loaded_without_the_abstract_ones():
+def test_shipped_profiles_are_loaded_without_the_abstract_ones() -> None:
     profiles = load_profiles()
 
     assert {"sim-dlms-wrapper", "sim-dlms-hdlc", "sim-modbus-rtu", "sim-concentrator"} <= profiles.keys()
     assert not any(name.endswith("-base") for name in profiles)
 
 
-def test_extra_directory_adds_and_replaces(tmp_path):
+def test_extra_directory_adds_and_replaces(tmp_path: Path) -> None:
     (tmp_path / "sim-modbus-rtu.toml").write_text('inherits = "sim-dlms-wrapper"\n')
     (tmp_path / "mine.toml").write_text('inherits = "sim-dlms-hdlc"\nmaker = "ME"\n')
 
@@ -26,7 +28,7 @@ def test_extra_directory_adds_and_replaces(tmp_path):
     assert profiles["sim-modbus-rtu"].protocol == "dlms"
 
 
-def test_faults_of_all_files_are_reported_at_once(tmp_path):
+def test_faults_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text('inherits = "sim-modbus-rtu"\nmakr = "X"\n')
     (tmp_path / "two.toml").write_text("this is not TOML")
     (tmp_path / "three.toml").write_bytes(b"\xff\xfe")
@@ -43,7 +45,7 @@ def test_faults_of_all_files_are_reported_at_once(tmp_path):
     assert "nowhere: is no directory" in text
 
 
-def test_file_is_loaded_with_its_parents_beside_it(tmp_path):
+def test_file_is_loaded_with_its_parents_beside_it(tmp_path: Path) -> None:
     (tmp_path / "parent.toml").write_text(CHILD.format(maker="P"))
     (tmp_path / "child.toml").write_text('inherits = "parent"\nmodel = "C"\n')
 
@@ -52,12 +54,12 @@ def test_file_is_loaded_with_its_parents_beside_it(tmp_path):
     assert (profile.name, profile.maker, profile.model) == ("child", "P", "C")
 
 
-def test_missing_file_is_a_profile_error(tmp_path):
+def test_missing_file_is_a_profile_error(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="cannot be read: No such file"):
         load_profile_file(tmp_path / "none.toml")
 
 
-def test_abstract_file_is_refused_with_a_hint(tmp_path):
+def test_abstract_file_is_refused_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text("abstract = true\n")
 
     with pytest.raises(ProfileError, match="check a child of it"):

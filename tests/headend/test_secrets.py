@@ -1,5 +1,7 @@
 """References to secrets: followed when needed, never repeated."""
 
+from pathlib import Path
+
 import pytest
 
 from headend.secrets import SecretError, Secrets, is_reference
@@ -7,31 +9,31 @@ from headend.secrets import SecretError, Secrets, is_reference
 KEY = "000102030405060708090A0B0C0D0E0F"
 
 
-def test_environment_reference_gives_the_password():
+def test_environment_reference_gives_the_password() -> None:
     assert Secrets({"PASSWORD": "hunter2"}).password("env:PASSWORD") == b"hunter2"
 
 
-def test_file_reference_gives_the_content_without_the_closing_newline(tmp_path):
+def test_file_reference_gives_the_content_without_the_closing_newline(tmp_path: Path) -> None:
     (tmp_path / "password").write_bytes(b" hunter2 \r\n")
 
     assert Secrets({}).password(f"file:{tmp_path / 'password'}") == b" hunter2 "
 
 
-def test_key_is_hexadecimal_of_16_or_32_octets():
+def test_key_is_hexadecimal_of_16_or_32_octets() -> None:
     secrets = Secrets({"KEY": KEY, "SPACED": "00:01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f", "LONG": KEY * 2})
 
     assert secrets.key("env:KEY") == secrets.key("env:SPACED") == bytes(range(16))
     assert len(secrets.key("env:LONG")) == 32
 
 
-def test_empty_references_are_no_secrets():
+def test_empty_references_are_no_secrets() -> None:
     credentials = Secrets({}).credentials()
 
     assert (credentials.password, credentials.encryption_key, credentials.authentication_key) == (b"", b"", b"")
 
 
 @pytest.mark.parametrize("value", [KEY[:-1], KEY[:-2], "x" * 32, KEY + "00"])
-def test_what_is_no_key_is_refused_without_repeating_it(value):
+def test_what_is_no_key_is_refused_without_repeating_it(value: str) -> None:
     with pytest.raises(SecretError) as caught:
         Secrets({"KEY": value}).key("env:KEY")
 
@@ -40,7 +42,7 @@ def test_what_is_no_key_is_refused_without_repeating_it(value):
 
 
 @pytest.mark.parametrize("reference", ["hunter2", "vault:hunter2", "env:", "env: hunter2"])
-def test_secret_written_out_is_refused_without_repeating_it(reference):
+def test_secret_written_out_is_refused_without_repeating_it(reference: str) -> None:
     assert not is_reference(reference)
 
     with pytest.raises(SecretError) as caught:
@@ -49,7 +51,7 @@ def test_secret_written_out_is_refused_without_repeating_it(reference):
     assert "hunter2" not in str(caught.value)
 
 
-def test_reference_that_leads_nowhere_is_named(tmp_path):
+def test_reference_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "large").write_bytes(b"x" * 5_000)
     secrets = Secrets({"EMPTY": ""})
@@ -59,7 +61,7 @@ def test_reference_that_leads_nowhere_is_named(tmp_path):
             secrets.password(reference)
 
 
-def test_repr_holds_nothing():
+def test_repr_holds_nothing() -> None:
     secrets = Secrets({"PASSWORD": "hunter2"})
 
     assert repr(secrets) == "Secrets()"

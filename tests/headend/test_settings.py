@@ -18,11 +18,11 @@ def faults(path: Path | None, environment: dict[str, str] | None = None) -> tupl
 
 
 @pytest.fixture
-def file(tmp_path):
+def file(tmp_path: Path) -> Path:
     return tmp_path / "headend.toml"
 
 
-def test_without_any_file_every_setting_is_at_its_default(tmp_path, monkeypatch):
+def test_without_any_file_every_setting_is_at_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     loaded = load_settings(None, {})
@@ -32,14 +32,14 @@ def test_without_any_file_every_setting_is_at_its_default(tmp_path, monkeypatch)
     assert not loaded.files
 
 
-def test_file_in_the_current_directory_is_found(tmp_path, monkeypatch):
+def test_file_in_the_current_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("headend.toml").write_text("[collect]\nwindow_days = 3\n")
 
     assert load_settings(None, {}).settings.collect.window_days == 3
 
 
-def test_layers_override_in_order_and_tell_their_origin(file):
+def test_layers_override_in_order_and_tell_their_origin(file: Path) -> None:
     file.write_text("[collect]\nwindow_days = 1\nbackfill_days = 1\nno_row_retries = 1\nbreaker_pause = 1\n")
     (file.parent / "conf.d").mkdir()
     (file.parent / "conf.d/10.toml").write_text("[collect]\nbackfill_days = 2\nno_row_retries = 2\nbreaker_pause = 2\n")
@@ -57,7 +57,7 @@ def test_layers_override_in_order_and_tell_their_origin(file):
     }
 
 
-def test_every_problem_is_reported_at_once_with_file_and_key(file):
+def test_every_problem_is_reported_at_once_with_file_and_key(file: Path) -> None:
     file.write_text(
         "top = 1\n[colect]\n[collect]\nregistr_delay = 2\nbackfill_days = '40'\nprofile_schedule = 'often'\n"
         "[mqtt]\nurl = 'broker'\n"
@@ -77,7 +77,7 @@ def test_every_problem_is_reported_at_once_with_file_and_key(file):
     ])  # fmt: skip
 
 
-def test_secret_written_out_is_refused_and_not_repeated(file):
+def test_secret_written_out_is_refused_and_not_repeated(file: Path) -> None:
     file.write_text("[mqtt]\npassword = 'hunter2'\npassword_ref = 'hunter2'\nurl = 'mqtt://me:hunter2@host'\n")
 
     found = faults(file, {"HEADEND_MQTT__PASSWORD": "hunter2"})
@@ -86,11 +86,11 @@ def test_secret_written_out_is_refused_and_not_repeated(file):
     assert "hunter2" not in "".join(found)
 
 
-def test_missing_file_that_was_named_is_a_fault(tmp_path):
+def test_missing_file_that_was_named_is_a_fault(tmp_path: Path) -> None:
     assert faults(tmp_path / "no.toml") == (f"{tmp_path / 'no.toml'}: there is no such file",)
 
 
-def test_file_that_is_not_toml_is_a_fault(file):
+def test_file_that_is_not_toml_is_a_fault(file: Path) -> None:
     file.write_text("[collect\n")
 
     (fault,) = faults(file)
@@ -98,13 +98,13 @@ def test_file_that_is_not_toml_is_a_fault(file):
     assert fault.startswith(f"{file}: is not TOML: ")
 
 
-def test_section_that_is_no_table_is_a_fault(file):
+def test_section_that_is_no_table_is_a_fault(file: Path) -> None:
     file.write_text("collect = 1\n")
 
     assert faults(file) == (f"{file}: collect: must be a table, written [collect]",)
 
 
-def test_environment_text_becomes_the_type_its_key_wants():
+def test_environment_text_becomes_the_type_its_key_wants() -> None:
     environment = {
         "HEADEND_PROFILES__DIRECTORIES": "/a:/b",
         "HEADEND_STORE__PATH": "17",
@@ -119,7 +119,7 @@ def test_environment_text_becomes_the_type_its_key_wants():
     assert settings.collect.register_delay == 5
 
 
-def test_environment_text_of_the_wrong_type_is_a_fault():
+def test_environment_text_of_the_wrong_type_is_a_fault() -> None:
     (fault,) = faults(None, {"HEADEND_COLLECT__REGISTER_DELAY": "soon"})
 
     assert (
@@ -127,7 +127,7 @@ def test_environment_text_of_the_wrong_type_is_a_fault():
     )
 
 
-def test_example_shows_every_setting_at_its_default():
+def test_example_shows_every_setting_at_its_default() -> None:
     lines = EXAMPLE.read_text().splitlines()
     shown = [line.removeprefix("# ") if line.startswith("# ") else line for line in lines if not line.startswith("##")]
 
@@ -140,7 +140,7 @@ def test_example_shows_every_setting_at_its_default():
     assert load_settings(EXAMPLE, {}).settings == Settings()
 
 
-def test_system_title_must_be_eight_octets(file):
+def test_system_title_must_be_eight_octets(file: Path) -> None:
     file.write_text("[dlms]\nsystem_title = '48'\n")
 
     assert "is not 16 hexadecimal digits" in faults(file)[0]
