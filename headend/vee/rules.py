@@ -119,8 +119,8 @@ def load_rules(name: str) -> RuleSet:
     short = name
     if name.endswith(".toml"):
         entry, short = Path(name), Path(name).stem
-    if not name.endswith(".toml") and (not name.isidentifier() or not entry.is_file()):
-        known = sorted(found.name.removesuffix(".toml") for found in shipped.iterdir() if found.name.endswith(".toml"))
+    known = sorted(found.name.removesuffix(".toml") for found in shipped.iterdir() if found.name.endswith(".toml"))
+    if not name.endswith(".toml") and name not in known:
         raise SettingsError(
             [f"vee.rules: {name[:60]!r} is no rule set; shipped: {', '.join(known)}; or give a .toml file"]
         )

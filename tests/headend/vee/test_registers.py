@@ -1,0 +1,78 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.facts import RegisterValue
+from drivers.obis import Obis
+from drivers.units import ScalerUnit, Unit
+from headend.vee.registers import RegisterSpan, register_spans, tolerance
+from tests.headend.vee.series import MONDAY, WH
+
+OBIS = Obis.parse("1-0:1.8.0*255")
+KWH = ScalerUnit(3, Unit.WATT_HOUR)
+
+
+def reading(after: int, count: int, scaler_unit: ScalerUnit = WH, uncertainty: int = 0) -> RegisterValue:
+    return RegisterValue(OBIS, count, scaler_unit, MONDAY + after, uncertainty)
+
+
+def spans(*readings: RegisterValue, multiplier: int = 1, longest: int = 86_400) -> list[RegisterSpan]:
+    return register_spans(
+        readings, start=MONDAY, period=900, slots=96, scaler_unit=WH, within=10, longest=longest, multiplier=multiplier
+    )
+
+
+def test_registers_near_boundaries_make_spans_of_whole_slots() -> None:
+    found = spans(reading(-3, 100), reading(1802, 150), reading(86_400, 900))
+
+    assert found == [RegisterSpan(0, 2, 50, 1), RegisterSpan(2, 96, 750, 1)]
+
+
+@pytest.mark.parametrize(("after", "uncertainty"), [(911, 0), (889, 0), (905, 6), (450, 0), (-900, 0), (87_300, 0)])
+def test_register_off_the_boundary_or_the_window_makes_no_span(after: int, uncertainty: int) -> None:
+    assert spans(reading(0, 1), reading(after, 5, uncertainty=uncertainty), reading(1800, 9)) == [
+        RegisterSpan(0, 2, 8, 1)
+    ]
+
+
+def test_nearest_of_several_reads_at_one_boundary_counts_then_the_earlier() -> None:
+    assert spans(reading(0, 1), reading(893, 4), reading(898, 5), reading(902, 6)) == [RegisterSpan(0, 1, 4, 1)]
+
+
+def test_register_that_went_down_makes_no_span() -> None:
+    assert spans(reading(0, 999_990), reading(900, 10), reading(1800, 40)) == [RegisterSpan(1, 2, 30, 1)]
+
+
+def test_span_longer_than_the_rules_allow_is_left_out() -> None:
+    assert spans(reading(0, 1), reading(2700, 5), reading(3600, 6), longest=1800) == [RegisterSpan(3, 4, 1, 1)]
+
+
+def test_multiplier_and_coarser_scaler_apply_to_difference_and_resolution() -> None:
+    found = spans(reading(0, 1, KWH), reading(900, 4, KWH), multiplier=80)
+
+    assert found == [RegisterSpan(0, 1, 240_000, 80_000)]
+    assert tolerance(found[0], counts=1, permille=5) == 80_000
+    assert tolerance(found[0], counts=0, permille=5) == 1_200
+
+
+def test_finer_register_is_rounded_half_up() -> None:
+    tenth = ScalerUnit(-1, Unit.WATT_HOUR)
+
+    assert [span.delta for span in spans(reading(0, 0, tenth), reading(900, 5, tenth), reading(1800, 9, tenth))] == [
+        1,
+        0,
+    ]
+
+
+def test_register_of_another_unit_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="counts varh, its intervals Wh"):
+        spans(reading(0, 1, ScalerUnit(0, Unit.VAR_HOUR)))
+
+
+@given(st.lists(st.tuples(st.integers(-2000, 90_000), st.integers(0, 10**6)), max_size=30))
+def test_spans_lie_in_order_within_the_series_and_never_overlap(drawn: list[tuple[int, int]]) -> None:
+    found = spans(*(reading(after, count) for after, count in drawn))
+
+    edges = [edge for span in found for edge in (span.first, span.last)]
+    assert edges == sorted(edges)
+    assert all(0 <= span.first < span.last <= 96 and span.delta >= 0 for span in found)
