@@ -7,48 +7,35 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, Self, TypeVar
+from typing import Self
 
 import structlog
 
-from drivers.contract import Credentials, Driver, Endpoint, SessionContext
-from drivers.errors import DriverError, LocalProtocolError
+from drivers.contract import Driver, Endpoint, SessionContext
+from drivers.errors import DriverError, LocalProtocolError, ProfileError
 from drivers.facts import RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import MeterProfile
 from headend.clock import Clock
 from headend.collect import settle
-from headend.collect.breaker import Breaker
+from headend.collect.health import Health
 from headend.collect.job import Job, JobKind, RoundSummary
 from headend.collect.line import Carrier, LineOwner, Open, Priority
 from headend.collect.plan import DAY, clock_checks, plan, polls
+from headend.collect.ports import CredentialSource, StoredCounters, Writer
 from headend.collect.registry import load_ledgers, load_meters
 from headend.collect.schedule import Meter, is_due, next_due
 from headend.collect.visit import Answer, Question, Visit
 from headend.errors import HeadendError, RegistryError, StoreError
+from headend.secrets import SecretError
 from headend.settings import CollectSettings
-from headend.store.store import Store
+from headend.store.errors import StoreFull
 from kernels.quality import Reason
 
-T = TypeVar("T")
 LEDGERS_AT_ONCE = 50
 """Meters whose ledgers are read in one turn of the writer's thread, so that commits are not held up for long."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Writer(Protocol):
-    """The store's one writer, as `headend.store.writer.GroupCommitWriter`."""
-
-    async def submit(self, change: Callable[[Store], T]) -> T:
-        """Run ``change`` in a transaction, and give its result once that is durable."""
-
-
-class CredentialSource(Protocol):
-    """Follows references to secrets, as `headend.secrets.Secrets`."""
-
-    def credentials(self, password: str = "", encryption_key: str = "", authentication_key: str = "") -> Credentials:
-        """Follow the three references of one meter. Raises `HeadendError`."""
 
 
 class Unused(Exception):
@@ -88,18 +75,18 @@ class Engine:
         self._drivers = drivers
         self._secrets = secrets
         self._system_title = system_title
-        self._context = SessionContext(clock.now, random_bytes, _Counters(writer), timeout_scale)
+        self._context = SessionContext(clock.now, random_bytes, StoredCounters(writer), timeout_scale)
         self._meters: dict[int, Meter] = {}
         self._links: dict[int, str] = {}
         self._lines: dict[str, LineOwner] = {}
-        self._breakers: dict[int | str, Breaker] = {}
-        self._wrong_clocks: set[int] = set()
+        self._health = Health(settings)
         self._settled: dict[int, UtcSeconds] = {}
         self._since: UtcSeconds | None = None
         self._busy: Counter[tuple[int, JobKind]] = Counter()
         self._tasks: set[asyncio.Task[RoundSummary]] = set()
         self._idle = asyncio.Event()
         self._fault: BaseException | None = None
+        self._is_full = False
 
     async def __aenter__(self) -> Self:
         """Give the engine."""
@@ -179,20 +166,31 @@ class Engine:
     async def _start_due(self) -> tuple[RoundSummary, list[asyncio.Task[RoundSummary]]]:
         self._raise_fault()
         now, since = self._clock.now(), self._since
+        self._since = now
+        if not await self._has_room():
+            return RoundSummary(), []
+        try:
+            marked, jobs = await self._plan(since, now)
+        except StoreFull as error:
+            self._note_full(error)
+            return RoundSummary(), []
+        return marked, [self._start(job) for job in jobs]
+
+    async def _plan(self, since: UtcSeconds | None, now: UtcSeconds) -> tuple[RoundSummary, list[Job]]:
+        """Say what fell due within ``(since, now]``, and settle what needs no asking."""
         is_tick = is_due(self._settings.profile_schedule, since, now)
         if is_tick:
             await self._load_registry()
         meters = list(self._meters.values())
         # Boundaries first: their polls are exact only while they are fresh.
         jobs = polls(meters, self._settings, since, now, self._busy)
-        if is_due(self._settings.clock_check, since, now) and since is not None:
+        if since is not None and is_due(self._settings.clock_check, since, now):
             jobs += clock_checks(meters, now, self._busy)
         marked = RoundSummary()
         if is_tick:
             marked, profile_jobs = await self._plan_ledgers(meters, now)
             jobs += profile_jobs
-        self._since = now
-        return marked, [self._start(job) for job in jobs]
+        return marked, jobs
 
     async def _plan_ledgers(self, meters: Sequence[Meter], now: UtcSeconds) -> tuple[RoundSummary, list[Job]]:
         marked = RoundSummary()
@@ -217,7 +215,7 @@ class Engine:
                 continue
             # Somebody registered or corrected it: judge it afresh.
             self._settled.pop(number, None)
-            self._breakers.pop(number, None)
+            self._health.forget(meter)
             if meter.profile is None:
                 _log.error("meter has no profile", meter=meter.device.name, profile=meter.device.profile)
 
@@ -243,6 +241,30 @@ class Engine:
             raise self._fault
 
     async def _do(self, job: Job) -> RoundSummary:
+        try:
+            return await self._do_with_room(job)
+        except StoreFull as error:
+            self._note_full(error)
+            return RoundSummary(1, 0, {Reason.GATEWAY_DOWN: 1})
+
+    def _note_full(self, error: StoreFull) -> None:
+        if not self._is_full:
+            self._is_full = True
+            _log.error("no room in the store; meters keep their data until there is", error=str(error))
+
+    async def _has_room(self) -> bool:
+        """Say whether the store takes changes again after it was full."""
+        if self._is_full:
+            now = self._clock.now()
+            with suppress(StoreFull):
+                await self._writer.submit(
+                    lambda store: store.add_event(None, "store_full", 0, now, "there is room again", received_at=now)
+                )
+                self._is_full = False
+                _log.info("there is room in the store again")
+        return not self._is_full
+
+    async def _do_with_room(self, job: Job) -> RoundSummary:
         meter = self._meters[job.device.id]
         started = self._clock.now()
         try:
@@ -251,8 +273,8 @@ class Engine:
         except Unused as unused:
             return await self._writer.submit(partial(settle.settle_untried, job=job, cause=unused.cause))
         except StoreError:
-            raise
-        except (DriverError, HeadendError) as error:
+            raise  # reserving counters failed
+        except (DriverError, SecretError) as error:
             return await self._settle_failure(meter, job, error, started)
         except Exception as error:  # noqa: BLE001  a fault in one driver must not stop the other meters
             _log.exception("job failed by a fault of ours", meter=job.device.name, kind=job.kind)
@@ -264,11 +286,9 @@ class Engine:
         now = self._clock.now()
         if job.expires_at is not None and now >= job.expires_at:
             raise Unused(Reason.NO_LINE_TIME)
-        limit, pause = self._settings.breaker_failures, self._settings.breaker_pause
-        for key in (carrier.url, meter.device.id):
-            breaker = self._breakers.get(key)
-            if breaker is not None and not breaker.allows(now, limit, pause):
-                raise Unused(breaker.cause)
+        cause = self._health.why_not(meter, carrier.url, now)
+        if cause is not None:
+            raise Unused(cause)
         return await self._visit(meter, job, carrier)
 
     async def _visit(self, meter: Meter, job: Job, carrier: Carrier) -> Answer:
@@ -282,46 +302,42 @@ class Engine:
                 self._context,
                 Question(window, job.registers, clock=has_clock),
             )
-            answer = await visit.run(carrier)
-        except (DriverError, HeadendError) as error:
-            self._note_failure(meter, carrier, _cause(error), str(error))
+            on_trial = self._health.is_on_trial(meter, carrier.url)
+            answer = await visit.run(carrier, 0 if on_trial else meter.profile.timing.retries)
+        except (DriverError, SecretError) as error:
+            self._health.failed(
+                meter,
+                carrier.url,
+                self._clock.now(),
+                cause=_cause(error),
+                text=str(error),
+                is_link=not carrier.could_open,
+            )
             raise
-        self._note_success(meter, carrier)
+        self._health.succeeded(meter, carrier.url)
         return answer
 
-    def _note_failure(self, meter: Meter, carrier: Carrier, cause: Reason, text: str) -> None:
-        """Count a failure with whom it lies, the link or the meter; an outage is logged when it begins."""
-        key = meter.device.id if carrier.could_open else carrier.url
-        breaker = self._breakers.get(key, Breaker())
-        self._breakers[key] = breaker.failed(cause, self._clock.now())
-        if not breaker.is_failing:
-            who = {"meter": meter.device.name} if carrier.could_open else {"link": carrier.url}
-            _log.warning("outage began", cause=cause.name, error=text, **who)
-
-    def _note_success(self, meter: Meter, carrier: Carrier) -> None:
-        for key, who in ((carrier.url, {"link": carrier.url}), (meter.device.id, {"meter": meter.device.name})):
-            breaker = self._breakers.pop(key, None)
-            if breaker is not None:
-                _log.info("outage ended", failures=breaker.failures, **who)
-
     async def _settle_answer(self, meter: Meter, job: Job, answer: Answer, started: UtcSeconds) -> RoundSummary:
+        """Store an answer. One that the store cannot take as it is becomes a failure of that job alone."""
         fault = settle.describe_clock_fault(meter, answer.clock)
-        is_news = bool(fault) and meter.device.id not in self._wrong_clocks
-        if is_news:
-            self._wrong_clocks.add(meter.device.id)
-            _log.warning("meter clock is wrong", meter=meter.device.name, error=fault)
-        elif answer.clock is not None and not fault:
-            self._wrong_clocks.discard(meter.device.id)
-        return await self._writer.submit(
-            lambda store: settle.settle_answer(
-                store, meter, job, answer, started=started, ended=self._clock.now(), tell_clock=is_news
+        tell_clock = answer.clock is not None and self._health.note_clock(meter, fault)
+        try:
+            return await self._writer.submit(
+                lambda store: settle.settle_answer(
+                    store, meter, job, answer, started=started, ended=self._clock.now(), tell_clock=tell_clock
+                )
             )
-        )
+        except StoreError:
+            raise
+        except (HeadendError, ValueError) as error:
+            _log.error("answer does not fit the registry", meter=meter.device.name, kind=job.kind, error=str(error))
+            return await self._settle_failure(meter, job, error, started, Reason.SET_ASIDE)
 
-    async def _settle_failure(self, meter: Meter, job: Job, error: Exception, started: UtcSeconds) -> RoundSummary:
-        breaker = self._breakers.get(meter.device.id)
-        cause = _cause(error)
-        tell = breaker is None or breaker.failures <= 1
+    async def _settle_failure(
+        self, meter: Meter, job: Job, error: Exception, started: UtcSeconds, cause: Reason | None = None
+    ) -> RoundSummary:
+        cause = _cause(error) if cause is None else cause
+        tell = self._health.is_news(meter)
         return await self._writer.submit(
             lambda store: settle.settle_failure(
                 store, meter, job, error, cause=cause, started=started, ended=self._clock.now(), tell=tell
@@ -350,22 +366,11 @@ class Engine:
         return 0.0 if meter.profile is None else meter.profile.timing.turnaround
 
 
-class _Counters:
-    """Invocation counters of the store, for sessions."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:
-        """Reserve counters durably, see `drivers.contract.CounterStore`."""
-        return await self._writer.submit(lambda store: store.reserve_counter(key_id, size, floor))
-
-
 def _cause(error: Exception) -> Reason:
-    """Give the cause a failed job leaves in its slots. A secret that cannot be had is a matter of security."""
-    if isinstance(error, DriverError) and not isinstance(error, LocalProtocolError):
+    """Give the cause a failed job leaves in its slots: the driver's, or ours where the fault is with us."""
+    if isinstance(error, DriverError) and not isinstance(error, LocalProtocolError | ProfileError):
         return error.cause
-    if isinstance(error, HeadendError):
+    if isinstance(error, SecretError):
         return Reason.SECURITY
     return Reason.GATEWAY_DOWN
 

@@ -17,6 +17,7 @@ from headend.collect.schedule import Meter
 from headend.collect.visit import Answer
 from headend.registry.model import ChannelExpectation, overlap
 from headend.store.model import Recorded
+from headend.store.rawwrites import LAST_INSTANT
 from headend.store.store import Store
 from kernels.quality import Reason, Rule, State
 
@@ -48,7 +49,8 @@ def settle_answer(
     blocks, unfit = _fit_blocks(meter, job, answer, oddities)
     if clock_fault:
         blocks = [_doubted(block) for block in blocks]
-    recorded = store.record(device.id, [*answer.registers, *blocks], ended, run_id)
+    registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
+    recorded = store.record(device.id, [*registers, *blocks], ended, run_id)
     marks: list[Mark] = []
     for span in job.spans:
         entry = _entry(meter, span)
@@ -100,6 +102,14 @@ def settle_untried(store: Store, job: Job, cause: Reason) -> RoundSummary:
 def settle_marks(store: Store, marks: Iterable[Mark]) -> RoundSummary:
     """Give slots a cause the planner knew without asking."""
     return replace(_summary(Recorded(), _mark(store, marks, None)), jobs=0, ok=0)
+
+
+def _is_dated(reading: RegisterValue, oddities: list[_Oddity], now: UtcSeconds) -> bool:
+    """Say whether a register's instant can be stored; a meter without a clock may stamp 1960."""
+    if 0 <= reading.captured_at < LAST_INSTANT:
+        return True
+    oddities.append(_Oddity("register", now, f"{reading.obis}: stamped {reading.captured_at} s from 1970; not stored"))
+    return False
 
 
 def _mark(store: Store, marks: Iterable[Mark], run_id: int | None) -> int:

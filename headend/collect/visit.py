@@ -60,9 +60,9 @@ class Visit:
         self._shortfall: DriverError | None = None
         self._is_complete = False
 
-    async def run(self, carrier: Carrier) -> Answer:
-        """Ask on the line that ``carrier`` holds, with the profile's retries. Raises `DriverError` for what ended it."""
-        attempts = 1 + self._endpoint.profile.timing.retries
+    async def run(self, carrier: Carrier, retries: int) -> Answer:
+        """Ask on the line that ``carrier`` holds, with so many retries. Raises `DriverError` for what ended it."""
+        attempts = 1 + retries
         for attempt in range(attempts):
             try:
                 await self._attempt(carrier)
