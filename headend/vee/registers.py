@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
-from math import floor
 
 from drivers.facts import RegisterValue
 from drivers.units import ScalerUnit
@@ -55,14 +53,18 @@ def register_spans(
         found = (off, register.captured_at, register)
         if slot not in nearest or found[:2] < nearest[slot][:2]:
             nearest[slot] = found
+    # All in counts of the finest scaler about, so that differences are exact before they are rounded once.
+    finest = min([scaler_unit.scaler, *(found[2].scaler_unit.scaler for found in nearest.values())])
+    step = int(10 ** (scaler_unit.scaler - finest))
     spans = []
     for (first, (_, _, before)), (last, (_, _, after)) in pairwise(sorted(nearest.items())):
-        worth = {one.scaler_unit: _worth(one.scaler_unit, scaler_unit) * multiplier for one in (before, after)}
-        delta = after.count * worth[after.scaler_unit] - before.count * worth[before.scaler_unit]
+        counts = [int(10 ** (one.scaler_unit.scaler - finest)) * multiplier for one in (before, after)]
+        delta = after.count * counts[1] - before.count * counts[0]
         if delta < 0 or (last - first) * period > longest:
             continue
-        resolution = max(1, floor(max(worth.values())))
-        spans.append(RegisterSpan(first, last, floor(delta + Fraction(1, 2)), resolution))
+        spans.append(
+            RegisterSpan(first, last, (2 * delta + step) // (2 * step), max(1, *(one // step for one in counts)))
+        )
     return spans
 
 
@@ -74,7 +76,3 @@ def tolerance(span: RegisterSpan, *, counts: int, permille: int) -> int:
 def joined(spans: Iterable[Sequence[RegisterSpan]]) -> list[RegisterSpan]:
     """Put the spans of several end devices, one after the other at a usage point, in order."""
     return sorted((span for device in spans for span in device), key=lambda span: (span.first, span.last))
-
-
-def _worth(scaler_unit: ScalerUnit, target: ScalerUnit) -> Fraction:
-    return Fraction(10) ** (scaler_unit.scaler - target.scaler)
