@@ -19,8 +19,8 @@ from drivers.profile import MeterProfile
 from headend.clock import Clock
 from headend.collect import settle
 from headend.collect.health import Health
-from headend.collect.job import Job, JobKind, RoundSummary
-from headend.collect.line import Carrier, LineOwner, Open, Priority
+from headend.collect.job import Job, JobKind, Priority, RoundSummary
+from headend.collect.line import Carrier, LineOwner, Open
 from headend.collect.plan import DAY, clock_checks, plan, polls
 from headend.collect.ports import CredentialSource, StoredCounters, Writer
 from headend.collect.registry import load_ledgers, load_meters
@@ -174,6 +174,7 @@ class Engine:
         except StoreFull as error:
             self._note_full(error)
             return RoundSummary(), []
+        jobs.sort(key=lambda job: self._health.is_failing(job.device.id))
         return marked, [self._start(job) for job in jobs]
 
     async def _plan(self, since: UtcSeconds | None, now: UtcSeconds) -> tuple[RoundSummary, list[Job]]:

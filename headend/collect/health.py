@@ -28,6 +28,10 @@ class Health:
                 return breaker.cause
         return None
 
+    def is_failing(self, end_device_id: int) -> bool:
+        """Say whether a meter's last visit failed; on a shared line it then waits for the others."""
+        return end_device_id in self._breakers
+
     def is_on_trial(self, meter: Meter, url: str) -> bool:
         """Say whether a visit only finds out if a dead meter or link is back; then one attempt must do."""
         breakers = (self._breakers.get(key) for key in (url, meter.device.id))

@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
-from headend.collect.line import Priority
 from headend.registry.model import EndDevice
 from kernels.quality import Reason
+
+
+class Priority(IntEnum):
+    """Class of work on a line; lower goes first."""
+
+    ALARM = 0
+    ON_DEMAND = 1
+    SCHEDULED = 2
+    BACKFILL = 3
 
 
 class JobKind(StrEnum):

@@ -9,7 +9,6 @@ connection to one place (no line speed of its own) is hung up when nothing is le
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -17,6 +16,7 @@ import structlog
 from drivers.contract import ByteStream
 from drivers.errors import DriverError, TransportTimeout
 from headend.clock import Clock
+from headend.collect.job import Priority
 
 T = TypeVar("T")
 Open = Callable[[str], Awaitable[ByteStream]]
@@ -24,15 +24,6 @@ AGEING = 600.0
 """Waiting time after which work gets every second turn, whatever its class. [s]"""
 
 _log = structlog.get_logger(__name__)
-
-
-class Priority(IntEnum):
-    """Class of work on a line; lower goes first."""
-
-    ALARM = 0
-    ON_DEMAND = 1
-    SCHEDULED = 2
-    BACKFILL = 3
 
 
 class Carrier:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis, register_of
-from headend.collect.job import Job, JobKind, Mark, Span
-from headend.collect.line import Priority
+from headend.collect.job import Job, JobKind, Mark, Priority, Span
 from headend.collect.schedule import Meter, boundary_at, polled_boundary
 from headend.registry.model import ChannelExpectation
 from headend.series import Series

@@ -5,7 +5,8 @@ import pytest
 
 from drivers.errors import ConnectionLost, DriverError, RemoteProtocolError, TransportTimeout
 from headend.clock import SystemClock
-from headend.collect.line import Carrier, LineOwner, Priority
+from headend.collect.job import Priority
+from headend.collect.line import Carrier, LineOwner
 from tests.headend.collect.fakes import FakeClock, FakeStream
 
 

@@ -5,8 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
-from headend.collect.job import Job, JobKind, Mark
-from headend.collect.line import Priority
+from headend.collect.job import Job, JobKind, Mark, Priority
 from headend.collect.plan import PUSH_GRACE, Ledger, clock_checks, plan, polls
 from headend.collect.schedule import Meter, due_slots, next_due, next_tick
 from headend.series import Series
