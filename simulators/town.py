@@ -65,14 +65,14 @@ class Town:
 
 
 def build(start: int, days: int, seed: int) -> Town:
-    """Make the town that begins at ``start`` [s UTC], a midnight, with faults on its first day. The same seed, the same town."""
-    if start % DAY:
-        raise ValueError(f"the town begins at a midnight UTC, {start} is {start % DAY} s after one")
+    """Make the town that begins at ``start`` [s UTC], an hour, with faults on its first day. The same seed, the same town."""
+    if start % HOUR:
+        raise ValueError(f"the town begins on an hour, {start} is {start % HOUR} s after one")
     if not 1 <= days <= 3660:
         raise ValueError(f"{days} days; 1 to 3660 can be replayed")
     randomness = seeded(seed, "town")
     homes = iter([home.moved_to(start) for home in randomness.sample(bundled(), 21)])
-    names = (f"UP-{number:04d}" for number in range(1, 100))
+    names = (f"DEM{number:07d}" for number in range(1, 100))
     silent = Silent(start + 6 * HOUR, start + 15 * HOUR)
     holed = MissingRows(start + 10 * HOUR, start + 12 * HOUR + HOUR // 2)
     fast = ClockDrift(start, offset=240, ppm=50)

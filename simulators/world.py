@@ -126,7 +126,7 @@ def write_meters(town: Town, links: Mapping[str, str], path: Path) -> None:
                 "link": links[resident.link],
                 "address": resident.position.address,
                 "from": datetime.fromtimestamp(town.start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "zone": "Europe/London",
+                "zone": "UTC+10:00",
                 "area": "north" if number % 2 else "south",
                 "transformer": f"T{number // 5 + 1}",
                 "multiplier": "1",

@@ -1,0 +1,139 @@
+"""An independent reader: the DLMS client of gurux-dlms 1.0.203, as a process of its own.
+
+    python tests/peers/gurux_reader.py --port 4059 --framing hdlc --server 1/17 --authentication none
+
+reads logical device name, clock, the energy register and the load profile from a meter on the loopback, by range where ``--from`` and
+``--to`` are given, and prints them as one line of JSON. gurux-dlms is GPL-2.0-only: it is imported here alone, never by what ships.
+"""
+
+import argparse
+import contextlib
+import datetime as dt
+import io
+import json
+import socket
+import sys
+
+from gurux_dlms import GXByteBuffer, GXReplyData
+from gurux_dlms.enums import Authentication, InterfaceType, Security
+from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSProfileGeneric, GXDLMSRegister
+from gurux_dlms.secure import GXDLMSSecureClient
+
+AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
+UTC = dt.UTC
+
+
+class Reader:
+    """A connection and gurux's client on it."""
+
+    def __init__(self, client, port):
+        self.client = client
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+
+    def exchange(self, frame, reply):
+        """Send one frame and collect what answers it, block after block."""
+        self.send(frame, reply)
+        while reply.isMoreData():
+            # The generated request for the next frame or block; empty while gurux only wants more bytes.
+            following = self.client.receiverReady(reply) if not reply.isStreaming() else None
+            self.send(following, reply)
+
+    def send(self, frame, reply):
+        if not frame:
+            return
+        self.socket.sendall(bytes(frame))
+        received = GXByteBuffer()
+        notify = GXReplyData()
+        while not self.client.getData(received, reply, notify):
+            octets = self.socket.recv(4096)
+            if not octets:
+                raise SystemExit("the meter hung up")
+            received.set(octets)
+        if reply.error:
+            raise SystemExit(f"the meter refuses: {reply.error}")
+
+    def ask(self, frames):
+        reply = GXReplyData()
+        for frame in frames if isinstance(frames, list) else [frames]:
+            if frame:
+                reply.clear()
+                self.exchange(frame, reply)
+        return reply
+
+    def open(self):
+        if (frame := self.client.snrmRequest()) is not None and len(frame):
+            self.client.parseUAResponse(self.ask(frame).data)
+        self.client.parseAareResponse(self.ask(self.client.aarqRequest()).data)
+        if self.client.authentication > Authentication.LOW:
+            answer = self.ask(self.client.getApplicationAssociationRequest())
+            self.client.parseApplicationAssociationResponse(answer.data)
+
+    def read(self, item, attribute):
+        reply = self.ask(self.client.read(item, attribute))
+        return self.client.updateValue(item, attribute, reply.value)
+
+
+def build(arguments):
+    logical, _, physical = arguments.server.partition("/")
+    server = GXDLMSSecureClient.getServerAddress(int(logical), int(physical)) if physical else int(logical)
+    client = GXDLMSSecureClient(
+        useLogicalNameReferencing=True,
+        clientAddress=16,
+        serverAddress=server,
+        forAuthentication=AUTHENTICATIONS[arguments.authentication],
+        password=arguments.password or None,
+        interfaceType=InterfaceType.HDLC if arguments.framing == "hdlc" else InterfaceType.WRAPPER,
+    )
+    if arguments.authentication == "hls5":
+        client.ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+        client.ciphering.systemTitle = bytes.fromhex("4752580000000001")
+        client.ciphering.blockCipherKey = bytes.fromhex(arguments.encryption_key)
+        client.ciphering.authenticationKey = bytes.fromhex(arguments.authentication_key)
+    return client
+
+
+def told(reader, arguments):
+    name = reader.read(GXDLMSData("0.0.42.0.0.255"), 2)
+    clock = GXDLMSClock("0.0.1.0.0.255")
+    reader.read(clock, 2)
+    register = GXDLMSRegister("1.0.1.8.0.255")
+    reader.read(register, 3)
+    profile = GXDLMSProfileGeneric("1.0.99.1.0.255")
+    reader.read(profile, 3)
+    if arguments.first:
+        span = [dt.datetime.fromtimestamp(instant, UTC) for instant in (arguments.first, arguments.last)]
+        reply = reader.ask(reader.client.readRowsByRange(profile, *span))
+        reader.client.updateValue(profile, 2, reply.value)
+    else:
+        reader.read(profile, 2)
+    return {
+        "name": bytes(name).decode() if not isinstance(name, str) else name,
+        "clock": int(clock.time.value.timestamp()),
+        "register": int(reader.read(register, 2)),
+        "unit": int(register.unit),
+        "rows": [[int(row[0].value.timestamp()), int(row[1])] for row in profile.buffer],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--framing", choices=("wrapper", "hdlc"), default="wrapper")
+    parser.add_argument("--server", default="1")
+    parser.add_argument("--authentication", choices=tuple(AUTHENTICATIONS), default="none")
+    parser.add_argument("--password", default="")
+    parser.add_argument("--encryption-key", default="")
+    parser.add_argument("--authentication-key", default="")
+    parser.add_argument("--from", dest="first", type=int, default=0, help="[s UTC]")
+    parser.add_argument("--to", dest="last", type=int, default=0, help="[s UTC]")
+    arguments = parser.parse_args()
+    noise = io.StringIO()
+    with contextlib.redirect_stdout(noise):  # it prints "Encryption is applied." for each ciphered APDU
+        reader = Reader(build(arguments), arguments.port)
+        reader.open()
+        answer = told(reader, arguments)
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

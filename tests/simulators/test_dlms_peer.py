@@ -1,0 +1,66 @@
+"""The simulated meter read by gurux-dlms in its own process: our codecs on one side only."""
+
+import asyncio
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulators.clock import WorldClock
+from simulators.dlms.gateway import DlmsGateway
+from simulators.tcp import serving
+from tests.simulators.homes import HALF_HOUR, MONDAY, FakeMonotonic
+from tests.simulators.test_dlms import ADDRESSES, AUTHENTICATIONS, FRAMINGS, KEYS, NOW, SETTINGS, gateway, named
+
+READER = Path(__file__).parents[1] / "peers" / "gurux_reader.py"
+pytestmark = pytest.mark.skipif(find_spec("gurux_dlms") is None, reason="needs pip install -e '.[peers]'")
+ROWS = [(1, 100), (2, 0), (3, 360), (5, 7), (6, 900)]
+
+
+async def read(served: DlmsGateway, framing: str, authentication: str, *more: str) -> dict[str, Any]:
+    talk = served.wrapper_conversation if framing == "wrapper" else served.hdlc_conversation
+    secrets = {
+        "none": (),
+        "lls": ("--password", "12345678"),
+        "hls5": ("--encryption-key", KEYS.encryption.hex(), "--authentication-key", KEYS.authentication.hex()),
+    }
+    async with serving(WorldClock(NOW, 1000.0, FakeMonotonic()), talk) as port:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(READER), "--port", str(port), "--framing", framing, "--server", ADDRESSES[framing][0],
+            "--authentication", authentication, *secrets[authentication], *more,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, errors.decode()
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
+@FRAMINGS
+@AUTHENTICATIONS
+async def test_gurux_reads_the_simulated_meter(framing: str, authentication: str) -> None:
+    told = await read(
+        gateway(framing, SETTINGS[authentication], named(17, register_start=5000)), framing, authentication
+    )
+
+    assert told == {
+        "name": "SIM0000000000017",
+        "clock": NOW,
+        "register": 6367,
+        "unit": 30,
+        "rows": [[MONDAY + slot * HALF_HOUR, wh] for slot, wh in ROWS],
+    }
+
+
+@FRAMINGS
+async def test_gurux_reads_a_range_of_the_load_profile(framing: str) -> None:
+    first, last = MONDAY + 2 * HALF_HOUR, MONDAY + 5 * HALF_HOUR
+
+    told = await read(
+        gateway(framing, SETTINGS["none"], named(17)), framing, "none", "--from", str(first), "--to", str(last)
+    )
+
+    assert [wh for _, wh in told["rows"]] == [0, 360, 7]
