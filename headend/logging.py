@@ -1,15 +1,16 @@
-"""Log lines to stderr: one JSON object each, or plain words on a terminal."""
+"""Log lines, to stderr where nothing else is said: one JSON object each, or plain words on a terminal."""
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str, *, is_plain: bool) -> None:
-    """Send log lines of ``level`` (debug, info, warning, error) and above to stderr."""
+def configure(level: str, *, is_plain: bool, stream: TextIO | None = None) -> None:
+    """Send log lines of ``level`` (debug, info, warning, error) and above to ``stream``, stderr by default."""
     renderer = structlog.dev.ConsoleRenderer(colors=False) if is_plain else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -20,6 +21,6 @@ def configure(level: str, *, is_plain: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )

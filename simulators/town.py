@@ -23,7 +23,7 @@ from simulators.faults import ClockDrift, Dead, Fault, MalformedPayload, Missing
 from simulators.household import Household, bundled
 from simulators.meter import Meter, Position
 
-HOUR, DAY = 3600, 86_400
+HALF_HOUR, HOUR, DAY = 1800, 3600, 86_400
 REGISTER_REFRESH = 60  # [s]
 DIALS = 8
 CONCENTRATOR = "c1"
@@ -74,7 +74,7 @@ def build(start: int, days: int, seed: int) -> Town:
     homes = iter([home.moved_to(start) for home in randomness.sample(bundled(), 21)])
     names = (f"DEM{number:07d}" for number in range(1, 100))
     silent = Silent(start + 6 * HOUR, start + 15 * HOUR)
-    holed = MissingRows(start + 10 * HOUR, start + 12 * HOUR + HOUR // 2)
+    holed = MissingRows(start + 10 * HOUR, start + 12 * HOUR + HALF_HOUR)
     fast = ClockDrift(start, offset=240, ppm=50)
     wrapper = list(_dlms(_WRAPPER, range(17, 22), "{}", faults={1: silent}, homes=homes, randomness=randomness))
     hdlc = list(_dlms(_HDLC, range(33, 38), "1/{}", faults={1: holed, 3: fast}, homes=homes, randomness=randomness))

@@ -14,13 +14,13 @@ from headend.cli.app import App
 from headend.cli.drawing import draw
 from headend.cli.exits import Exit
 from headend.cli.failures import Failure
-from headend.cli.logs import quiet_logs
 from headend.cli.output import Column, Document, Output, instant
 from headend.cli.status import COLUMNS as LINK_COLUMNS
 from headend.cli.status import row, together
 from headend.cli.words import advice, reason_word
 from headend.demo.check import Comparison
 from headend.demo.play import FIRST_DAY, Outcome, play, prepare
+from headend.logging import configure
 from headend.report import Days, coverage_by_link, day_slots
 from headend.store.reader import StoreReader
 from kernels.quality import Reason
@@ -54,7 +54,8 @@ def command(ctx: click.Context, *, directory: Path, days: int) -> None:
     """
     app = App.of(ctx)
     prepare(directory)
-    with quiet_logs(directory / "headend.log"):
+    with (directory / "headend.log").open("w", encoding="utf-8") as log:
+        configure(app.settings.log.level, is_plain=False, stream=log)
         outcome = asyncio.run(_play(app.output, directory.resolve(), days))
     with StoreReader.open(outcome.store_path) as reader:
         _show_links(app.output, reader, outcome, days)

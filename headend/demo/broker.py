@@ -69,17 +69,20 @@ def _command(directory: Path, port: int) -> tuple[str, list[str]]:
         config = directory / "amqtt.yaml"
         config.write_text(_AMQTT.format(port=port))
         return "amqtt", [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", str(config)]
-    raise HeadendError("the demonstration needs an MQTT broker: install Mosquitto (apt install mosquitto) or the extra: pip install 'headend[demo]'")
+    raise HeadendError(
+        "the demonstration needs an MQTT broker: install Mosquitto (apt install mosquitto) or the extra: pip install 'headend[demo]'"
+    )
 
 
 @asynccontextmanager
 async def running_broker(directory: Path) -> AsyncIterator[Broker]:
-    """Run a broker on a free loopback port, its files in ``directory``, until the block is left. Raises `HeadendError`."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Run a broker on a free loopback port, its files in ``directory`` (which exists), until the block is left. Raises `HeadendError`."""
     port = free_port()
     name, command = _command(directory, port)
     with (directory / "broker.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+        )
     try:
         await _accepts(process, port, directory)
         yield Broker(name, port)

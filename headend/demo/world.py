@@ -47,7 +47,9 @@ class World:
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), ANSWER_LIMIT)
         except TimeoutError:
-            raise HeadendError(f"the simulated world did not answer within {ANSWER_LIMIT:.0f} s; see {self._log}") from None
+            raise HeadendError(
+                f"the simulated world did not answer within {ANSWER_LIMIT:.0f} s; see {self._log}"
+            ) from None
         if not line:
             raise HeadendError(f"the simulated world stopped; see {self._log}")
         answer: dict[str, Any] = json.loads(line)
@@ -63,8 +65,7 @@ def _anchor(answer: dict[str, Any]) -> Anchor:
 
 @asynccontextmanager
 async def running_world(directory: Path, *arguments: str) -> AsyncIterator[World]:
-    """Start ``headend-simulate world`` with its files in ``directory``; it ends with the block, or when we die."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Start ``headend-simulate world`` with its files in ``directory`` (which exists); it ends with the block, or when we die."""
     log = directory / "simulator.log"
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
