@@ -12,6 +12,7 @@ from headend.cli.options import output_option
 from headend.cli.output import Column, Document
 from headend.cli.words import reason_key, reason_word
 from headend.service import ServiceSummary, serve
+from kernels.quality import Reason
 
 COLUMNS = (
     Column("jobs", "Visits", is_number=True),
@@ -25,6 +26,7 @@ COLUMNS = (
     Column("set_aside", "Set aside", is_number=True),
     Column("validated_days", "Days validated", is_number=True),
 )
+REFUSALS = frozenset({Reason.REFUSED, Reason.SECURITY, Reason.COUNTER, Reason.WRONG_METER})
 
 
 @click.command()
@@ -69,9 +71,11 @@ async def _run(app: App, *, once: bool) -> tuple[ServiceSummary, bool]:
 def verdict(summary: ServiceSummary) -> Exit:
     """Give the exit code of a round."""
     done = summary.round
-    if done.jobs and not done.ok:
-        return Exit.NO_ANSWER
-    return Exit.PARTIAL if done.failed else Exit.OK
+    if not done.failed:
+        return Exit.OK
+    if done.ok:
+        return Exit.PARTIAL
+    return Exit.REFUSED if REFUSALS.issuperset(done.failed) else Exit.NO_ANSWER
 
 
 def _row(summary: ServiceSummary) -> dict[str, object]:

@@ -1,0 +1,137 @@
+"""Validation follows the change log: what changed is validated, and nothing twice."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drivers.facts import IntervalBlock
+from drivers.obis import Obis
+from drivers.units import ScalerUnit, Unit
+from headend.profiles import load_profiles
+from headend.registry import table
+from headend.store.store import Store
+from headend.store.writer import GroupCommitWriter
+from headend.validation import CURSOR, Validator
+from headend.vee.assemble import VeeError
+from headend.vee.rules import load_rules
+from headend.vee.service import run
+from kernels.quality import Reason, State
+
+DAY = 86_400
+TODAY = 20_000
+NOW = TODAY * DAY + 12 * 3_600
+ENERGY = Obis.parse("1-0:1.29.0*255")
+WATT_HOUR = ScalerUnit(0, Unit.WATT_HOUR)
+METERS = """usage_point,meter,profile,link,address,from,to,zone
+UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-01,,UTC
+UP2,SIM2,sim-dlms-wrapper,tcp://h:4059,2,2024-09-01,,UTC
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    parsed = table.parse(METERS, load_profiles())
+    with Store.open(tmp_path / "headend.db", lambda: NOW) as store:
+        table.apply(store, parsed.rows)
+        yield store
+
+
+@pytest.fixture
+async def writer(store: Store) -> AsyncIterator[GroupCommitWriter]:
+    writer = GroupCommitWriter(store)
+    yield writer
+    await writer.close()
+
+
+def record(store: Store, meter: str, day: int, counts: tuple[int | None, ...]) -> None:
+    block = IntervalBlock(ENERGY, WATT_HOUR, day * DAY, 1800, counts)
+    store.record(store.end_device(meter).id, [block], NOW)
+
+
+def versions(store: Store, point: str, day: int) -> int:
+    return len(store.versions(store.usage_point(point).id, ENERGY, day))
+
+
+async def test_closed_day_is_validated_once(writer: GroupCommitWriter) -> None:
+    await writer.submit(lambda store: record(store, "SIM1", TODAY - 1, (100,) * 48))
+    validator = Validator(writer, load_rules("residential"))
+
+    first = await validator.catch_up(NOW, with_today=False)
+    second = await validator.catch_up(NOW, with_today=False)
+
+    assert (first.written, first.failed, second.written) == (1, [], 0)
+    assert await writer.submit(lambda store: versions(store, "UP1", TODAY - 1)) == 1
+    assert await writer.submit(lambda store: versions(store, "UP2", TODAY - 1)) == 0
+
+
+async def test_open_day_waits_and_its_changes_stay_before_the_cursor(writer: GroupCommitWriter) -> None:
+    await writer.submit(lambda store: record(store, "SIM1", TODAY, (100,) * 20))
+    validator = Validator(writer, load_rules("residential"))
+
+    await validator.catch_up(NOW, with_today=False)
+    waiting = await writer.submit(lambda store: (versions(store, "UP1", TODAY), store.cursor(CURSOR)))
+    another = await Validator(writer, load_rules("residential")).catch_up(NOW, with_today=True)
+    done = await writer.submit(lambda store: (versions(store, "UP1", TODAY), store.cursor(CURSOR), store.last_seq()))
+
+    assert waiting == (0, 0)
+    assert another.written == 1
+    assert done[0] == 1
+    assert done[1] > 0
+
+
+async def test_gap_is_filled_and_the_raw_layer_keeps_its_cause(writer: GroupCommitWriter) -> None:
+    counts = (*((100,) * 10), None, None, *((100,) * 36))
+
+    def prepare(store: Store) -> None:
+        record(store, "SIM1", TODAY - 1, counts)
+        start = (TODAY - 1) * DAY + 10 * 1800
+        store.mark_missing(store.end_device("SIM1").id, ENERGY, start, start + 3600, Reason.NO_ROW, None)
+
+    await writer.submit(prepare)
+
+    await Validator(writer, load_rules("residential")).catch_up(NOW, with_today=False)
+
+    def read(store: Store) -> tuple[list[int], list[int]]:
+        start, end = (TODAY - 1) * DAY, TODAY * DAY
+        validated = store.validated_series(store.usage_point("UP1").id, ENERGY, start, end)
+        raw = store.raw_series(store.end_device("SIM1").id, ENERGY, start, end)
+        return [int(code) for code in validated.state[10:12]], [int(code) for code in np.unique(raw.reason)]
+
+    states, reasons = await writer.submit(read)
+    assert states == [State.ESTIMATED, State.ESTIMATED]
+    assert reasons == [Reason.NONE, Reason.NO_ROW]
+
+
+async def test_late_value_gives_its_day_a_new_version_alone(writer: GroupCommitWriter) -> None:
+    for day in (TODAY - 3, TODAY - 2, TODAY - 1):
+        counts = (None, *((100,) * 47)) if day == TODAY - 2 else (100,) * 48
+        await writer.submit(lambda store, day=day, counts=counts: record(store, "SIM1", day, counts))  # type: ignore[misc]
+    validator = Validator(writer, load_rules("residential"))
+    await validator.catch_up(NOW, with_today=False)
+
+    await writer.submit(lambda store: record(store, "SIM1", TODAY - 2, (90,)))
+    again = await validator.catch_up(NOW, with_today=False)
+
+    assert again.written == 1
+    assert await writer.submit(lambda store: versions(store, "UP1", TODAY - 2)) == 2
+    assert await writer.submit(lambda store: versions(store, "UP1", TODAY - 1)) == 1
+
+
+async def test_channel_that_cannot_be_validated_is_named_and_does_not_stop_the_others(
+    writer: GroupCommitWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(store, usage_point, *rest):  # type: ignore[no-untyped-def]
+        if usage_point.name == "UP1":
+            raise VeeError("usage point UP1: its grid changes")
+        return run(store, usage_point, *rest)
+
+    monkeypatch.setattr("headend.validation.run", failing)
+    for meter in ("SIM1", "SIM2"):
+        await writer.submit(lambda store, meter=meter: record(store, meter, TODAY - 1, (100,) * 48))  # type: ignore[misc]
+
+    summary = await Validator(writer, load_rules("residential")).catch_up(NOW, with_today=False)
+
+    assert summary.failed == ["usage point UP1: its grid changes"]
+    assert summary.written == 1
