@@ -170,9 +170,9 @@ def _known_causes(ledger: Ledger, settings: CollectSettings, now: UtcSeconds) ->
 def _wanted_spans(ledger: Ledger, settings: CollectSettings, now: UtcSeconds) -> tuple[tuple[Span, ...], UtcSeconds]:
     """Find the load-profile slots to ask for, oldest first, and the instant before which nothing is open."""
     spans: list[Span] = []
-    open_since = now
+    # The slots that run now are open whether or not any slot before them is due.
+    open_since = min((boundary_at(expectation, now) for expectation in ledger.meter.expectations), default=now)
     for expectation, series in ledger.series:
-        open_since = min(open_since, boundary_at(expectation, now))
         untried = series.state == State.EXPECTED
         if expectation.origin == "load_profile":
             wanted, later = _wanted(series, ledger.runs, settings.no_row_retries)

@@ -60,6 +60,18 @@ async def test_a_round_reads_what_is_due_and_a_second_finds_nothing_open(scene: 
     assert meter.windows == [(MIDNIGHT, NOON), (NOON, NOON + HOUR)]
 
 
+async def test_the_slot_that_runs_while_collection_starts_is_read_once_it_is_over(scene: Scene) -> None:
+    meter = scene.add(PROFILE_METER)
+    scene.clock.world = MIDNIGHT + 2
+
+    async with scene.engine() as engine:
+        for instant in (MIDNIGHT + 2, MIDNIGHT + 300, MIDNIGHT + HOUR + 300):
+            await scene.clock.sleep_until(instant)
+            await engine.run_due()
+
+    assert scene.causes(MIDNIGHT, MIDNIGHT + HOUR) == [meter.count(MIDNIGHT), meter.count(MIDNIGHT + HALF_HOUR)]
+
+
 async def test_a_row_the_meter_does_not_have_says_so_and_is_fetched_when_it_appears(scene: Scene) -> None:
     hole = MIDNIGHT + 6 * HOUR
     meter = scene.add(PROFILE_METER, meter=FakeMeter("TST:1", missing={hole}))
