@@ -77,7 +77,10 @@ def encode_point(point: ModbusPoint, count: int) -> tuple[int, ...]:
     """Turn a count into registers, as a meter would: the other way of `decode_point`. Raises `LocalProtocolError` if too big."""
     if point.type == "float32":
         value = point.scaler_unit.to_decimal(count).scaleb(-point.factor, _EXACT_ENOUGH)
-        number: int = struct.unpack(">I", struct.pack(">f", value))[0]
+        try:
+            number: int = struct.unpack(">I", struct.pack(">f", value))[0]
+        except OverflowError as error:
+            raise LocalProtocolError(f"{value} does not fit float32") from error
     else:
         number = count
     return encode_integer(number, "uint32" if point.type == "float32" else point.type, point.word_order)

@@ -64,6 +64,8 @@ async def ingest(
     other error of either ends ingestion and is raised here. ``password`` goes with ``settings.username``.
     ``jitter``: random, 0 to 1. Raises `SettingsError` for a bad URL, `ProfileError` for a route without payload map.
     """
+    if not routes:
+        raise SettingsError(["mqtt.url: set, but no profile says how to read a pushed message; add one or clear it"])
     for profile in routes:
         if profile.push is None:
             raise ProfileError(profile.name, ["push: the table is missing"])
