@@ -1,0 +1,114 @@
+"""ACSE and xDLMS APDUs: there and back, cut short, with a surplus, and turned at random."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.dlms import acse, axdr, xdlms
+from drivers.dlms.xdlms import Attribute, Conformance
+from drivers.errors import RemoteProtocolError
+from drivers.obis import Obis
+from tests.drivers.dlms.cases import load
+
+REGISTER = Attribute(3, Obis.parse("1.8.0"), 2)
+XDLMS: list[xdlms.Apdu] = [
+    xdlms.InitiateRequest(Conformance.GET | Conformance.ACTION, 1200),
+    xdlms.InitiateResponse(Conformance.GET, 500),
+    xdlms.GetRequest(0xC1, REGISTER),
+    xdlms.GetRequest(0xC1, REGISTER, xdlms.Selection(2, axdr.structure(axdr.unsigned(1)))),
+    xdlms.GetRequestNext(0xC1, 7),
+    xdlms.GetResponse(0xC1, axdr.double_long_unsigned(5)),
+    xdlms.GetResponse(0xC1, None, 3),
+    xdlms.GetResponseBlock(0xC1, is_last=False, block_number=1, raw=bytes(200)),
+    xdlms.GetResponseBlock(0xC1, is_last=True, block_number=2, raw=None, result=19),
+    xdlms.ActionRequest(0xC1, REGISTER, axdr.octet_string(b"token")),
+    xdlms.ActionRequest(0xC1, REGISTER),
+    xdlms.ActionResponse(0xC1, 0, axdr.octet_string(b"token")),
+    xdlms.ActionResponse(0xC1, 3),
+    xdlms.ActionResponse(0xC1, 0, access_result=3),
+    xdlms.DataNotification(475, bytes(12), axdr.unsigned(1)),
+    xdlms.ExceptionResponse(1, 2),
+    xdlms.ExceptionResponse(1, 6, 4711),
+    xdlms.ConfirmedServiceError(1, 6, 2),
+]
+ACSE: list[acse.Aarq | acse.Aare | acse.Release] = [
+    acse.Aarq(user_information=b"initiate"),
+    acse.Aarq(
+        acse.ApplicationContext.LOGICAL_NAME_CIPHERED, acse.Mechanism.HIGH_GMAC, bytes(64), b"HDE00001", bytes(40)
+    ),
+    acse.Aare(user_information=b"granted"),
+    acse.Aare(
+        acse.ApplicationContext.LOGICAL_NAME_CIPHERED, diagnostic=14, responding_title=b"GRX00001",
+        mechanism=acse.Mechanism.HIGH_GMAC, authentication_value=bytes(16), user_information=bytes(200),
+    ),
+    acse.Aare(result=acse.Result.REJECTED_PERMANENT, diagnostic=2, by_provider=True),
+    acse.Release(),
+    acse.Release(is_response=True, reason=None),
+    acse.Release(user_information=bytes(30)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("apdu", XDLMS, ids=lambda apdu: type(apdu).__name__)
+def test_an_xdlms_apdu_encoded_is_the_one_decoded(apdu: xdlms.Apdu) -> None:
+    assert xdlms.decode(apdu.encode()) == apdu
+
+
+@pytest.mark.parametrize("apdu", ACSE, ids=lambda apdu: type(apdu).__name__)
+def test_an_acse_apdu_encoded_is_the_one_decoded(apdu: acse.Aarq | acse.Aare | acse.Release) -> None:
+    assert acse.decode(apdu.encode()) == apdu
+
+
+@pytest.mark.parametrize("apdu", XDLMS, ids=lambda apdu: type(apdu).__name__)
+def test_an_xdlms_apdu_cut_short_or_with_a_surplus_is_an_error(apdu: xdlms.Apdu) -> None:
+    octets = apdu.encode()
+
+    # An exception-response without the counter it announces is a legal short form of older meters.
+    ends = range(len(octets)) if not isinstance(apdu, xdlms.ExceptionResponse) else range(3)
+    for end in ends:
+        with pytest.raises(RemoteProtocolError):
+            xdlms.decode(octets[:end])
+    with pytest.raises(RemoteProtocolError, match="surplus"):
+        xdlms.decode(octets + b"\x00\x00\x00\x00\x00")
+
+
+@pytest.mark.parametrize("apdu", ACSE, ids=lambda apdu: type(apdu).__name__)
+def test_an_acse_apdu_cut_short_or_with_a_surplus_is_an_error(apdu: acse.Aarq | acse.Aare | acse.Release) -> None:
+    octets = apdu.encode()
+
+    for end in range(len(octets)):
+        with pytest.raises(RemoteProtocolError):
+            acse.decode(octets[:end])
+    with pytest.raises(RemoteProtocolError, match="surplus"):
+        acse.decode(octets + b"\x00")
+
+
+@given(st.binary(min_size=1, max_size=200), st.sampled_from(sorted({apdu.encode()[0] for apdu in [*XDLMS, *ACSE]})))
+def test_any_octets_behind_any_tag_are_an_apdu_or_an_error(octets: bytes, tag: int) -> None:
+    decode = acse.decode if tag in range(0x60, 0x64) else xdlms.decode
+    try:
+        decode(bytes([tag]) + octets)
+    except RemoteProtocolError:
+        return
+
+
+def test_a_refusal_that_says_success_is_an_error() -> None:
+    with pytest.raises(RemoteProtocolError, match="success"):
+        xdlms.decode(bytes.fromhex("c401c10100"))
+
+
+@pytest.mark.parametrize("octets", ["c403c1", "c303c1", "db00", "c103", "", "c404c100"])
+def test_a_service_we_do_not_speak_is_an_error_at_once(octets: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        xdlms.decode(bytes.fromhex(octets))
+
+
+def test_a_server_with_short_names_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="logical-name"):
+        xdlms.decode(bytes.fromhex("0800065f1f0400001c1ffffffa00"))
+
+
+def test_a_password_is_not_shown() -> None:
+    aarq = acse.decode(load("dlms-acse-047").frame)
+
+    assert "12345678" not in repr(aarq)
+    assert "31323334" not in repr(aarq)
