@@ -67,7 +67,7 @@ def _export(format_name: str) -> click.Command:
         for note in result.notes:
             app.output.say(note)
         if result.replaces is not None:
-            app.output.say(f"it replaces export {result.replaces}; {len(result.changes)} slots differ")
+            app.output.say(f"it replaces export {result.replaces}; {result.changed_slots} slots differ")
 
     name = format_name
     days = "UTC+10:00, as NEM12 counts them" if name == "nem12" else "UTC"
@@ -119,7 +119,7 @@ def _document(result: ExportResult) -> Document:
         "manifest": str(result.manifest),
         "files": [str(path) for path in result.files],
         "replaces": result.replaces,
-        "changes": len(result.changes),
+        "changes": result.changed_slots,
         "notes": list(result.notes),
     }
     title = ", ".join(str(path) for path in result.files)
