@@ -1,0 +1,160 @@
+"""Our client against libmodbus's own test server, which misbehaves on purpose: an implementation none of us wrote.
+
+The server's source ships with Debian's libmodbus-dev (BSD-3-Clause examples); it is compiled in a temporary folder, with
+a free port put in place of its fixed one. It serves one connection and ends with it.
+"""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.errors import MeterRefused, RemoteProtocolError, TransportError, TransportTimeout
+from drivers.modbus.driver import open_session
+from drivers.obis import Obis
+from drivers.profile import ModbusPoint
+from drivers.transports import open_transport
+from drivers.units import ScalerUnit, Unit
+from tests.drivers.modbus.fixtures import context, endpoint, profile
+
+EXAMPLES = Path("/usr/share/doc/libmodbus-dev/examples")
+SOURCE = EXAMPLES / "unit-test-server.c"
+COUNTS = ScalerUnit(0, Unit.COUNT)
+UNIT = "255"
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+@pytest.fixture(scope="module")
+def program(port: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not SOURCE.exists() or not Path("/usr/include/modbus/modbus.h").exists():
+        pytest.skip("libmodbus's test server is not installed: apt-get install libmodbus-dev")
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler to build libmodbus's test server: apt-get install gcc")
+    folder = tmp_path_factory.mktemp("libmodbus")
+    source = SOURCE.read_text()
+    assert source.count('"127.0.0.1", 1502') == 1
+    (folder / "server.c").write_text(source.replace('"127.0.0.1", 1502', f'"127.0.0.1", {port}'))
+    command = ["gcc", "-w", "-I", str(EXAMPLES), "-I", "/usr/include/modbus", "server.c", "-lmodbus", "-o", "server"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder / "server"
+
+
+@pytest.fixture
+def server(program: Path) -> Iterator[None]:
+    process = subprocess.Popen([str(program), "tcp"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@asynccontextmanager
+async def session_with(points: list[ModbusPoint], port: int, **changes: Any) -> AsyncIterator[Any]:
+    """A session over a fresh connection; the server takes a moment to listen."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            stream = await open_transport(f"tcp://127.0.0.1:{port}")
+            break
+        except TransportError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.02)
+    try:
+        meter = profile(framing="tcp", points=tuple(points), **changes)
+        async with open_session(stream, endpoint(meter, UNIT), context()) as session:
+            yield session
+    finally:
+        await stream.close()
+
+
+def point(address: int, **changes: Any) -> ModbusPoint:
+    return ModbusPoint(
+        Obis(1, 0, 99, address // 256, address % 256), address, changes.pop("type", "uint16"), COUNTS, **changes
+    )
+
+
+@pytest.mark.usefixtures("server")
+async def test_registers_of_both_tables_are_read(port: int) -> None:
+    number, holding = point(0x108, table="input"), point(0x165)
+
+    async with session_with([number, holding], port) as session:
+        values = await session.read_registers([number.obis, holding.obis])
+
+    assert [value.count for value in values] == [0x000A, 0]
+
+
+@pytest.mark.usefixtures("server")
+async def test_one_register_too_few_is_a_protocol_error(port: int) -> None:
+    short = point(0x160, type="uint32")
+
+    async with session_with([short], port) as session:
+        with pytest.raises(RemoteProtocolError, match="announces 2 bytes"):
+            await session.read_registers([short.obis])
+
+
+@pytest.mark.usefixtures("server")
+async def test_busy_server_is_a_refusal_with_its_code(port: int) -> None:
+    busy = point(0x170)
+
+    async with session_with([busy], port) as session:
+        with pytest.raises(MeterRefused, match="server device busy") as caught:
+            await session.read_registers([busy.obis])
+
+    assert caught.value.code == 6
+
+
+@pytest.mark.usefixtures("server")
+async def test_wrong_transaction_is_a_protocol_error(port: int) -> None:
+    wrong = point(0x171)
+
+    async with session_with([wrong], port) as session:
+        with pytest.raises(RemoteProtocolError, match="answered transaction"):
+            await session.read_registers([wrong.obis])
+
+
+@pytest.mark.usefixtures("server")
+async def test_half_a_second_late_is_a_timeout_and_the_next_answer_is_the_right_one(port: int) -> None:
+    late, number = point(0x172), point(0x108, table="input")
+
+    async with session_with([late, number], port) as session:
+        with pytest.raises(TransportTimeout):
+            await session.read_registers([late.obis])
+        await asyncio.sleep(0.5)
+        (value,) = await session.read_registers([number.obis])
+
+    assert value.count == 0x000A
+
+
+@pytest.mark.usefixtures("server")
+async def test_answer_that_comes_byte_by_byte_is_whole(port: int) -> None:
+    slow = point(0x173)
+
+    async with session_with([slow], port) as session:
+        (value,) = await session.read_registers([slow.obis])
+
+    assert value.count == 0
+
+
+@pytest.mark.usefixtures("server")
+async def test_address_the_server_does_not_have_is_refused(port: int) -> None:
+    absent = point(0x10)
+
+    async with session_with([absent], port) as session:
+        with pytest.raises(MeterRefused, match="illegal data address"):
+            await session.read_registers([absent.obis])
