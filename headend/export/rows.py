@@ -101,7 +101,7 @@ def instant(seconds: UtcSeconds) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)  # typed: State.MEASURED == Reason.NO_ROUTE, both are 2
 def word(code: State | Reason) -> str:
     """Write a quality code as it is printed: ``no_answer``; nothing for `Reason.NONE`."""
     return "" if code is Reason.NONE else code.name.lower()

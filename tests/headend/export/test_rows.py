@@ -6,7 +6,7 @@ import pytest
 
 from drivers.units import ScalerUnit, Unit
 from headend.errors import ExportError
-from headend.export.rows import Row, instant, printed_unit, printed_value
+from headend.export.rows import Row, instant, printed_unit, printed_value, word
 from headend.export.source import Freshness, channels, rows_of
 from headend.registry.model import EndDevice, Installation
 from kernels.quality import Reason, Rule, State
@@ -183,3 +183,16 @@ def test_value_is_printed_exactly_in_thousands_for_energy(
 
 def test_instant_is_written_in_utc() -> None:
     assert instant(MIDNIGHT) == "2023-12-31T14:00:00Z"
+
+
+def test_codes_of_equal_number_keep_their_own_words() -> None:
+    words = [(word(state), word(Reason(int(state)))) for state in State]
+
+    assert words[1:] == [
+        ("expected", "not_due"),
+        ("measured", "no_route"),
+        ("questionable", "no_answer"),
+        ("estimated", "line_noise"),
+        ("edited", "wrong_meter"),
+        ("missing", "refused"),
+    ]
