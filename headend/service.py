@@ -180,10 +180,19 @@ class Intake:
 
 
 async def _one_round(engine: Engine, summary: ServiceSummary, stop: asyncio.Event, listen: float) -> None:
+    """Do one round, and listen for at least ``listen`` [wall s]; being told to stop cuts both short."""
+    work: asyncio.Future[tuple[RoundSummary, None]] = asyncio.gather(engine.run_due(), asyncio.sleep(listen))
+    stopping = asyncio.ensure_future(stop.wait())
+    either: set[asyncio.Future[Any]] = {work, stopping}
     try:
-        summary.round, _ = await asyncio.gather(engine.run_due(), asyncio.sleep(listen))
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            summary.round, _ = work.result()
     finally:
         stop.set()
+        work.cancel()
+        stopping.cancel()
+        await asyncio.gather(*either, return_exceptions=True)
 
 
 async def _keep_validating(validator: Validator, clock: Clock, stop: asyncio.Event) -> None:
@@ -202,6 +211,10 @@ async def _together(coroutines: list[Coroutine[Any, Any, None]], stop: asyncio.E
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        raise
     finally:
         stop.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)

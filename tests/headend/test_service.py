@@ -1,0 +1,153 @@
+"""The service: stops when told, fails when a part fails, and stores what is pushed once."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drivers.contract import ByteStream
+from drivers.errors import PortUnavailable
+from drivers.facts import IntervalBlock
+from drivers.obis import Obis
+from drivers.push import PushMessage
+from drivers.units import ScalerUnit, Unit
+from headend.clock import SystemClock
+from headend.errors import RegistryError, SettingsError
+from headend.profiles import load_profiles
+from headend.registry import table
+from headend.secrets import SecretError, Secrets
+from headend.service import Intake, PushSummary, ServiceSummary, serve
+from headend.settings import MqttSettings, Settings, VeeSettings
+from headend.store.reader import StoreReader
+from headend.store.store import Store
+from headend.store.writer import GroupCommitWriter
+
+NOW = 1_732_104_000
+METERS = """usage_point,meter,profile,link,address,from,to,zone
+UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-11-19,,UTC
+UP2,SIM:2,sim-concentrator,,,2024-11-19,,UTC
+"""
+ENERGY = Obis.parse("1-0:1.29.0*255")
+
+
+class At(SystemClock):
+    """A clock that stands still but lets time be waited for."""
+
+    def now(self) -> int:
+        """Always the same instant."""
+        return NOW
+
+
+async def hang(_: str) -> ByteStream:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def fail(url: str) -> ByteStream:
+    raise PortUnavailable(f"{url}: no such port")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = tmp_path / "headend.db"
+    parsed = table.parse(METERS, load_profiles())
+    assert not parsed.faults, parsed.faults
+    with Store.open(found, lambda: NOW) as store:
+        table.apply(store, parsed.rows)
+    return found
+
+
+Serve = Callable[..., "asyncio.Task[ServiceSummary]"]
+
+
+@pytest.fixture
+def start(path: Path) -> Serve:
+    def start(
+        settings: Settings, stop: asyncio.Event, open_transport: Callable[..., object] = fail, *, once: bool = False
+    ) -> "asyncio.Task[ServiceSummary]":
+        return asyncio.ensure_future(
+            serve(
+                path, settings, load_profiles(), At(), Secrets({}), stop, once,
+                open_transport=open_transport,  # type: ignore[arg-type]
+            )
+        )  # fmt: skip
+
+    return start
+
+
+async def test_one_round_gives_its_summary_and_explains_every_slot(start: Serve, path: Path) -> None:
+    summary = await start(Settings(), asyncio.Event(), once=True)
+
+    assert (summary.round.jobs, summary.round.ok) == (1, 0)
+    with StoreReader.open(path) as reader:
+        series = reader.raw_series(reader.end_device("SIM1").id, ENERGY, NOW - 36 * 3_600, NOW)
+    assert [int(reason) for reason in set(series.reason)] == [PortUnavailable.cause]
+
+
+async def test_stopping_cuts_a_hanging_round_short(start: Serve) -> None:
+    stop = asyncio.Event()
+    task = start(Settings(), stop, hang, once=True)
+    await asyncio.sleep(0.2)
+    before = time.monotonic()
+
+    stop.set()
+    summary = await task
+
+    assert time.monotonic() - before < 5
+    assert summary.round.jobs == 0
+
+
+async def test_stopping_ends_the_daemon(start: Serve) -> None:
+    stop = asyncio.Event()
+    task = start(Settings(), stop, hang)
+    await asyncio.sleep(0.2)
+
+    stop.set()
+
+    await asyncio.wait_for(task, 10)
+
+
+async def test_cancelling_ends_the_daemon_and_frees_the_store(start: Serve, path: Path) -> None:
+    task = start(Settings(), asyncio.Event(), hang)
+    await asyncio.sleep(0.2)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    with Store.open(path, lambda: NOW):
+        pass
+
+
+async def test_part_that_fails_stops_the_service_and_is_raised(start: Serve) -> None:
+    settings = Settings(mqtt=MqttSettings(url="mqtt://127.0.0.1:1", username="me", password_ref="env:NONE"))
+
+    with pytest.raises(SecretError, match="env:NONE"):
+        await asyncio.wait_for(start(settings, asyncio.Event(), hang), 10)
+
+
+async def test_unknown_rule_set_is_refused_before_anything_is_opened(start: Serve) -> None:
+    with pytest.raises(SettingsError, match="nonsense"):
+        await start(Settings(vee=VeeSettings(rules="nonsense")), asyncio.Event(), once=True)
+
+
+async def test_pushed_message_is_stored_once_and_one_of_an_unknown_meter_is_not(path: Path) -> None:
+    block = IntervalBlock(ENERGY, ScalerUnit(0, Unit.WATT_HOUR), NOW - 3_600, 1800, (100, 200))
+    summary = PushSummary()
+    with Store.open(path, lambda: NOW) as store:
+        writer = GroupCommitWriter(store)
+        intake = Intake(writer, At(), summary)
+
+        await intake.store(PushMessage("SIM:2", [block]))
+        await intake.store(PushMessage("SIM:2", [block]))
+        with pytest.raises(RegistryError, match="SIM:3"):
+            await intake.store(PushMessage("SIM:3", [block]))
+        await intake.set_aside("ami/1/SIM:3/intervals", b"{}", "no such meter")
+        await writer.close()
+
+        asides = store.set_asides()
+
+    assert (summary.messages, summary.recorded.new, summary.recorded.same, summary.set_aside) == (2, 2, 2, 1)
+    assert [(aside.topic, aside.reason) for aside in asides] == [("ami/1/SIM:3/intervals", "no such meter")]
