@@ -106,7 +106,7 @@ def export(  # noqa: PLR0917 - the order in which the question is asked
             found = channels(store, usage_points, obis, start, end)
             for channel in found:
                 chosen.check_channel(channel)
-            directory.mkdir(parents=True, exist_ok=True)
+            _make_directory(directory)
             with _locked(directory):
                 return _Run(directory, chosen, selection, now, at_step).run(store, found, sender, receiver)
     except OSError as error:
@@ -359,6 +359,14 @@ def _locked(directory: Path) -> Iterator[None]:
                 f"{directory}: another export is being written here; try again when it is done"
             ) from error
         yield
+
+
+def _make_directory(directory: Path) -> None:
+    """Make a directory with its parents, so that it is still there after a power cut."""
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in made:
+        _sync_directory(path.parent)
 
 
 def _sync_directory(directory: Path) -> None:
