@@ -1,0 +1,103 @@
+"""Serial ports, on a pseudo-terminal: no baud rate and no parity there, so those are asserted as settings."""
+
+import os
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serial
+
+from drivers.errors import PortUnavailable
+from drivers.transports import open_transport
+from drivers.transports import serial as ours
+
+
+@pytest.fixture
+def port() -> Iterator[str]:
+    master, slave = os.openpty()
+    yield os.ttyname(slave)
+    os.close(slave)
+    os.close(master)
+
+
+async def test_port_is_raw_and_knows_its_speed(port: str) -> None:
+    stream = await open_transport(f"serial://{port}?baud=2400&stop=2")
+    fd = os.open(port, os.O_RDWR | os.O_NOCTTY)
+
+    iflag, oflag, cflag, lflag, ispeed, ospeed, characters = termios.tcgetattr(fd)
+
+    assert (stream.bits_per_second, stream.bits_per_character) == (2400, 11)
+    assert (ispeed, ospeed) == (termios.B2400, termios.B2400)
+    assert cflag & termios.CSIZE == termios.CS8
+    assert cflag & termios.CSTOPB
+    assert not lflag & (termios.ICANON | termios.ECHO)
+    assert not oflag & termios.OPOST
+    assert not iflag & (termios.IXON | termios.ICRNL | termios.INPCK)
+    assert characters[termios.VMIN] in {1, b"\x01"}
+    os.close(fd)
+    await stream.close()
+
+
+async def test_port_is_ours_alone_until_closed(port: str) -> None:
+    stream = await open_transport(f"serial://{port}")
+
+    with pytest.raises(PortUnavailable, match="busy; another program has locked it") as caught:
+        await open_transport(f"serial://{port}")
+    await stream.close()
+    again = await open_transport(f"serial://{port}")
+    await again.close()
+
+    assert not caught.value.retryable
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"), [("/dev/no-such-port", "no such port"), ("/dev/null", "not a serial port")]
+)
+async def test_missing_port_says_what_to_do(path: str, advice: str) -> None:
+    with pytest.raises(PortUnavailable, match=advice):
+        await open_transport(f"serial://{path}")
+
+
+async def test_forbidden_port_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise serial.SerialException(13, "could not open port /dev/ttyUSB0: Permission denied")
+
+    monkeypatch.setattr(serial, "Serial", forbidden)
+
+    with pytest.raises(PortUnavailable, match="add this user to the group"):
+        await open_transport("serial:///dev/ttyUSB0")
+
+
+def test_parity_is_checked_by_the_kernel_and_a_bad_byte_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [termios.IGNPAR | termios.PARMRK, 0, 0, 0, 0, 0, [b"\0"] * 32]
+    after: list[Any] = []
+    monkeypatch.setattr(termios, "tcgetattr", lambda _: before)
+    monkeypatch.setattr(termios, "tcsetattr", lambda _fd, _when, attributes: after.append(attributes))
+
+    ours.set_up_input(0, has_parity=True)
+
+    assert after[0][0] == termios.INPCK
+
+
+async def test_port_that_refuses_its_settings_is_closed_again(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int, *, has_parity: bool) -> None:
+        raise termios.error(22, f"Invalid argument {has_parity}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "set_up_input", refuse)
+        with pytest.raises(PortUnavailable, match="refuses these settings"):
+            await open_transport(f"serial://{port}")
+    stream = await open_transport(f"serial://{port}")
+
+    await stream.close()
+
+
+async def test_port_is_found_by_a_link_to_it(port: str, tmp_path: Path) -> None:
+    (tmp_path / "by-id").symlink_to(port)
+
+    stream = await open_transport(f"serial://{tmp_path}/by-id")
+
+    await stream.close()
