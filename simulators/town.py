@@ -2,7 +2,7 @@
 
 ===== ======================= ========================================================================
 5     DLMS, TCP WRAPPER       none, LLS and HLS-5; one silent for a while, its load profile stays whole
-5     DLMS, HDLC over TCP     one with rows missing in its own load profile, one whose clock is fast
+5     DLMS, HDLC over TCP     two with rows missing in their own load profile, one whose clock is fast
 5     Modbus RTU, one line    one dead, one whose register rolls over
 6     behind a concentrator   one payload is malformed
 ===== ======================= ========================================================================
@@ -75,9 +75,10 @@ def build(start: int, days: int, seed: int) -> Town:
     names = (f"DEM{number:07d}" for number in range(1, 100))
     silent = Silent(start + 6 * HOUR, start + 15 * HOUR)
     holed = MissingRows(start + 10 * HOUR, start + 12 * HOUR + HALF_HOUR)
+    nicked = MissingRows(start + 18 * HOUR, start + 19 * HOUR + HOUR // 2)
     fast = ClockDrift(start, offset=240, ppm=50)
     wrapper = list(_dlms(_WRAPPER, range(17, 22), "{}", faults={1: silent}, homes=homes, randomness=randomness))
-    hdlc = list(_dlms(_HDLC, range(33, 38), "1/{}", faults={1: holed, 3: fast}, homes=homes, randomness=randomness))
+    hdlc = list(_dlms(_HDLC, range(33, 38), "1/{}", faults={1: holed, 2: nicked, 3: fast}, homes=homes, randomness=randomness))
     polled = list(_modbus(homes, randomness))
     pushed = [
         Position("", (_meter(f"SIM:{2000 + number}", 2000 + number, next(homes), randomness),))

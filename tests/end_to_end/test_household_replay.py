@@ -3,7 +3,7 @@
 import csv
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
@@ -23,6 +23,7 @@ from headend.store.writer import GroupCommitWriter
 from simulators.dlms.gateway import NAME_FORMAT, DlmsGateway, DlmsPlace
 from simulators.household import Household, load_csv
 from simulators.meter import Meter, Position
+from simulators.tcp import Conversation
 from tests.end_to_end.direct import DRIVERS, ManualClock, register, transports
 from tests.shared import shared_data
 
@@ -75,7 +76,10 @@ async def test_ten_households_come_through_to_the_last_wh(tmp_path: Path) -> Non
     wrapper, hdlc = meters(first, range(17, 22), "{}"), meters(second, range(33, 38), "1/{}")
     clock = ManualClock(max(home.end for home in homes.values()) + 3600)
     gateways = DlmsGateway(wrapper, random.Random(1)), DlmsGateway(hdlc, random.Random(2))
-    links = {WRAPPER: gateways[0].wrapper_conversation, HDLC: gateways[1].hdlc_conversation}
+    links: dict[str, Callable[[], Conversation]] = {
+        WRAPPER: gateways[0].wrapper_conversation,
+        HDLC: gateways[1].hdlc_conversation,
+    }
     places = [("sim-dlms-wrapper", WRAPPER, place) for place in wrapper] + [
         ("sim-dlms-hdlc", HDLC, place) for place in hdlc
     ]
