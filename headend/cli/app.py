@@ -74,14 +74,14 @@ class App:
 
     @contextmanager
     def reader(self) -> Iterator[StoreReader]:
-        """Open the store to read it beside its writer."""
+        """Open one view of the store, beside its writer: what is committed meanwhile stays unseen."""
         if not self.store_path.exists():
             raise Failure(
                 f"there is no store in {self.data_directory}; register meters first (headend meter import FILE.csv),"
                 " or name another directory with --data",
                 Exit.USAGE,
             )
-        with StoreReader.open(self.store_path) as reader:
+        with StoreReader.open(self.store_path) as reader, reader.snapshot():
             yield reader
 
     @contextmanager
