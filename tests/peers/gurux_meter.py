@@ -58,6 +58,7 @@ PASSWORD = b"12345678"
 ENCRYPTION_KEY = bytes(range(16))
 AUTHENTICATION_KEY = bytes(range(0xD0, 0xE0))
 REGISTER = "1.0.1.8.0.255"
+DENIED = "1.0.2.8.0.255"
 INTERVALS = "1.0.1.29.0.255"
 LOAD_PROFILE = "1.0.99.1.0.255"
 UNIT_WATT_HOUR = 30
@@ -144,7 +145,7 @@ class Meter(GXDLMSSecureServer):
         return None
 
     def onGetAttributeAccess(self, arg):
-        return AccessMode.READ
+        return AccessMode.NO_ACCESS if arg.target.logicalName == DENIED else AccessMode.READ
 
     def onGetMethodAccess(self, arg):
         return MethodAccessMode.ACCESS
@@ -218,7 +219,7 @@ def build(arguments):
     profile.entriesInUse = profile.profileEntries = len(profile.buffer)
     association = Association("0.0.40.0.0.255")
     association.objectList.append(name)  # left empty, 1.0.203 would append a list to it and fail
-    for item in (name, firmware, clock, register, column, profile, association):
+    for item in (name, firmware, clock, register, GXDLMSRegister(DENIED), column, profile, association):
         meter.items.append(item)
     meter.initialize()
     return meter
