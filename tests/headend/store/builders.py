@@ -21,7 +21,7 @@ START = FIRST_DAY * DAY
 
 def expect(
     store: Store, meter: int, codes: Sequence[Obis] = (IMPORT, EXPORT), start: int = START, end: int | None = None,
-    period: int = PERIOD, offset: int = 0,
+    *, period: int = PERIOD, offset: int = 0,
 ) -> None:  # fmt: skip
     store.put_expectations(
         meter,

@@ -1,5 +1,7 @@
 """The stored block's format."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -108,10 +110,9 @@ def test_nonsense_with_a_matching_checksum_is_refused_or_is_a_block(data: st.Dat
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(byte)
 
-    try:
-        decode(sealed(bytes(content)))
-    except BlockError as error:
-        assert len(str(error)) < 300
+    with suppress(BlockError):
+        block = decode(sealed(bytes(content)))
+        assert len(block.values) == sum(channel.slots for channel in block.channels)
 
 
 def test_a_newer_format_says_upgrade() -> None:

@@ -1,0 +1,135 @@
+"""Group commit: many tasks, one thread, one transaction for those that wait together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from headend.errors import StoreError
+from headend.store.counters import StoreCounters
+from headend.store.errors import StoreFull
+from headend.store.model import Recorded
+from headend.store.reader import StoreReader
+from headend.store.store import Store
+from headend.store.writer import GroupCommitWriter
+from tests.headend.store.builders import IMPORT, NOW, PERIOD, START, block, open_store
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[tuple[Store, GroupCommitWriter, StoreReader]]:
+    with open_store(tmp_path / "s.db") as store, StoreReader.open(tmp_path / "s.db") as reader:
+        writer = GroupCommitWriter(store)
+        yield store, writer, reader
+        await writer.close()
+
+
+Opened = tuple[Store, GroupCommitWriter, StoreReader]
+
+
+async def submit(writer: GroupCommitWriter, slot: int) -> Recorded:
+    return await writer.submit(lambda store: store.record(1, [block(slot, [slot])], NOW))
+
+
+async def test_what_was_submitted_is_durable_when_the_awaiter_goes_on(opened: Opened) -> None:
+    _, writer, reader = opened
+
+    assert await submit(writer, 3) == Recorded(new=1)
+
+    assert reader.raw_series(1, IMPORT, START + 3 * PERIOD, START + 4 * PERIOD).values.tolist() == [3]
+
+
+async def test_those_that_wait_together_share_a_commit(opened: Opened) -> None:
+    store, writer, reader = opened
+    commits = 0
+
+    def count() -> bool:
+        nonlocal commits
+        commits += 1
+        return False
+
+    store._connection.set_commit_hook(count)
+
+    await asyncio.gather(*(submit(writer, slot) for slot in range(500)))
+
+    assert reader.raw_series(1, IMPORT, START, START + 500 * PERIOD).values.tolist() == list(range(500))
+    assert commits < 100
+
+
+async def test_one_that_fails_does_not_undo_the_others(opened: Opened) -> None:
+    _, writer, reader = opened
+
+    def fail(store: Store) -> None:
+        store.record(1, [block(100, [1])], NOW)
+        raise KeyError("mine")
+
+    results = await asyncio.gather(submit(writer, 0), writer.submit(fail), submit(writer, 1), return_exceptions=True)
+
+    assert isinstance(results[1], KeyError)
+    assert reader.raw_series(1, IMPORT, START, START + 101 * PERIOD).has_value.sum() == 2
+
+
+async def test_a_full_device_tells_everyone_of_the_batch_and_then_works_again(opened: Opened) -> None:
+    store, writer, reader = opened
+    await submit(writer, 0)
+
+    def squeeze(store: Store) -> None:
+        store._connection.pragma("max_page_count", store._connection.pragma("page_count"))
+
+    await writer.submit(squeeze)
+    results = await asyncio.gather(
+        *(submit(writer, 48 * day) for day in range(1, 3_000)),
+        return_exceptions=True,
+    )
+    refused = [result for result in results if isinstance(result, StoreFull)]
+    assert refused
+    store._connection.pragma("max_page_count", 2**30)
+
+    assert await submit(writer, 1) == Recorded(new=1)
+    kept = sum(1 for result in results if isinstance(result, Recorded))
+    assert len(reader.changes(0)) == kept + 2
+
+
+async def test_closing_commits_what_waits_and_refuses_what_comes_after(opened: Opened) -> None:
+    _, writer, reader = opened
+    tasks = [asyncio.ensure_future(submit(writer, slot)) for slot in range(50)]
+    await asyncio.sleep(0)
+
+    await writer.close()
+    await writer.close()
+
+    assert all(result == Recorded(new=1) for result in await asyncio.gather(*tasks))
+    assert reader.last_seq() == 50
+    with pytest.raises(StoreError, match="closed"):
+        await submit(writer, 51)
+
+
+async def test_too_many_waiting_are_refused(opened: Opened) -> None:
+    store, writer, _ = opened
+    await writer.close()
+    narrow = GroupCommitWriter(store, max_waiting=0)
+
+    with pytest.raises(StoreError, match="slow down"):
+        await submit(narrow, 0)
+
+    await narrow.close()
+
+
+async def test_a_cancelled_task_does_no_harm(opened: Opened) -> None:
+    _, writer, _ = opened
+    task = asyncio.ensure_future(submit(writer, 0))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert (await submit(writer, 1)).new == 1
+
+
+async def test_counters_come_durable_from_the_store(opened: Opened) -> None:
+    _, writer, reader = opened
+    counters = StoreCounters(writer)
+
+    assert await counters.reserve("k", 1_000, 5) == range(5, 1_005)
+
+    assert reader.counters()[0].next == 1_005
