@@ -67,13 +67,13 @@ def _dlms(profile: MeterProfile, dlms: DlmsProfile, faults: Faults) -> None:
     _origins(profile, ("load_profile", "register"), faults)
     _distinct("dlms.registers", [register.obis for register in dlms.registers], faults)
     _distinct("dlms.columns", [column.logical_name for column in dlms.columns], faults)
-    columns = {column.obis for column in dlms.columns}
+    columns = {column.obis for column in dlms.columns if not column.cumulative}
     recorded = list(_of_origin(profile, "load_profile"))
     if recorded and dlms.load_profile is None:
         faults.add("dlms.load_profile", "is missing, but a channel has origin load_profile")
     for where, channel in recorded:
-        if channel.obis not in columns and register_of(channel.obis) not in columns:
-            faults.add(f"{where}.obis", f"no column of dlms.columns delivers {channel.obis}")
+        if channel.obis not in columns:
+            faults.add(f"{where}.obis", f"no column of dlms.columns delivers {channel.obis}; a cumulative one does not")
     for (_, one), (where, other) in pairwise(recorded):
         if one.period != other.period:
             faults.add(f"{where}.period", f"{other.period} s, but one load profile has one period ({one.period} s)")
