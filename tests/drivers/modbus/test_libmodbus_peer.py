@@ -1,16 +1,20 @@
 """Our client against libmodbus's own test server, which misbehaves on purpose: an implementation none of us wrote.
 
 The server's source ships with Debian's libmodbus-dev (BSD-3-Clause examples); it is compiled in a temporary folder, with
-a free port put in place of its fixed one. It serves one connection and ends with it.
+a free port and a pseudo-terminal put in place of its fixed ones. It serves one connection and ends with it.
 """
 
 import asyncio
+import os
+import pty
 import shutil
 import socket
 import subprocess
+import termios
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ from drivers.errors import MeterRefused, RemoteProtocolError, TransportError, Tr
 from drivers.modbus.driver import open_session
 from drivers.obis import Obis
 from drivers.profile import ModbusPoint
-from drivers.transports import open_transport
+from drivers.transports import FdStream, open_transport
 from drivers.units import ScalerUnit, Unit
 from tests.drivers.modbus.fixtures import context, endpoint, profile
 
@@ -47,7 +51,9 @@ def program(port: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("libmodbus")
     source = SOURCE.read_text()
     assert source.count('"127.0.0.1", 1502') == 1
-    (folder / "server.c").write_text(source.replace('"127.0.0.1", 1502', f'"127.0.0.1", {port}'))
+    assert source.count('"/dev/ttyUSB0"') == 1
+    source = source.replace('"127.0.0.1", 1502', f'"127.0.0.1", {port}').replace("/dev/ttyUSB0", str(folder / "port"))
+    (folder / "server.c").write_text(source)
     command = ["gcc", "-w", "-I", str(EXAMPLES), "-I", "/usr/include/modbus", "server.c", "-lmodbus", "-o", "server"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
     return folder / "server"
@@ -158,3 +164,76 @@ async def test_address_the_server_does_not_have_is_refused(port: int) -> None:
     async with session_with([absent], port) as session:
         with pytest.raises(MeterRefused, match="illegal data address"):
             await session.read_registers([absent.obis])
+
+
+@pytest.fixture
+async def line(program: Path) -> AsyncIterator[str]:
+    """Our end of a serial line whose other end is the server, as RTU: two pseudo-terminals, each carried over to the other."""
+    (our_master, ours), (their_master, theirs) = pty.openpty(), pty.openpty()
+    port = program.with_name("port")
+    port.unlink(missing_ok=True)
+    port.symlink_to(os.ttyname(theirs))
+    masters = [FdStream(fd, "relay", partial(os.close, fd)) for fd in (our_master, their_master)]
+    relays = [asyncio.create_task(_carry(*masters)), asyncio.create_task(_carry(*reversed(masters)))]
+    process = await asyncio.create_subprocess_exec(
+        program, "rtu", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        while termios.tcgetattr(theirs)[3] & termios.ICANON:  # until the server has made its end raw
+            assert process.returncode is None, "libmodbus's server ended at once"
+            await asyncio.sleep(0.01)
+        yield f"serial://{os.ttyname(ours)}?baud=115200"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        for relay in relays:
+            relay.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
+        for master in masters:
+            await master.close()
+        os.close(ours)
+        os.close(theirs)
+
+
+async def _carry(source: FdStream, sink: FdStream) -> None:
+    while True:
+        await sink.write(await source.read(60))
+
+
+async def ask_over_rtu(url: str, *points: ModbusPoint) -> list[int]:
+    stream = await open_transport(url)
+    try:
+        async with open_session(stream, endpoint(profile(points=points), "17"), context()) as session:
+            return [value.count for value in await session.read_registers([one.obis for one in points])]
+    finally:
+        await stream.close()
+
+
+async def test_registers_are_read_over_rtu(line: str) -> None:
+    assert await ask_over_rtu(line, point(0x108, table="input"), point(0x165)) == [0x000A, 0]
+
+
+async def test_refusal_over_rtu_carries_its_code(line: str) -> None:
+    with pytest.raises(MeterRefused) as caught:
+        await ask_over_rtu(line, point(0x170))
+
+    assert caught.value.code == 6
+
+
+async def test_another_units_answer_over_rtu_is_a_protocol_error(line: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="unit 18 answered, unit 17 was asked"):
+        await ask_over_rtu(line, point(0x171))
+
+
+async def test_one_register_too_few_over_rtu_is_a_protocol_error(line: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="2 bytes of registers, 4 were asked"):
+        await ask_over_rtu(line, point(0x160, type="uint32"))
+
+
+async def test_late_answer_over_rtu_is_not_taken_by_the_next_request(line: str) -> None:
+    with pytest.raises(TransportTimeout):
+        await ask_over_rtu(line, point(0x172))
+    await asyncio.sleep(0.5)
+
+    assert await ask_over_rtu(line, point(0x108, table="input")) == [0x000A]
