@@ -196,7 +196,10 @@ class DlmsSession:
             return []
 
     async def _rows_by_entry(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
-        """Read no more entries than can lie in the window: entries are never closer together than the period."""
+        """Read newest entries first and no further back than ``start``, as far as the order of the entries is known.
+
+        A meter that adds rows of its own (power failure, clock set) has more entries than slots: then a further piece is read.
+        """
         entries = (await self._get(objects.PROFILE_GENERIC, name, objects.ENTRIES_IN_USE)).integer()
         if entries <= 0:
             return []
@@ -204,19 +207,32 @@ class DlmsSession:
         order = (await self._get(objects.PROFILE_GENERIC, name, objects.SORT_METHOD)).integer()
         if order not in {objects.FIRST_IN_FIRST_OUT, objects.LAST_IN_FIRST_OUT} or period <= 0:
             return await self._rows(name, objects.entry_selection(1, entries))
-        newest_first = order == objects.LAST_IN_FIRST_OUT
-        newest, oldest = (1, entries) if newest_first else (entries, 1)
-        newest_row = (await self._rows(name, objects.entry_selection(newest, newest)))[-1:]
-        if not newest_row or newest_row[0].stamp < start:
+
+        def aged(youngest: int, oldest: int) -> Selection:
+            """Select by age, 1 being the newest entry."""
+            if order == objects.LAST_IN_FIRST_OUT:
+                return objects.entry_selection(youngest, oldest)
+            return objects.entry_selection(entries - oldest + 1, entries - youngest + 1)
+
+        newest = await self._rows(name, aged(1, 1))
+        if not newest or newest[-1].stamp < start:
             return []
-        count = (newest_row[0].stamp - start) // period + 2
-        if count >= entries:
-            oldest_row = (await self._rows(name, objects.entry_selection(oldest, oldest)))[:1]
-            if oldest_row and oldest_row[0].stamp > end:
+        wanted = (newest[-1].stamp - start) // period + 2
+        if wanted >= entries:
+            oldest = await self._rows(name, aged(entries, entries))
+            if oldest and oldest[0].stamp > end:
                 return []
-            return await self._rows(name, objects.entry_selection(1, entries))
-        first, last = (1, count) if newest_first else (entries - count + 1, entries)
-        return await self._rows(name, objects.entry_selection(first, last))
+        rows: list[Row] = []
+        youngest = 1
+        while youngest <= entries:
+            last = min(entries, youngest + wanted - 1)
+            piece = await self._rows(name, aged(youngest, last))
+            rows += piece
+            reached = min((row.stamp for row in piece), default=start)
+            if reached <= start:
+                break
+            youngest, wanted = last + 1, (reached - start) // period + 1
+        return rows
 
 
 @asynccontextmanager

@@ -120,12 +120,14 @@ class HdlcLink:
             case Connect():
                 self._move("send connect", LocalProtocolError)
                 self._reset()
+                self._reader = FrameReader()
                 return self._frame(Kind.SNRM, encode_parameters(self._max_info, self._max_info)).encode()
             case Disconnect():
                 self._move("send disconnect", LocalProtocolError)
                 return self._frame(Kind.DISC).encode()
             case Poll():
                 self._move("send poll", LocalProtocolError)
+                self._reader = FrameReader()  # the line has been silent: what is half there will never be whole
                 return self._receive_ready().encode()
             case Apdu():
                 self._move("send apdu", LocalProtocolError)
