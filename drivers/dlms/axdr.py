@@ -98,6 +98,7 @@ _FIXED: Mapping[Tag, struct.Struct] = {
     Tag.DELTA_LONG_UNSIGNED: struct.Struct(">H"), Tag.DELTA_DOUBLE_LONG_UNSIGNED: struct.Struct(">I"),
 }  # fmt: skip
 _INTEGERS = frozenset(_FIXED)
+_FIXED_CODES: Mapping[int, tuple[Tag, struct.Struct]] = {int(tag): (tag, layout) for tag, layout in _FIXED.items()}
 _FLOATS: Mapping[Tag, struct.Struct] = {Tag.FLOAT32: struct.Struct(">f"), Tag.FLOAT64: struct.Struct(">d")}
 _OCTETS: Mapping[Tag, int] = {Tag.BCD: 1, Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}
 _TAGS: Mapping[int, Tag] = {int(tag): tag for tag in Tag}
@@ -185,7 +186,18 @@ class _Reader:
             raise RemoteProtocolError(f"more than {MAX_ITEMS} items in one object")
 
     def item(self, depth: int) -> Data:
-        return self.content(self.tag(), depth)
+        at = self.offset
+        layout = _FIXED_CODES.get(self._octets[at]) if at < len(self._octets) else None
+        if layout is None:
+            return self.content(self.tag(), depth)
+        # The short way for integers, of which a load profile is made.
+        tag, fixed = layout
+        end = at + 1 + fixed.size
+        if end > len(self._octets):
+            raise _Short
+        self._count()
+        self.offset = end
+        return Data(tag, fixed.unpack_from(self._octets, at + 1)[0])
 
     def content(self, tag: Tag, depth: int) -> Data:
         self._count()
