@@ -20,8 +20,8 @@ A channel has 86400 / period slots; slot i starts at day * 86400 + offset + i * 
 
 import struct
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -62,13 +62,20 @@ class Channel:
     scaler_unit: ScalerUnit
     is_primary: bool = False
     version: int = 0
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a grid that does not tile the UTC day."""
+        # Channels are dictionary keys on the way of every reading; their parts are hashed once.
+        parts = (self.obis, self.period, self.offset, self.scaler_unit, self.is_primary, self.version)
+        object.__setattr__(self, "_hash", hash(parts))
         if self.period <= 0 or DAY % self.period or not 0 <= self.offset < self.period:
             raise ValueError(f"{self.obis}: a grid of {self.period} s from {self.offset} s does not tile a day")
         if not 0 <= self.version < 2**32:
             raise ValueError(f"{self.obis}: version {self.version} does not fit 32 bits")
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def slots(self) -> int:
@@ -81,6 +88,29 @@ class Channel:
         return self.period, self.offset, self.scaler_unit
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where each channel's slots lie in a block's arrays. Channels are sorted."""
+
+    channels: tuple[Channel, ...]
+    spans: Mapping[Channel, slice]
+    slots: int
+
+
+@lru_cache(maxsize=4096)
+def layout_of(channels: tuple[Channel, ...]) -> Layout:
+    """Lay out channels, given in any order."""
+    ordered = tuple(sorted(channels))
+    spans: dict[Channel, slice] = {}
+    at = 0
+    for channel in ordered:
+        spans[channel] = slice(at, at + channel.slots)
+        at += channel.slots
+    if len(spans) != len(channels):
+        raise ValueError("a channel stands there twice")
+    return Layout(ordered, spans, at)
+
+
 @dataclass(slots=True, eq=False)
 class Block:
     """A decoded block; its arrays may be written to until it is encoded again.
@@ -91,7 +121,7 @@ class Block:
     layer: Layer
     identity: str
     day: int
-    channels: tuple[Channel, ...]
+    layout: Layout
     values: Int32
     state: UInt8
     reason: UInt8
@@ -100,44 +130,48 @@ class Block:
     @classmethod
     def empty(cls, layer: Layer, identity: str, day: int, channels: Sequence[Channel] = ()) -> "Block":
         """Make a block in which no slot is expected. Channels come out sorted."""
-        heads = tuple(sorted(channels))
-        slots = sum(channel.slots for channel in heads)
+        layout = layout_of(tuple(channels))
+        slots = layout.slots
         return cls(
-            layer, identity, day, heads,
+            layer, identity, day, layout,
             np.zeros(slots, np.int32), np.zeros(slots, np.uint8), np.zeros(slots, np.uint8), np.zeros(slots, np.uint32),
         )  # fmt: skip
 
-    def span(self, index: int) -> slice:
-        """Find the slots of the channel at ``index`` within the arrays."""
-        first = sum(channel.slots for channel in self.channels[:index])
-        return slice(first, first + self.channels[index].slots)
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Heads of the channels, sorted."""
+        return self.layout.channels
+
+    def span(self, channel: Channel) -> slice:
+        """Find the slots of a channel within the arrays."""
+        return self.layout.spans[channel]
 
     def start(self, channel: Channel) -> UtcSeconds:
         """Start of the channel's first slot. [s UTC]"""
         return self.day * DAY + channel.offset
 
-    def series(self, index: int) -> Series:
-        """Give the channel at ``index`` as a series that shares the block's memory."""
-        channel, cut = self.channels[index], self.span(index)
+    def series(self, channel: Channel) -> Series:
+        """Give a channel as a series that shares the block's memory."""
+        cut = self.span(channel)
         return Series(
             self.start(channel), channel.period, channel.scaler_unit,
             self.values[cut], self.state[cut], self.reason[cut], self.rules[cut],
         )  # fmt: skip
 
-    def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> int | None:
-        """Find the index of a channel by its code, and by its grid where given; None where there is none."""
-        for index, channel in enumerate(self.channels):
+    def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> Channel | None:
+        """Find a channel by its code, and by its grid where given; None where there is none."""
+        for channel in self.channels:
             if channel.obis == obis and (grid is None or channel.grid == grid):
-                return index
+                return channel
         return None
 
-    def with_channels(self, channels: Sequence[Channel], dropped: Sequence[int] = ()) -> "Block":
-        """Copy the block with ``channels`` added (no slot of theirs expected) and those at ``dropped`` left out."""
-        kept = [index for index in range(len(self.channels)) if index not in dropped]
-        copy = Block.empty(self.layer, self.identity, self.day, [*(self.channels[index] for index in kept), *channels])
-        for index in kept:
-            target = copy.span(copy.channels.index(self.channels[index]))
-            source = self.span(index)
+    def with_channels(self, channels: Iterable[Channel], dropped: Iterable[Channel] = ()) -> "Block":
+        """Copy the block with ``channels`` added (no slot of theirs expected) and ``dropped`` left out."""
+        gone = frozenset(dropped)
+        kept = [channel for channel in self.channels if channel not in gone]
+        copy = Block.empty(self.layer, self.identity, self.day, [*kept, *channels])
+        for channel in kept:
+            source, target = self.span(channel), copy.span(channel)
             for mine, theirs in zip(copy.arrays, self.arrays, strict=True):
                 mine[target] = theirs[source]
         return copy
@@ -180,7 +214,7 @@ def decode(data: bytes) -> Block:
 
 def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
     """Read head and parts; the head ends at ``at``. Raises `ValueError`, `struct.error`."""
-    identity, channels = _decode_head(data[_FIXED.size : at])
+    identity, layout = _decode_head(data[_FIXED.size : at])
     parts = []
     for _ in range(3):
         (length,) = _LENGTH.unpack_from(data, at)
@@ -188,7 +222,7 @@ def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
         at += 4 + length
     if at != len(data) - 4:
         raise ValueError("its parts do not add up to its length")
-    slots = sum(channel.slots for channel in channels)
+    slots = layout.slots
     qualities = np.empty(slots, np.uint32)
     decode_runs(parts[1], qualities)
     state = (qualities & 0xFF).astype(np.uint8)
@@ -198,12 +232,11 @@ def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
     decode_runs(parts[2], rules)
     values = np.empty(slots, np.int32)
     decode_values(parts[0], HAS_VALUE_BY_STATE[state], values)
-    return Block(layer, identity, day, channels, values, state, (qualities >> 8).astype(np.uint8), rules)
+    return Block(layer, identity, day, layout, values, state, (qualities >> 8).astype(np.uint8), rules)
 
 
-def with_version(channel: Channel, version: int) -> Channel:
-    """Copy a channel's head with another version."""
-    return replace(channel, version=version)
+channel_of = lru_cache(maxsize=65_536)(Channel)
+"""Makes a channel's head; equal ones are mostly the same object, so that comparing them costs nothing."""
 
 
 @lru_cache(maxsize=4096)
@@ -224,7 +257,7 @@ def _encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _decode_head(head: bytes) -> tuple[str, tuple[Channel, ...]]:
+def _decode_head(head: bytes) -> tuple[str, Layout]:
     if not head or len(head) < 2 + head[0]:
         raise ValueError("its head is cut off")
     at = 1 + head[0]
@@ -241,12 +274,12 @@ def _decode_head(head: bytes) -> tuple[str, tuple[Channel, ...]]:
         offset, at = _read_leb(head, at)
         version, at = _read_leb(head, at)
         scaler_unit = ScalerUnit(scaler, Unit(unit))
-        channels.append(Channel(Obis.from_bytes(code), period, offset, scaler_unit, bool(flags), version))
+        channels.append(channel_of(Obis.from_bytes(code), period, offset, scaler_unit, bool(flags), version))
     if at != len(head):
         raise ValueError("its head is longer than its channels")
-    if sum(channel.slots for channel in channels) > MAX_SLOTS:
-        raise ValueError(f"it claims more than {MAX_SLOTS} slots")
-    return identity, tuple(channels)
+    if channels != sorted(channels) or sum(channel.slots for channel in channels) > MAX_SLOTS:
+        raise ValueError(f"its channels are not in order, or have more than {MAX_SLOTS} slots")
+    return identity, layout_of(tuple(channels))
 
 
 def _leb(number: int) -> bytes:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from drivers.obis import Obis
 from headend.registry.model import ChannelExpectation
-from headend.store.block import Block, encode
+from headend.store.block import Block, Channel, channel_of, encode
 from headend.store.journalwrites import JournalWrites
 from headend.store.model import Layer
 from headend.store.registrywrites import RegistryWrites
@@ -16,12 +17,15 @@ _PUT = {
 _REMEMBERED = 20_000
 """Most end devices whose registry entries are kept in memory."""
 
+Lines = dict[Obis, list[tuple[ChannelExpectation, Channel]]]
+
 
 class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
     """The writer alone changes the registry, so it may remember it; undoing a transaction forgets all."""
 
     _known_expectations: dict[int, Sequence[ChannelExpectation]]
     _known_names: dict[int, str]
+    _known_channels: dict[int, Lines]
 
     def expectations(self, end_device_id: int) -> Sequence[ChannelExpectation]:
         """List what an end device should deliver, by channel and start."""
@@ -43,6 +47,19 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
     def _forget(self) -> None:
         self._known_expectations = {}
         self._known_names = {}
+        self._known_channels = {}
+
+    def _lines(self, end_device_id: int) -> Lines:
+        """Give, by code, what an end device should deliver, each with the head its blocks have."""
+        lines = self._known_channels.get(end_device_id)
+        if lines is None:
+            if len(self._known_channels) >= _REMEMBERED:
+                self._known_channels.clear()
+            lines = self._known_channels[end_device_id] = {}
+            for entry in self.expectations(end_device_id):
+                channel = channel_of(entry.obis, entry.period, entry.offset, entry.scaler_unit)
+                lines.setdefault(entry.obis, []).append((entry, channel))
+        return lines
 
     def _put_block(self, block: Block, local_id: int) -> None:
         self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))

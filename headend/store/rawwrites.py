@@ -11,7 +11,7 @@ from drivers.facts import Fact, IntervalBlock, MeterEvent, RegisterValue, UtcSec
 from drivers.obis import Obis
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
-from headend.series import Int32, UInt32
+from headend.series import Int32, UInt8, UInt32
 from headend.store.block import HAS_VALUE_BY_STATE, Block, Channel
 from headend.store.blockwrites import BlockWrites
 from headend.store.journalreads import register_crc
@@ -29,12 +29,15 @@ _SETTLED[[Reason.NO_ROW, Reason.MEMORY_LOST, Reason.POWER_OFF]] = True
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Piece:
-    """What one fact says about one day: slots ``first`` and on of ``channel``. ``rules`` None: none broken."""
+    """What one fact says about one day: slots ``first`` and on of ``channel``.
+
+    ``has`` None: a value in each slot.  ``rules`` None: none broken.
+    """
 
     channel: Channel
     first: int
     values: Int32
-    has: npt.NDArray[np.bool_]
+    has: npt.NDArray[np.bool_] | None
     rules: UInt32 | None
 
 
@@ -46,20 +49,20 @@ class RawWrites(BlockWrites):
     ) -> Recorded:
         """Store what a meter said. What is stored already is found the same; a contradiction becomes a conflict and an event.
 
-        Intervals: None leaves a slot as it is; values outside the channel's dates are kept, not expected but measured;
-        those of a channel the registry never expects are set aside with an event. Needs a transaction.
+        Intervals: None leaves a slot as it is; a value with `Rule.METER_STATUS` is questionable instead of measured; values
+        outside the channel's dates are kept, not expected but measured; those of a channel the registry never expects are set aside with an event. Needs a transaction.
         Raises `RegistryError`, before anything is written, where period, grid or scaler and unit contradict the registry.
         """
         self._require_transaction()
         name = self._device_name(end_device_id)
-        expectations = self.expectations(end_device_id)
+        lines = self._lines(end_device_id)
         days: dict[int, list[_Piece]] = {}
         unexpected: list[IntervalBlock] = []
         for fact in facts:
             _check_instant(name, fact)
             if isinstance(fact, IntervalBlock):
-                if entry := _entry_for(name, fact, expectations):
-                    for day, piece in _pieces(fact, entry):
+                if channel := _channel_for(name, fact, lines.get(fact.obis, ())):
+                    for day, piece in _pieces(fact, channel):
                         days.setdefault(day, []).append(piece)
                 else:
                     unexpected.append(fact)
@@ -95,8 +98,8 @@ class RawWrites(BlockWrites):
         name, changed = self._device_name(end_device_id), 0
         settles = bool(_SETTLED[cause])
         touched: dict[int, list[tuple[Channel, int, int]]] = {}
-        for entry in self._channel_expectations(end_device_id, obis):
-            channel = _channel(entry)
+        self._channel_expectations(end_device_id, obis)
+        for entry, channel in self._lines(end_device_id)[obis]:
             first_start = max(start, entry.start)
             last_end = end if entry.end is None else min(end, entry.end)
             first, last = _slot_at(channel, first_start), _slot_at(channel, last_end)
@@ -106,7 +109,7 @@ class RawWrites(BlockWrites):
             block = self._day_block(end_device_id, name, day, [channel for channel, _, _ in spans])
             in_day = 0
             for channel, index, count in spans:
-                base = block.span(block.channels.index(channel)).start + index
+                base = block.span(channel).start + index
                 state, reason = block.state[base : base + count], block.reason[base : base + count]
                 target = ~HAS_VALUE_BY_STATE[state] & ((state != State.MISSING) | (reason != cause))
                 if not settles:
@@ -122,18 +125,20 @@ class RawWrites(BlockWrites):
 
     def _day_block(self, end_device_id: int, name: str, day: int, channels: Sequence[Channel]) -> Block:
         """Read a day's block, or begin one, with at least the given channels in it."""
-        block = self._block(Layer.RAW, end_device_id, name, day) or Block.empty(Layer.RAW, name, day)
-        added = set(channels).difference(block.channels)
-        if added:
-            block = block.with_channels(list(added))
-            expectations = self.expectations(end_device_id)
-            for channel in added:
-                spans = [
-                    (entry.start, entry.end)
-                    for entry in expectations
-                    if entry.obis == channel.obis and entry.grid == channel.grid
-                ]
-                mark_expected(block.series(block.channels.index(channel)), spans)
+        stored = self._block(Layer.RAW, end_device_id, name, day)
+        present = () if stored is None else stored.layout.spans
+        added = list(dict.fromkeys(channel for channel in channels if channel not in present))
+        if not added and stored is not None:
+            return stored
+        block = Block.empty(Layer.RAW, name, day, added) if stored is None else stored.with_channels(added)
+        lines = self._lines(end_device_id)
+        for channel in added:
+            spans = [(entry.start, entry.end) for entry, other in lines[channel.obis] if other == channel]
+            start = block.start(channel)
+            if any(first <= start and (last is None or start + DAY <= last) for first, last in spans):
+                block.state[block.span(channel)] = State.EXPECTED
+            else:
+                mark_expected(block.series(channel), spans)
         return block
 
     def _merge_day(
@@ -150,7 +155,7 @@ class RawWrites(BlockWrites):
         done = Recorded()
         changed: set[Obis] = set()
         for piece in pieces:
-            base = block.span(block.channels.index(piece.channel)).start + piece.first
+            base = block.span(piece.channel).start + piece.first
             cut = slice(base, base + len(piece.values))
             result, is_changed = self._merge_piece(end_device_id, block, piece, cut, received_at)
             done += result
@@ -166,14 +171,22 @@ class RawWrites(BlockWrites):
     ) -> tuple[Recorded, bool]:
         values, state, rules = block.values[cut], block.state[cut], block.rules[cut]
         held = HAS_VALUE_BY_STATE[state]
-        fresh = piece.has & ~held
+        if piece.has is None and not held.any():
+            values[:], state[:] = piece.values, State.MEASURED
+            block.reason[cut], rules[:] = 0, 0 if piece.rules is None else piece.rules
+            if piece.rules is not None:
+                _doubt(state, rules)
+            return Recorded(new=len(values)), True
+        has = np.ones(len(values), np.bool_) if piece.has is None else piece.has
+        fresh = has & ~held
         new = int(np.count_nonzero(fresh))
         if new:
             values[fresh] = piece.values[fresh]
             state[fresh] = State.MEASURED
             block.reason[cut][fresh] = 0
             rules[fresh] = 0 if piece.rules is None else piece.rules[fresh]
-        again = piece.has & held
+            _doubt(state, rules)
+        again = has & held
         repeated = int(np.count_nonzero(again))
         if not repeated:
             return Recorded(new=new), bool(new)
@@ -183,6 +196,7 @@ class RawWrites(BlockWrites):
             # The same count, but the meter has since come to doubt it: the doubt is news.
             doubted = again & ~differing & (piece.rules & ~rules != 0)
             rules[doubted] |= piece.rules[doubted]
+            _doubt(state, rules)
             is_changed |= bool(doubted.any())
         conflicts = np.flatnonzero(differing).tolist()
         if conflicts:
@@ -289,8 +303,9 @@ class RawWrites(BlockWrites):
         self.add_event(end_device_id, "conflict", 0, at, text, received_at)
 
 
-def _channel(entry: ChannelExpectation) -> Channel:
-    return Channel(entry.obis, entry.period, entry.offset, entry.scaler_unit)
+def _doubt(state: UInt8, rules: UInt32) -> None:
+    """Make measured slots that their own meter doubts questionable, in place; the value stays."""
+    state[(state == State.MEASURED) & (rules & np.uint32(Rule.METER_STATUS) != 0)] = State.QUESTIONABLE
 
 
 def _slot_at(channel: Channel, instant: UtcSeconds) -> int:
@@ -308,37 +323,36 @@ def _by_day(channel: Channel, first: int, count: int) -> Iterator[tuple[int, int
         done += take
 
 
-def _pieces(fact: IntervalBlock, entry: ChannelExpectation) -> Iterator[tuple[int, _Piece]]:
+def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, _Piece]]:
     """Split a fact by UTC days, leaving out days of which it says nothing."""
-    channel = _channel(entry)
+    has = None
     if None in fact.counts:
         values = np.array([0 if count is None else count for count in fact.counts], np.int32)
         has = np.array([count is not None for count in fact.counts], np.bool_)
     else:
         values = np.array(fact.counts, np.int32)
-        has = np.ones(len(values), np.bool_)
     rules = np.array(fact.rules, np.uint32) if any(fact.rules) else None
     at = 0
     for day, index, count in _by_day(channel, _slot_at(channel, fact.start), len(values)):
         cut = slice(at, at + count)
         at += count
-        if has[cut].any():
-            yield day, _Piece(channel, index, values[cut], has[cut], None if rules is None else rules[cut])
+        if has is None or has[cut].any():
+            cut_rules = None if rules is None else rules[cut]
+            yield day, _Piece(channel, index, values[cut], None if has is None else has[cut], cut_rules)
 
 
-def _entry_for(name: str, fact: IntervalBlock, expectations: Sequence[ChannelExpectation]) -> ChannelExpectation | None:
-    """Find an expectation on the fact's grid; None where the channel is never expected. Raises `RegistryError`."""
-    entries = [entry for entry in expectations if entry.obis == fact.obis]
-    for entry in entries:
-        on_grid = (fact.start - entry.offset) % entry.period == 0
-        if entry.period == fact.period and entry.scaler_unit == fact.scaler_unit and on_grid:
-            return entry
-    if not entries:
+def _channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExpectation, Channel]]) -> Channel | None:
+    """Find the channel on the fact's grid; None where its code is never expected. Raises `RegistryError`."""
+    for _, channel in lines:
+        on_grid = (fact.start - channel.offset) % channel.period == 0
+        if channel.period == fact.period and channel.scaler_unit == fact.scaler_unit and on_grid:
+            return channel
+    if not lines:
         return None
     grids = sorted(
         {
             f"{entry.period} s from {entry.offset} s in 10^{entry.scaler_unit.scaler} {entry.scaler_unit.unit.symbol}"
-            for entry in entries
+            for entry, _ in lines
         }
     )
     raise RegistryError(

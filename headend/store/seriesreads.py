@@ -10,7 +10,7 @@ from drivers.units import ScalerUnit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Series
-from headend.store.block import Block, decode
+from headend.store.block import Block, Channel, decode
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun, Version
 from headend.store.registryreads import RegistryReads
@@ -76,11 +76,11 @@ class SeriesReads(RegistryReads):
             entries = self._usage_point_expectations(usage_point_id, obis)
             name = self._usage_point_name(usage_point_id)
             found = [
-                (block, index)
+                (block, channel)
                 for block in self._blocks(Layer.VALIDATED, usage_point_id, name, start, end)
-                if (index := block.find(obis)) is not None
+                if (channel := block.find(obis)) is not None
             ]
-        grids = {block.channels[index].grid for block, index in found}
+        grids = {channel.grid for _, channel in found}
         if len(grids) > 1:
             days = sorted({block.day for block, _ in found})
             raise RegistryError(
@@ -90,8 +90,8 @@ class SeriesReads(RegistryReads):
             raise RegistryError(f"usage point {name}: no meter installed there is expected to deliver {obis}")
         grid = grids.pop() if grids else _grid_within(entries, start, end)
         series = _empty(grid, start, end)
-        for block, index in found:
-            _lay_over(series, block, index)
+        for block, channel in found:
+            _lay_over(series, block, channel)
         mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid[:2] == grid[:2]])
         return series
 
@@ -104,9 +104,9 @@ class SeriesReads(RegistryReads):
         """Give one version of a validated channel-day as it was written; the newest where none is named. Raises `StoreError`."""
         name = self._usage_point_name(usage_point_id)
         block = self._block(Layer.VALIDATED, usage_point_id, name, day)
-        index = None if block is None else block.find(obis)
-        if block is not None and index is not None and version in {None, block.channels[index].version}:
-            return block.series(index)
+        channel = None if block is None else block.find(obis)
+        if block is not None and channel is not None and version in {None, channel.version}:
+            return block.series(channel)
         row = self._row(
             "SELECT block FROM validated_version WHERE usage_point_id = ? AND day = ? AND obis = ? AND version = ?"
             " AND block IS NOT NULL",
@@ -115,7 +115,8 @@ class SeriesReads(RegistryReads):
         if row is None:
             raise StoreError(f"{self.path}: {name} has no version {version} of {obis} on day {day}")
         where = f"validated_version of {name}, {obis}, day {day}, version {version}"
-        return self._decode(row[0], where, Layer.VALIDATED, name, day).series(0)
+        old = self._decode(row[0], where, Layer.VALIDATED, name, day)
+        return old.series(old.channels[0])
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         """List the versions of a validated channel-day, oldest first."""
@@ -223,11 +224,11 @@ def _empty(grid: Grid, start: UtcSeconds, end: UtcSeconds) -> Series:
     return Series.empty(first, period, scaler_unit, slots)
 
 
-def _lay_over(series: Series, block: Block, index: int | None) -> None:
+def _lay_over(series: Series, block: Block, channel: Channel | None) -> None:
     """Copy what of the block's channel lies within the series; both are on one grid."""
-    if index is None:
+    if channel is None:
         return
-    stored = block.series(index)
+    stored = block.series(channel)
     start, end = max(series.start, stored.start), min(series.end, stored.end)
     if start >= end:
         return

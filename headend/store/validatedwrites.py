@@ -27,18 +27,19 @@ class ValidatedWrites(BlockWrites):
             )
         name = self._usage_point_name(usage_point_id)
         block = self._block(Layer.VALIDATED, usage_point_id, name, day) or Block.empty(Layer.VALIDATED, name, day)
-        index = block.find(obis)
-        version = 1 if index is None else block.channels[index].version + 1
-        if index is not None and _is_same(block.series(index), series):
+        present = block.find(obis)
+        version = 1 if present is None else present.version + 1
+        if present is not None and _is_same(block.series(present), series):
             return None
-        if index is not None:
+        if present is not None:
+            alone = block.with_channels([], dropped=[other for other in block.channels if other != present])
             self._run(
                 "UPDATE validated_version SET block = ? WHERE usage_point_id = ? AND day = ? AND obis = ? AND version = ?",
-                (encode(_alone(block, index)), usage_point_id, day, obis.to_bytes(), version - 1),
+                (encode(alone), usage_point_id, day, obis.to_bytes(), version - 1),
             )
         channel = Channel(obis, series.period, offset, series.scaler_unit, is_primary=True, version=version)
-        block = block.with_channels([channel], dropped=[] if index is None else [index])
-        _copy(series, block.series(block.channels.index(channel)))
+        block = block.with_channels([channel], dropped=[] if present is None else [present])
+        _copy(series, block.series(channel))
         self._put_block(block, usage_point_id)
         run_id = self._run_id(run)
         seq = self._log_change(Layer.VALIDATED, usage_point_id, day, (obis,), at=run.at, version=version, run_id=run_id)
@@ -74,9 +75,3 @@ def _is_same(stored: Series, series: Series) -> bool:
         and np.array_equal(stored.reason, series.reason)
         and np.array_equal(stored.rules, series.rules)
     )
-
-
-def _alone(block: Block, index: int) -> Block:
-    """Copy one channel into a block of its own."""
-    others = [other for other in range(len(block.channels)) if other != index]
-    return block.with_channels([], dropped=others)

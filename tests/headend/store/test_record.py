@@ -104,6 +104,19 @@ def test_one_log_entry_per_day_names_the_channels_that_changed(store: Store) -> 
     assert store.changes(store.last_seq()) == []
 
 
+def test_a_value_its_meter_doubts_is_questionable_and_the_same_again_is_nothing(store: Store) -> None:
+    doubted = IntervalBlock(IMPORT, WH, START, PERIOD, (1, 2, 3), (Rule(0), Rule.METER_STATUS, Rule.FLOAT_RESOLUTION))
+    put(store, doubted)
+    newest = store.last_seq()
+
+    assert put(store, doubted, block(0, [1, 2, 3])) == Recorded(same=6)
+
+    series = store.raw_series(1, IMPORT, START, START + 3 * PERIOD)
+    assert series.values.tolist() == [1, 2, 3]
+    assert series.state.tolist() == [State.MEASURED, State.QUESTIONABLE, State.MEASURED]
+    assert store.last_seq() == newest
+
+
 def test_a_meters_own_doubt_is_kept_and_a_later_doubt_is_news(store: Store) -> None:
     plain = block(0, [1, 2])
     doubted = IntervalBlock(IMPORT, WH, START, PERIOD, (1, 2), (Rule(0), Rule.METER_STATUS))
@@ -112,7 +125,9 @@ def test_a_meters_own_doubt_is_kept_and_a_later_doubt_is_news(store: Store) -> N
 
     assert put(store, doubted) == Recorded(same=2)
 
-    assert store.raw_series(1, IMPORT, START, START + 2 * PERIOD).rules.tolist() == [0, Rule.METER_STATUS]
+    series = store.raw_series(1, IMPORT, START, START + 2 * PERIOD)
+    assert series.rules.tolist() == [0, Rule.METER_STATUS]
+    assert series.state.tolist() == [State.MEASURED, State.QUESTIONABLE]
     assert store.last_seq() == newest + 1
 
 
