@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -35,8 +37,17 @@ METER_COLUMNS = (
     Column("kwh", "Measured kWh", is_number=True),
     Column("source", "Source kWh", is_number=True),
     Column("verdict", "Check"),
-    Column("why", "What was not read, and why"),
+    Column("befell", "What befell it"),
+    Column("why", "Not read, and why"),
 )
+BEFELL = {
+    "Dead": "dead",
+    "Silent": "silent for 9 h, then back-filled",
+    "MissingRows": "rows missing in its own profile",
+    "ClockDrift": "clock 4 min fast",
+    "Rollover": "register rolled over",
+}
+"""The world's faults in words (`simulators.town`)."""
 
 
 @click.command()
@@ -86,22 +97,34 @@ def _show_links(output: Output, reader: StoreReader, outcome: Outcome, days: int
 
 
 def _show_meters(output: Output, outcome: Outcome) -> None:
-    rows = [_meter_row(found) for found in outcome.comparisons]
+    rows = [_meter_row(found, outcome.faults.get(found.meter, ())) for found in outcome.comparisons]
     output.emit(Document("headend.demo/1", METER_COLUMNS, rows, title="Every meter against the load it replays"))
 
 
-def _meter_row(found: Comparison) -> dict[str, object]:
+def _meter_row(found: Comparison, faults: Sequence[str]) -> dict[str, object]:
     causes = found.coverage.missing_by_cause
     return {
         "meter": found.meter,
-        "link": found.link.split(":", 1)[0],
+        "link": _short(found.link),
         "expected": found.coverage.expected,
         "measured": found.coverage.measured,
         "kwh": f"{found.measured_wh / 1000:.3f}",
         "source": f"{found.source_wh / 1000:.3f}",
-        "verdict": "PASS" if found.is_equal else "FAIL",
+        "verdict": _verdict(found),
+        "befell": ", ".join(BEFELL.get(fault, fault) for fault in faults),
         "why": ", ".join(f"{reason_word(cause)} {count}" for cause, count in causes.items()),
     }
+
+
+def _short(link: str) -> str:
+    parts = urlsplit(link)
+    return f"{parts.scheme} {parts.port or parts.path}"
+
+
+def _verdict(found: Comparison) -> str:
+    if not found.is_equal:
+        return "FAIL"
+    return "PASS" if found.read else "nothing read"
 
 
 def _show_curve(output: Output, reader: StoreReader, outcome: Outcome) -> None:
@@ -125,10 +148,11 @@ def _judge(output: Output, outcome: Outcome, directory: Path) -> None:
     for found in outcome.comparisons:
         causes.update(found.coverage.missing_by_cause)
     for cause, count in causes.most_common():
-        output.draw(f"missing {count}: {reason_word(cause)} -> {advice(cause)}")
+        meter = next(found.meter for found in outcome.comparisons if cause in found.coverage.missing_by_cause)
+        output.draw(f"missing {count}: {reason_word(cause)} -> {advice(cause).replace('METER', meter)}")
     wrong = [found for found in outcome.comparisons if not found.is_equal]
     total = sum(found.measured_wh for found in outcome.comparisons)
-    slots = sum(found.coverage.measured for found in outcome.comparisons)
+    slots = sum(found.read for found in outcome.comparisons)
     if wrong or not outcome.verification.is_intact:
         names = ", ".join(found.meter for found in wrong)
         raise Failure(

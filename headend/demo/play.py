@@ -49,6 +49,8 @@ class Outcome:
     comparisons: list[Comparison]
     exports: list[ExportResult]
     verification: Verification
+    faults: dict[str, list[str]]
+    """What the world did to each meter, by its name."""
 
 
 Progress = Callable[[float, str], None]
@@ -104,8 +106,9 @@ async def play(directory: Path, days: int, progress: Progress) -> Outcome:
             export(reader, name, None, None, start, end, directory / "exports", now) for name in ("nem12", "csv")
         ]
         comparisons = compare(reader, truth, end)
+    faults = {name: told["faults"] for name, told in json.loads(truth.read_text(encoding="utf-8")).items()}
     return Outcome(
-        store_path, broker.name, start, end, now, service, comparisons, exports, verify(directory / "exports")
+        store_path, broker.name, start, end, now, service, comparisons, exports, verify(directory / "exports"), faults
     )
 
 
