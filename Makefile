@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
 DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
 
-.PHONY: demo test check checked-kernels nightly peers clean
+.PHONY: demo test check checked-kernels nightly peers picture clean
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ nightly: $(STAMP) peers
 ## make bench-NAME runs benchmarks/NAME.py; its last line is one JSON object of figures.
 bench-%: $(STAMP) peers
 	$(BIN)/python benchmarks/$*.py
+
+## The README's picture of the demonstration.
+picture: $(STAMP)
+	COLUMNS=116 $(BIN)/headend --color always demo 2>/dev/null | $(BIN)/python docs/picture.py docs/demo.svg 'make demo'
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info

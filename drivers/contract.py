@@ -77,8 +77,7 @@ class Endpoint:
 class SessionContext:
     """What a session needs from the world, injected.
 
-    ``now``: UTC, whole seconds. [s]  ``monotonic``: for timeouts. [s]  ``sleep``: in the same time as ``monotonic``.
-    ``timeout_scale``: real seconds per protocol second; 1 but in simulations that run faster than the wall.
+    ``now``: UTC, whole seconds. [s]  ``counters``: see `CounterStore`.  ``timeout_scale``: real seconds per protocol second; 1 but in simulations that run faster than the wall.
     ``random_bytes``: cryptographically strong (`os.urandom`), replaced in tests.
     """
 

@@ -1,6 +1,7 @@
 """``headend demo``: watch simulated meters being read, explained, stored and exported."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -17,7 +18,6 @@ from headend.cli.drawing import draw
 from headend.cli.exits import Exit
 from headend.cli.failures import Failure
 from headend.cli.output import Column, Document, Output, instant
-from headend.cli.status import COLUMNS as LINK_COLUMNS
 from headend.cli.status import row, together
 from headend.cli.words import advice, reason_word
 from headend.demo.check import Comparison
@@ -29,23 +29,32 @@ from kernels.quality import Reason
 
 ZONE = "UTC+10:00"
 INTERVAL_ENERGY = CATALOGUE["active_energy_import_interval"].obis
+LINK_COLUMNS = (
+    Column("link", "Link"),
+    Column("meters", "Meters", is_number=True),
+    Column("expected", "Expected", is_number=True),
+    Column("measured", "Measured", is_number=True),
+    Column("questionable", "Questionable", is_number=True),
+    Column("missing", "Not read", is_number=True),
+    Column("filled", "of it estimated", is_number=True),
+    Column("causes_text", "Why not read"),
+)
 METER_COLUMNS = (
     Column("meter", "Meter"),
     Column("link", "Link"),
-    Column("expected", "Expected", is_number=True),
-    Column("measured", "Measured", is_number=True),
-    Column("kwh", "Measured kWh", is_number=True),
-    Column("source", "Source kWh", is_number=True),
+    Column("read", "Read", is_number=True),
+    Column("kwh", "kWh read", is_number=True),
+    Column("source", "kWh source", is_number=True),
     Column("verdict", "Check"),
     Column("befell", "What befell it"),
-    Column("why", "Not read, and why"),
+    Column("why", "Not read: why"),
 )
 BEFELL = {
     "Dead": "dead",
-    "Silent": "silent for 9 h, then back-filled",
-    "MissingRows": "rows missing in its own profile",
+    "Silent": "silent 9 h, back-filled",
+    "MissingRows": "rows lost by the meter",
     "ClockDrift": "clock 4 min fast",
-    "Rollover": "register rolled over",
+    "Rollover": "rolled over",
 }
 """The world's faults in words (`simulators.town`)."""
 
@@ -83,7 +92,9 @@ async def _play(output: Output, directory: Path, days: int) -> Outcome:
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=output.err, transient=True, disable=output.is_quiet) as bar:
+    with Progress(
+        *columns, console=output.err, transient=True, disable=output.is_quiet or not sys.stderr.isatty()
+    ) as bar:
         task = bar.add_task("", total=1.0)
         return await play(directory, days, lambda share, text: bar.update(task, completed=share, description=text))
 
@@ -91,14 +102,14 @@ async def _play(output: Output, directory: Path, days: int) -> Outcome:
 def _show_links(output: Output, reader: StoreReader, outcome: Outcome, days: int) -> None:
     first = FIRST_DAY.date()
     links = coverage_by_link(reader, Days(first, date.fromordinal(first.toordinal() + days - 1)), outcome.now)
-    name = f"{days} days" if days > 1 else "1 day"
-    rows = [row(name, link) for link in (*links, together(links))]
-    output.emit(Document("headend.status/1", LINK_COLUMNS, rows, title="Coverage: what should be there, and what is"))
+    rows = [{**row("", link), "link": _short(link.url)} for link in (*links, together(links))]
+    title = f"Coverage of {days * 24} hours: what should be there, what is, and why the rest is not"
+    output.emit(Document("headend.demo.coverage/1", LINK_COLUMNS, rows, title=title))
 
 
 def _show_meters(output: Output, outcome: Outcome) -> None:
     rows = [_meter_row(found, outcome.faults.get(found.meter, ())) for found in outcome.comparisons]
-    output.emit(Document("headend.demo/1", METER_COLUMNS, rows, title="Every meter against the load it replays"))
+    output.emit(Document("headend.demo.meters/1", METER_COLUMNS, rows, title="Every meter against the load it replays"))
 
 
 def _meter_row(found: Comparison, faults: Sequence[str]) -> dict[str, object]:
@@ -106,8 +117,7 @@ def _meter_row(found: Comparison, faults: Sequence[str]) -> dict[str, object]:
     return {
         "meter": found.meter,
         "link": _short(found.link),
-        "expected": found.coverage.expected,
-        "measured": found.coverage.measured,
+        "read": f"{found.read}/{found.coverage.expected}",
         "kwh": f"{found.measured_wh / 1000:.3f}",
         "source": f"{found.source_wh / 1000:.3f}",
         "verdict": _verdict(found),
@@ -118,7 +128,7 @@ def _meter_row(found: Comparison, faults: Sequence[str]) -> dict[str, object]:
 
 def _short(link: str) -> str:
     parts = urlsplit(link)
-    return f"{parts.scheme} {parts.port or parts.path}"
+    return f"{parts.scheme}:{parts.port or parts.path.removeprefix('/dev/')}" if parts.scheme else link
 
 
 def _verdict(found: Comparison) -> str:
@@ -155,11 +165,9 @@ def _judge(output: Output, outcome: Outcome, directory: Path) -> None:
     slots = sum(found.read for found in outcome.comparisons)
     if wrong or not outcome.verification.is_intact:
         names = ", ".join(found.meter for found in wrong)
-        raise Failure(
-            f"measured values differ from their source: {names or 'exports'}; see {directory}", Exit.CHECK_FAILED
-        )
+        raise Failure(f"values differ from their source: {names or 'exports'}; see {directory}", Exit.CHECK_FAILED)
     output.draw(
-        f"PASS: {slots} measured half-hours of {len(outcome.comparisons)} meters equal the replayed source to the last digit:"
+        f"PASS: all {slots} half-hours read of {len(outcome.comparisons)} meters equal the replayed source to the last digit:"
         f" {total / 1000:.3f} kWh, {instant(outcome.start)} to {instant(outcome.end)}"
     )
     output.say(f"Look further: headend --data {directory} missing; headend --data {directory} meter list")
