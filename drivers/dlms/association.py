@@ -202,7 +202,10 @@ class ClientAssociation:
         return self._channel
 
     def send(self, command: Command) -> bytes:
-        """Give the APDU of a command. Raises `LocalProtocolError` where it does not fit the state."""
+        """Give the APDU of a command.
+
+        Raises `LocalProtocolError` where it does not fit the state, `MeterRefused` where it is larger than the meter takes.
+        """
         match command:
             case Associate():
                 self._move(Step.SEND_ASSOCIATE)
@@ -216,7 +219,12 @@ class ClientAssociation:
                 self._blocks.clear()
                 self._block_number = 0
                 self._next_invoke_id()
-                return self._sealed(xdlms.GetRequest(self._invoke_octet, command.attribute, command.selection).encode())
+                request = xdlms.GetRequest(self._invoke_octet, command.attribute, command.selection)
+                try:
+                    return self._sealed(request.encode())
+                except MeterRefused:
+                    self._move(Step.REFUSED)
+                    raise
             case NextBlock():
                 self._move(Step.SEND_NEXT_BLOCK)
                 return self._sealed(xdlms.GetRequestNext(self._invoke_octet, self._block_number).encode())
@@ -417,7 +425,10 @@ class ClientAssociation:
         limit = self._granted.max_pdu if self._granted else 0
         sealed = apdu if self._channel is None else self._channel.seal(apdu)
         if limit and len(sealed) > limit:
-            raise LocalProtocolError(f"request of {len(sealed)} octets, the meter takes {limit}")
+            raise MeterRefused(
+                f"the meter takes {limit} octets at a time, the request has {len(sealed)}",
+                xdlms.DataAccessResult.OTHER_REASON,
+            )
         return sealed
 
     @property

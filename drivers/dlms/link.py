@@ -36,6 +36,7 @@ from drivers.errors import LocalProtocolError, RemoteProtocolError
 Role = Literal["client", "server"]
 State = Literal["closed", "opening", "open", "closing"]
 MAX_APDU = 65_536
+MAX_REPEATS = 3  # of one frame that the other side says it never got
 
 # State x (role, what) -> state. "send" are our commands, "recv" frames of the other side; whatever is not here is an error.
 _TRANSITIONS: dict[tuple[State, str], State] = {
@@ -91,6 +92,7 @@ class HdlcLink:
         self._received = bytearray()
         self._segments: list[bytes] = []
         self._outstanding: Frame | None = None
+        self._repeats = 0
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrive, in pieces of any size."""
@@ -220,6 +222,9 @@ class HdlcLink:
             elif is_poll and self.role == "server":
                 self._outgoing += self._receive_ready().encode()
         elif self._outstanding is not None and receive_number == self._outstanding.send_number and is_poll:
+            self._repeats += 1
+            if self._repeats > MAX_REPEATS:
+                raise RemoteProtocolError(f"HDLC frame {receive_number} was sent {self._repeats} times and never taken")
             self._outgoing += self._again(self._outstanding)
         else:
             raise RemoteProtocolError(f"HDLC acknowledges {receive_number}, we sent up to {self._send_state}")
@@ -247,6 +252,7 @@ class HdlcLink:
             segmented=bool(self._segments), information=information,
         )  # fmt: skip
         self._outstanding = frame
+        self._repeats = 0
         self._send_state = (self._send_state + 1) % 8
         return frame.encode()
 

@@ -228,11 +228,14 @@ class Conversation:
                 raise RemoteProtocolError(f"meter {self._settings.server} says the data link is not open")
             if event is not NEED_DATA:
                 return event
+            if not (remaining := whole.remaining()):  # a line that is never silent would let `read` go on for ever
+                raise TransportTimeout(f"meter {self._settings.server}: no answer in all that arrives")
             try:
-                data = await self._stream.read(min(allowance, whole.remaining()))
+                data = await self._stream.read(min(allowance, remaining))
             except TransportTimeout as error:
                 raise TransportTimeout(f"meter {self._settings.server}: no answer within {allowance:.3g} s") from error
             self._link.receive_data(data)
+            await pause(0)  # reading what is there already does not wait, and others have their turn too
 
     def _allowance(self, sent: int) -> float:
         """Time to allow for the request on the wire, the meter's latency, and the first frame back. [s, real]"""
