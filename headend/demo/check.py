@@ -12,16 +12,14 @@ from headend.errors import HeadendError
 from headend.ledger import Coverage, coverage
 from headend.registry.model import Link
 from headend.store.reader import StoreReader
-from kernels.quality import State
-
-MEASURED = int(State.MEASURED)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One meter's raw slots beside its source. Energy in counts of the channel, which the world keeps in Wh.
 
-    ``unequal``: measured slots whose value is not the source's.  ``unread``: slots the source has a value for and we do not.
+    ``measured_wh``: of all slots with a value, questionable ones too.
+    ``unequal``: slots whose value is not the source's.  ``unread``: slots the source has a value for and we do not.
     """
 
     meter: str
@@ -34,13 +32,18 @@ class Comparison:
     unread: int
 
     @property
+    def read(self) -> int:
+        """Count the slots with a value, questionable ones too."""
+        return self.coverage.expected - self.coverage.missing
+
+    @property
     def is_equal(self) -> bool:
-        """Say whether every measured slot holds the source's value and the totals agree."""
+        """Say whether every slot with a value holds the source's value and the totals agree."""
         return not self.unequal and self.measured_wh == self.source_wh
 
 
 def compare(reader: StoreReader, truth_file: Path, end: UtcSeconds) -> list[Comparison]:
-    """Compare each registered meter's measured slots before ``end`` [s UTC] with the world's truth. Raises `HeadendError`."""
+    """Compare each registered meter's raw values before ``end`` [s UTC] with the world's truth. Raises `HeadendError`."""
     truth: dict[str, dict[str, Any]] = json.loads(truth_file.read_text())
     links: dict[int, Link] = {link.id: link for link in reader.links()}
     points = {point.id: point.name for point in reader.usage_points()}
@@ -59,17 +62,17 @@ def compare(reader: StoreReader, truth_file: Path, end: UtcSeconds) -> list[Comp
         values += [None] * (len(series) - len(values))
         has_source = np.array([value is not None for value in values], dtype=np.bool_)
         wh = np.array([value or 0 for value in values], dtype=np.int64)
-        is_measured = series.state == MEASURED
+        has_value = series.has_value
         comparisons.append(
             Comparison(
                 device.name,
                 points[installation.usage_point_id],
                 links[device.link_id].url,
                 coverage(series),
-                int(series.values[is_measured].sum(dtype=np.int64)),
-                int(wh[is_measured].sum()),
-                int((is_measured & ((series.values != wh) | ~has_source)).sum()),
-                int((has_source & ~is_measured).sum()),
+                int(series.values[has_value].sum(dtype=np.int64)),
+                int(wh[has_value].sum()),
+                int((has_value & ((series.values != wh) | ~has_source)).sum()),
+                int((has_source & ~has_value).sum()),
             )
         )
     return comparisons
