@@ -97,7 +97,10 @@ _FIXED: Mapping[Tag, struct.Struct] = {
     Tag.DELTA_DOUBLE_LONG: struct.Struct(">i"), Tag.DELTA_UNSIGNED: struct.Struct(">B"),
     Tag.DELTA_LONG_UNSIGNED: struct.Struct(">H"), Tag.DELTA_DOUBLE_LONG_UNSIGNED: struct.Struct(">I"),
 }  # fmt: skip
-_INTEGERS = frozenset(_FIXED)
+DELTAS = frozenset(
+    tag for tag in _FIXED if tag.name.startswith("DELTA_")
+)  # differences from the item before, no values
+_INTEGERS = frozenset(_FIXED) - DELTAS
 _FIXED_CODES: Mapping[int, tuple[Tag, struct.Struct]] = {int(tag): (tag, layout) for tag, layout in _FIXED.items()}
 _FLOATS: Mapping[Tag, struct.Struct] = {Tag.FLOAT32: struct.Struct(">f"), Tag.FLOAT64: struct.Struct(">d")}
 _OCTETS: Mapping[Tag, int] = {Tag.BCD: 1, Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}

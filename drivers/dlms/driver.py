@@ -14,6 +14,7 @@ from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterVa
 from drivers.obis import Obis
 from drivers.profile import DlmsProfile, DlmsRegister, MeterProfile
 from drivers.units import ScalerUnit
+from kernels.quality import Rule
 
 
 class DlmsSession:
@@ -33,6 +34,7 @@ class DlmsSession:
         self._scalers: dict[Attribute, ScalerUnit] = {}
         self._captured: tuple[CaptureObject, ...] | None = None
         self._capture_period: int | None = None
+        self._sort_method: int | None = None
         self._refused: set[str] = set()
 
     async def open(self) -> None:
@@ -83,6 +85,7 @@ class DlmsSession:
             Column(index, wanted, await self._column_scaler(captured[index], wanted.obis))
             for index, wanted in objects.find_columns(self._profile, captured)
         ]
+        self._check_units(columns)
         rows = await self._read_rows(self._dlms.load_profile, start, end)
         facts: list[IntervalBlock | RegisterValue] = []
         for column in columns:
@@ -91,6 +94,17 @@ class DlmsSession:
             elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
                 facts.append(objects.interval_block(column, channel, rows, self._profile.clock, start=start, end=end))
         return facts
+
+    def _check_units(self, columns: Sequence[Column]) -> None:
+        faults = [
+            f"channels: {channel.obis} is in {channel.scaler_unit.unit.symbol}, the meter's in {column.scaler_unit.unit.symbol}"
+            for column in columns
+            if not column.wanted.cumulative
+            and (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None
+            and channel.scaler_unit.unit is not column.scaler_unit.unit
+        ]
+        if faults:
+            raise ProfileError(self._profile.name, faults)
 
     async def _get(self, class_id: int, name: Obis, index: int, selection: Selection | None = None) -> Data:
         return await self._conversation.get(Attribute(class_id, name, index), selection)
@@ -113,8 +127,10 @@ class DlmsSession:
         uncertainty = answered - captured_at
         if stamp := objects.CAPTURE_TIME_ATTRIBUTE.get(register.class_id):
             instant = await self._get(register.class_id, register.logical_name, stamp)
-            captured_at, _ = objects.decode_instant(instant, self._profile.clock)
+            captured_at, is_doubtful = objects.decode_instant(instant, self._profile.clock)
             uncertainty = 0
+            if is_doubtful:
+                rules |= Rule.METER_STATUS
         try:
             return RegisterValue(register.obis, count, worth, captured_at, uncertainty, rules)
         except ValueError as error:
@@ -169,7 +185,7 @@ class DlmsSession:
         for way in ways:
             try:
                 if way == "range":
-                    rows = await self._rows(name, objects.range_selection(start, end, self._profile.clock))
+                    rows = await self._rows(name, await self._range(name, start, end))
                     if not rows and "entry" in ways:
                         rows = await self._confirm_empty(name, start, end)
                 elif way == "entry":
@@ -183,10 +199,21 @@ class DlmsSession:
             return [row for row in rows if start <= row.stamp <= end]
         raise refusal or ProfileError(self._profile.name, ["dlms.selective_access: names no way to read"])
 
+    async def _range(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> Selection:
+        captured, _ = await self._describe(name)
+        return objects.range_selection(start, end, self._profile.clock, captured[objects.find_clock(captured)])
+
+    async def _order(self, name: Obis) -> int:
+        """Ask whether entries run from the oldest to the newest (1), the other way (-1) or by something else (0)."""
+        if self._sort_method is None:
+            self._sort_method = (await self._get(objects.PROFILE_GENERIC, name, objects.SORT_METHOD)).integer()
+        return {objects.FIRST_IN_FIRST_OUT: 1, objects.LAST_IN_FIRST_OUT: -1}.get(self._sort_method, 0)
+
     async def _rows(self, name: Obis, selection: Selection | None) -> list[Row]:
         captured, period = await self._describe(name)
         buffer = await self._get(objects.PROFILE_GENERIC, name, objects.BUFFER, selection)
-        return objects.decode_rows(buffer, captured, period, self._profile.clock)
+        step = period * await self._order(name) if objects.lacks_stamps(buffer, captured) else 0
+        return objects.decode_rows(buffer, captured, step, self._profile.clock)
 
     async def _confirm_empty(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
         try:
@@ -203,14 +230,16 @@ class DlmsSession:
         entries = (await self._get(objects.PROFILE_GENERIC, name, objects.ENTRIES_IN_USE)).integer()
         if entries <= 0:
             return []
+        if entries > objects.MAX_ENTRIES:
+            raise RemoteProtocolError(f"{entries} entries in use, more than can be numbered")
         _, period = await self._describe(name)
-        order = (await self._get(objects.PROFILE_GENERIC, name, objects.SORT_METHOD)).integer()
-        if order not in {objects.FIRST_IN_FIRST_OUT, objects.LAST_IN_FIRST_OUT} or period <= 0:
+        order = await self._order(name)
+        if not order or period <= 0:
             return await self._rows(name, objects.entry_selection(1, entries))
 
         def aged(youngest: int, oldest: int) -> Selection:
             """Select by age, 1 being the newest entry."""
-            if order == objects.LAST_IN_FIRST_OUT:
+            if order < 0:
                 return objects.entry_selection(youngest, oldest)
             return objects.entry_selection(entries - oldest + 1, entries - youngest + 1)
 

@@ -25,7 +25,9 @@ CAPTURE_TIME_ATTRIBUTE = {EXTENDED_REGISTER: 5, DEMAND_REGISTER: 6}
 BUFFER, CAPTURE_OBJECTS, CAPTURE_PERIOD, SORT_METHOD, ENTRIES_IN_USE = 2, 3, 4, 5, 7  # attributes of profile generic
 FIRST_IN_FIRST_OUT, LAST_IN_FIRST_OUT = 1, 2
 CLOCK_OBJECT = Obis(0, 0, 1, 0, 0)
+VALUE_ATTRIBUTES = {DEMAND_REGISTER: frozenset({2, 3})}  # current and last average; of every other class, 2 alone
 MAX_COLUMNS = 255
+MAX_ENTRIES = 2**32 - 1
 FLOAT32_EXACT = 2**24  # integers beyond are coarser than 1 in a float32
 
 
@@ -43,6 +45,11 @@ class CaptureObject:
         """True for the column of row stamps."""
         return self.class_id == CLOCK and self.attribute == 2
 
+    @property
+    def is_value(self) -> bool:
+        """True for the object's value itself, and not its status, scaler or capture time."""
+        return self.attribute in VALUE_ATTRIBUTES.get(self.class_id, {2})
+
     def encode(self) -> Data:
         """Give the structure ``capture_object_definition``."""
         return axdr.structure(
@@ -51,6 +58,9 @@ class CaptureObject:
             axdr.integer(self.attribute),
             axdr.long_unsigned(self.data_index),
         )
+
+
+CLOCK_COLUMN = CaptureObject(CLOCK, CLOCK_OBJECT, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +148,22 @@ def decode_count(data: Data, worth: ScalerUnit, target: ScalerUnit, what: str) -
     return count, Rule.FLOAT_RESOLUTION if is_coarse else Rule(0)
 
 
-def range_selection(first: UtcSeconds, last: UtcSeconds, clock: ClockProfile) -> Selection:
+def range_selection(
+    first: UtcSeconds, last: UtcSeconds, clock: ClockProfile, column: CaptureObject = CLOCK_COLUMN
+) -> Selection:
     """Select rows stamped ``first`` to ``last``, both included [s UTC], deviation written as the profile says.
 
-    IEC 62056-6-2, class 7, ``range_descriptor``; all columns.
+    IEC 62056-6-2, class 7, ``range_descriptor``; all columns. ``column``: the meter's column of stamps.
     """
     zone = "UTC" if clock.range_deviation == "utc" else clock.zone
     specify = clock.range_deviation != "unspecified"
     stamps = [CosemDateTime.from_utc(instant, zone, specify_deviation=specify) for instant in (first, last)]
-    return encode_range(stamps[0], stamps[1])
+    return encode_range(stamps[0], stamps[1], column)
 
 
-def encode_range(first: CosemDateTime, last: CosemDateTime) -> Selection:
-    """Select rows by two date-times, both included."""
-    restricting = CaptureObject(CLOCK, CLOCK_OBJECT, 2).encode()
+def encode_range(first: CosemDateTime, last: CosemDateTime, column: CaptureObject = CLOCK_COLUMN) -> Selection:
+    """Select rows by two date-times in a column of stamps, both included."""
+    restricting = column.encode()
     ends = (axdr.octet_string(first.encode()), axdr.octet_string(last.encode()))
     return Selection(1, axdr.structure(restricting, *ends, axdr.array(())))
 
@@ -169,15 +181,29 @@ def entry_selection(first: int, last: int) -> Selection:
     )
 
 
-def decode_rows(buffer: Data, captured: Sequence[CaptureObject], capture_period: int, clock: ClockProfile) -> list[Row]:
-    """Read the buffer's rows, undoing null-data compression.
+def find_clock(captured: Sequence[CaptureObject]) -> int:
+    """Find the column of row stamps. Raises `RemoteProtocolError`."""
+    for index, column in enumerate(captured):
+        if column.is_clock:
+            return index
+    raise RemoteProtocolError("load profile captures no clock, so its rows have no time")
 
-    IEC 62056-6-2, class 7: a null stamp is the one before plus ``capture_period`` [s]; any other null repeats the value
-    before. Raises `RemoteProtocolError` for a row of another width, or a null stamp that nothing precedes.
+
+def lacks_stamps(buffer: Data, captured: Sequence[CaptureObject]) -> bool:
+    """Say whether a row has null for its stamp, so that the order of the rows must be known to count from the one before."""
+    stamp_at = find_clock(captured)
+    rows = (item.items() for item in buffer.items())
+    return any(stamp_at < len(row) and row[stamp_at].tag is Tag.NULL for row in rows)
+
+
+def decode_rows(buffer: Data, captured: Sequence[CaptureObject], step: int, clock: ClockProfile) -> list[Row]:
+    """Read the buffer's rows, undoing null-data and delta compression.
+
+    IEC 62056-6-2, class 7: a null stamp is the one before plus ``step`` [s], the capture period, negative where the newest
+    row comes first; any other null repeats the value before, and a delta is added to it. Raises `RemoteProtocolError` for a
+    row of another width, for a null stamp that nothing precedes or ``step`` 0, and a delta from nothing.
     """
-    stamp_at = next((index for index, column in enumerate(captured) if column.is_clock), None)
-    if stamp_at is None:
-        raise RemoteProtocolError("load profile captures no clock, so its rows have no time")
+    stamp_at = find_clock(captured)
     rows: list[Row] = []
     for item in buffer.items():
         values = item.items()
@@ -186,15 +212,22 @@ def decode_rows(buffer: Data, captured: Sequence[CaptureObject], capture_period:
         stamp = values[stamp_at]
         if stamp.tag is not Tag.NULL:
             instant, is_doubtful = decode_instant(stamp, clock)
-        elif rows and capture_period > 0:
-            instant, is_doubtful = rows[-1].stamp + capture_period, rows[-1].is_doubtful
+        elif rows and step:
+            instant, is_doubtful = rows[-1].stamp + step, rows[-1].is_doubtful
         else:
             raise RemoteProtocolError("load profile row without a stamp, and none before to count from")
         if rows:
             before = rows[-1].values
-            values = tuple(old if new.tag is Tag.NULL else new for old, new in zip(before, values, strict=True))
+            values = tuple(
+                old if new.tag is Tag.NULL else _sum(old, new) if new.tag in axdr.DELTAS else new
+                for old, new in zip(before, values, strict=True)
+            )
         rows.append(Row(instant, is_doubtful, values))
     return rows
+
+
+def _sum(before: Data, delta: Data) -> Data:
+    return Data(before.tag, before.integer() + int(delta.value))
 
 
 def find_columns(profile: MeterProfile, captured: Sequence[CaptureObject]) -> list[tuple[int, DlmsColumn]]:
@@ -204,14 +237,17 @@ def find_columns(profile: MeterProfile, captured: Sequence[CaptureObject]) -> li
     faults: list[str] = []
     for wanted in profile.dlms.columns:
         indexes = [i for i, column in enumerate(captured) if column.logical_name == wanted.logical_name]
-        values = [index for index in indexes if captured[index].attribute == 2]
+        values = [index for index in indexes if captured[index].is_value]
         if not indexes:
             names = ", ".join(str(column.logical_name) for column in captured)
             faults.append(f"columns: {wanted.logical_name} is not captured by the meter, which captures {names}")
+        elif not values:
+            attributes = ", ".join(str(captured[index].attribute) for index in indexes)
+            faults.append(f"columns: of {wanted.logical_name} the meter captures attribute {attributes}, not the value")
         elif not wanted.cumulative and channel_of(profile, wanted.obis) is None:
             faults.append(f"columns: {wanted.obis} has no channel")
         else:
-            found.append(((values or indexes)[0], wanted))
+            found.append((values[0], wanted))
     if faults:
         raise ProfileError(profile.name, faults)
     return found

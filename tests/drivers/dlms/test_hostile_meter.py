@@ -1,23 +1,33 @@
 """A meter that is broken or means harm: every session with it ends, in an error of the right class, and invents no value."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import pytest
 
 from drivers.contract import Endpoint, SessionContext
-from drivers.dlms import acse, xdlms
+from drivers.dlms import acse, axdr, objects, xdlms
 from drivers.dlms.association import Accepted, Associate, ClientAssociation, Get, Parameters, State
-from drivers.dlms.driver import open_session
+from drivers.dlms.axdr import NULL, Data, Tag
+from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.events import Apdu, Connect
 from drivers.dlms.hdlc import Frame, HdlcAddress, Kind
 from drivers.dlms.link import MAX_REPEATS, HdlcLink
-from drivers.errors import DriverError, MeterRefused, RemoteProtocolError, TransportTimeout
+from drivers.dlms.objects import CaptureObject
+from drivers.dlms.xdlms import Attribute, Selection
+from drivers.errors import DriverError, MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout
+from drivers.facts import IntervalBlock
+from drivers.obis import Obis
 from drivers.profile import TimingProfile
-from tests.drivers.dlms.meter import PROFILE
+from drivers.transports import null_modem
+from drivers.units import ScalerUnit, Unit
+from kernels.quality import Rule
+from tests.drivers.dlms.meter import DAY, DEMAND, INTERVALS, PERIOD, PROFILE, Meter, serving, stamp
 
 CLIENT, SERVER = HdlcAddress(16), HdlcAddress(1, 17)
-NAME = xdlms.Attribute(1, PROFILE.dlms.identity, 2) if PROFILE.dlms else None
+NAME = Attribute(1, Obis(0, 0, 42, 0, 0), 2)
 
 
 class NoCounters:
@@ -91,7 +101,6 @@ def test_a_meter_that_never_takes_our_frame_is_given_up_after_a_few_repeats() ->
 
 
 def test_a_meter_that_takes_no_apdu_of_our_size_refuses_and_the_association_stays_open() -> None:
-    assert NAME is not None
     association = ClientAssociation(Parameters())
     association.send(Associate())
     granted = xdlms.InitiateResponse(xdlms.Conformance.GET, 12).encode()
@@ -101,3 +110,124 @@ def test_a_meter_that_takes_no_apdu_of_our_size_refuses_and_the_association_stay
     with pytest.raises(MeterRefused, match="takes 12 octets at a time"):
         association.send(Get(NAME))
     assert association.state is State.OPEN
+
+
+# -- what it records
+
+
+CLOCK = CaptureObject(8, Obis(0, 0, 1, 0, 0), 2)
+
+
+@dataclass
+class Odd(Meter):
+    """A scripted meter whose load profile has any columns and any buffer."""
+
+    columns: tuple[CaptureObject, ...] = (CLOCK, CaptureObject(3, INTERVALS, 2))
+    rows_given: tuple[Data, ...] = ()
+    entries: Data | None = None
+
+    def profile(self, index: int, selection: Selection | None) -> Data | int:
+        if index == objects.CAPTURE_OBJECTS:
+            return axdr.array([column.encode() for column in self.columns])
+        if index == objects.ENTRIES_IN_USE and self.entries is not None:
+            return self.entries
+        return super().profile(index, selection)
+
+    def buffer(self, selection: Selection | None) -> Data | int:
+        if self.rows_given and selection is not None:
+            return axdr.array(self.rows_given)
+        return super().buffer(selection)
+
+
+@asynccontextmanager
+async def session(meter: Meter, **changes: object) -> AsyncIterator[DlmsSession]:
+    assert PROFILE.dlms is not None
+    near, far = null_modem()
+    profile = replace(PROFILE, dlms=replace(PROFILE.dlms, **changes))  # type: ignore[arg-type]
+    context = SessionContext(lambda: DAY, bytes, NoCounters())
+    async with serving(meter, far), open_session(near, Endpoint("m", "1", profile), context) as opened:
+        yield opened
+
+
+async def counts_of(meter: Meter, **changes: object) -> tuple[int | None, ...]:
+    async with session(meter, **changes) as opened:
+        (block,) = await opened.read_load_profile(DAY, DAY + 4 * PERIOD)
+    assert isinstance(block, IntervalBlock)
+    return block.counts
+
+
+async def test_differences_from_the_row_before_are_added_up_and_never_taken_for_values() -> None:
+    rows = (
+        axdr.structure(stamp(DAY + PERIOD), axdr.double_long_unsigned(1000)),
+        axdr.structure(stamp(DAY + 2 * PERIOD), Data(Tag.DELTA_UNSIGNED, 5)),
+        axdr.structure(NULL, NULL),
+        axdr.structure(NULL, Data(Tag.DELTA_INTEGER, -3)),
+    )
+
+    assert await counts_of(Odd(rows_given=rows)) == (1000, 1005, 1005, 1002)
+    with pytest.raises(RemoteProtocolError, match="expected an integer, got delta_unsigned"):
+        await counts_of(Odd(rows_given=rows[1:2]))
+
+
+async def test_a_row_without_stamp_is_a_period_older_where_the_newest_row_comes_first() -> None:
+    rows = (
+        axdr.structure(stamp(DAY + 3 * PERIOD), axdr.unsigned(3)),
+        axdr.structure(NULL, axdr.unsigned(2)),
+        axdr.structure(NULL, axdr.unsigned(1)),
+    )
+
+    assert await counts_of(Odd(rows_given=rows, sort_method=2)) == (1, 2, 3, None)
+    assert await counts_of(Odd(rows_given=rows, sort_method=1)) == (None, None, 3, 2)
+    with pytest.raises(RemoteProtocolError, match="without a stamp"):
+        await counts_of(Odd(rows_given=rows, sort_method=3))
+
+
+@pytest.mark.parametrize("column", [(3, 0), (3, 3), (4, 4), (4, 5), (5, 8)])
+async def test_a_column_that_holds_a_status_or_a_time_is_not_taken_for_the_value(column: tuple[int, int]) -> None:
+    captured = CaptureObject(column[0], INTERVALS, column[1])
+    row = axdr.structure(stamp(DAY + PERIOD), axdr.unsigned(8))
+
+    with pytest.raises(ProfileError, match=f"captures attribute {column[1]}, not the value"):
+        await counts_of(Odd(columns=(CLOCK, captured), rows_given=(row,)))
+
+
+async def test_the_value_is_found_beside_its_status_in_whatever_order_the_meter_captures() -> None:
+    columns = (CaptureObject(4, INTERVALS, 4), CaptureObject(4, INTERVALS, 2), CaptureObject(1, DEMAND, 2), CLOCK)
+    row = axdr.structure(axdr.unsigned(128), axdr.unsigned(7), axdr.unsigned(9), stamp(DAY + PERIOD))
+    scaler = {f"4/{INTERVALS}/3": objects.encode_scaler_unit(ScalerUnit(1, Unit.WATT_HOUR))}
+
+    assert await counts_of(Odd(columns=columns, rows_given=(row,), values=scaler)) == (70, None, None, None)
+
+
+async def test_a_range_names_the_clock_that_the_meter_captures() -> None:
+    clock = CaptureObject(8, Obis(0, 1, 1, 0, 0), 2)
+    meter = Odd(columns=(clock, CaptureObject(3, INTERVALS, 2)))
+
+    await counts_of(meter)
+
+    asked = [xdlms.decode(apdu) for apdu in meter.received if apdu[0] == xdlms.GET_REQUEST]
+    (selection,) = [get.selection for get in asked if isinstance(get, xdlms.GetRequest) and get.selection]
+    assert selection.parameters.items()[0] == clock.encode()
+
+
+async def test_a_meter_that_counts_in_another_unit_is_a_profile_error() -> None:
+    var_hours = {f"3/{INTERVALS}/3": objects.encode_scaler_unit(ScalerUnit(0, Unit.VAR_HOUR))}
+
+    with pytest.raises(ProfileError, match="is in Wh, the meter's in varh"):
+        await counts_of(Meter(values=var_hours))
+
+
+async def test_more_entries_than_can_be_numbered_are_a_protocol_error() -> None:
+    meter = Odd(entries=Data(Tag.LONG64_UNSIGNED, 2**63))
+
+    with pytest.raises(RemoteProtocolError, match="more than can be numbered"):
+        await counts_of(meter, selective_access=("entry",))
+
+
+async def test_a_capture_time_the_meter_doubts_marks_the_register() -> None:
+    doubted = stamp(DAY - 3600).octets()[:-1] + b"\x02"
+
+    async with session(Meter(values={f"4/{DEMAND}/5": axdr.octet_string(doubted)})) as opened:
+        (demand,) = await opened.read_registers([DEMAND])
+
+    assert (demand.captured_at, demand.rules) == (DAY - 3600, Rule.METER_STATUS)
