@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
 DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
+# Nothing is left outside the checkout: neither downloads nor temporary files.
+export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TMPDIR := $(CURDIR)/build/tmp
 
 .PHONY: demo test check checked-kernels nightly peers picture clean
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
+	mkdir -p $(TMPDIR)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,peers]'
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[demo,dev,peers]'
 	touch $@
 
 ## Watch about 20 simulated meters being read, explained, stored and exported.
@@ -33,9 +38,12 @@ checked-kernels: $(STAMP)
 	cd build/checked/lib && PYTHONPATH=.:../../.. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --checked-kernels
 
 ## Debian packages of the independent peers; only root can install them, otherwise their tests skip and say so.
+## Their services are not to run: the policy file says so to the package scripts while they are installed.
 peers:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN_PEERS) >/dev/null 2>&1; then \
-	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PEERS); fi
+	  policy=/usr/sbin/policy-rc.d; \
+	  if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' > $$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; fi; \
+	  unset TMPDIR; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PEERS) >/dev/null; fi
 
 nightly: $(STAMP) peers
 	$(BIN)/python -m pytest -m nightly --timeout 7200

@@ -78,7 +78,9 @@ def build(start: int, days: int, seed: int) -> Town:
     nicked = MissingRows(start + 18 * HOUR, start + 19 * HOUR + HOUR // 2)
     fast = ClockDrift(start, offset=240, ppm=50)
     wrapper = list(_dlms(_WRAPPER, range(17, 22), "{}", faults={1: silent}, homes=homes, randomness=randomness))
-    hdlc = list(_dlms(_HDLC, range(33, 38), "1/{}", faults={1: holed, 2: nicked, 3: fast}, homes=homes, randomness=randomness))
+    hdlc = list(
+        _dlms(_HDLC, range(33, 38), "1/{}", faults={1: holed, 2: nicked, 3: fast}, homes=homes, randomness=randomness)
+    )
     polled = list(_modbus(homes, randomness))
     pushed = [
         Position("", (_meter(f"SIM:{2000 + number}", 2000 + number, next(homes), randomness),))
