@@ -24,6 +24,7 @@ from headend.clock import Clock
 from headend.collect.engine import Engine
 from headend.collect.job import RoundSummary
 from headend.collect.line import Open
+from headend.errors import RegistryError
 from headend.ingest.mqtt import ingest
 from headend.secrets import Secrets
 from headend.settings import Settings
@@ -162,11 +163,20 @@ class Intake:
         await ingest(settings.mqtt, routes, self.store, self.set_aside, stop, password=password)
 
     async def store(self, message: PushMessage) -> None:
-        """Record one message, durable on return. Raises `RegistryError` for a meter or channel the registry does not know."""
+        """Record one message, durable on return.
+
+        Raises `RegistryError` for a meter or channel the registry does not know, or a meter of another profile: what that
+        would make of the same numbers is not known.
+        """
         received_at = self._clock.now()
 
         def change(store: Store) -> Recorded:
             device = store.end_device(message.meter_name)
+            if device.profile != message.profile:
+                raise RegistryError(
+                    f"{device.name} is registered with profile {device.profile}, but its message was read by"
+                    f" {message.profile}; correct the meter's profile, or the topics of the two"
+                )
             return store.record(device.id, message.facts, received_at)
 
         self._summary.recorded += await self._writer.submit(change)

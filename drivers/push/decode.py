@@ -29,9 +29,13 @@ Batch = str | int
 
 @dataclass(frozen=True, slots=True)
 class PushMessage:
-    """What one message said about one meter. ``batch``: the sender's own name for it, or None; it goes into the receipt."""
+    """What one message said about one meter. ``profile``: name of the one that read it.
+
+    ``batch``: the sender's own name for the message, or None; it goes into the receipt.
+    """
 
     meter_name: str
+    profile: str
     facts: list[IntervalBlock]
     batch: Batch | None = None
 
@@ -55,7 +59,7 @@ def decode(profile: MeterProfile, topic: str, payload: bytes) -> PushMessage:
         raise PayloadError(f"{push.rows}: {shown(rows)} is not a list of rows")
     starts = _starts(profile, push, rows)
     facts = [_block(push, channel, rows, starts) for channel in push.channels] if rows else []
-    return PushMessage(meter, facts, _batch(document))
+    return PushMessage(meter, profile.name, facts, _batch(document))
 
 
 def batch_of(payload: bytes) -> Batch | None:

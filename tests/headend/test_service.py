@@ -140,10 +140,10 @@ async def test_pushed_message_is_stored_once_and_one_of_an_unknown_meter_is_not(
         writer = GroupCommitWriter(store)
         intake = Intake(writer, At(), summary)
 
-        await intake.store(PushMessage("SIM:2", [block]))
-        await intake.store(PushMessage("SIM:2", [block]))
+        await intake.store(PushMessage("SIM:2", "sim-concentrator", [block]))
+        await intake.store(PushMessage("SIM:2", "sim-concentrator", [block]))
         with pytest.raises(RegistryError, match="SIM:3"):
-            await intake.store(PushMessage("SIM:3", [block]))
+            await intake.store(PushMessage("SIM:3", "sim-concentrator", [block]))
         await intake.set_aside("ami/1/SIM:3/intervals", b"{}", "no such meter")
         await writer.close()
 
@@ -151,3 +151,19 @@ async def test_pushed_message_is_stored_once_and_one_of_an_unknown_meter_is_not(
 
     assert (summary.messages, summary.recorded.new, summary.recorded.same, summary.set_aside) == (2, 2, 2, 1)
     assert [(aside.topic, aside.reason) for aside in asides] == [("ami/1/SIM:3/intervals", "no such meter")]
+
+
+async def test_pushed_message_read_by_another_profile_than_the_meters_is_refused_and_nothing_is_stored(
+    path: Path,
+) -> None:
+    block = IntervalBlock(ENERGY, ScalerUnit(0, Unit.WATT_HOUR), NOW - 3_600, 1800, (100, 200))
+    with Store.open(path, lambda: NOW) as store:
+        writer = GroupCommitWriter(store)
+        intake = Intake(writer, At(), PushSummary())
+
+        with pytest.raises(RegistryError, match="SIM1 is registered with profile sim-dlms-wrapper"):
+            await intake.store(PushMessage("SIM1", "sim-concentrator", [block]))
+        await writer.close()
+
+        series = store.raw_series(store.end_device("SIM1").id, ENERGY, NOW - 3_600, NOW)
+    assert not series.has_value.any()

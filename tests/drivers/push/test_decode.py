@@ -42,7 +42,7 @@ def test_rows_become_one_block_per_channel() -> None:
     decoded = decode(profile(channels=channels), TOPIC, message(*rows, batch=17))
 
     expected = [block(100, 200), IntervalBlock(EXPORT, WH, MIDNIGHT, HALF_HOUR, (7, 8))]
-    assert decoded == PushMessage("SIM:1001", expected, 17)
+    assert decoded == PushMessage("SIM:1001", profile().name, expected, 17)
 
 
 def test_rows_out_of_order_repeated_and_with_holes_are_put_in_their_slots() -> None:

@@ -15,7 +15,7 @@ from drivers.errors import (
 )
 from headend.collect.job import RoundSummary
 from headend.errors import RegistryError, StoreError
-from kernels.quality import Reason, Rule
+from kernels.quality import Reason, Rule, State
 from tests.headend.collect.builders import (
     DAY,
     HALF_HOUR,
@@ -238,7 +238,10 @@ async def test_a_wrong_clock_is_told_once_and_doubts_every_interval_of_the_visit
         scene.clock.advance(HOUR)
         await engine.run_due()
 
-    assert set(scene.series(MIDNIGHT, NOON + HOUR).rules.tolist()) == {int(Rule.METER_STATUS)}
+    series = scene.series(MIDNIGHT, NOON + HOUR)
+    assert set(series.rules.tolist()) == {int(Rule.METER_STATUS)}
+    assert set(series.state.tolist()) == {int(State.QUESTIONABLE)}
+    assert series.values.tolist() == [FakeMeter.count(slot) for slot in range(MIDNIGHT, NOON + HOUR, HALF_HOUR)]
     assert [(event.kind, event.text) for event in scene.events()] == [
         ("clock", "the meter's clock is 181 s ahead of ours")
     ]
