@@ -260,11 +260,23 @@ class _Reader:
         if tag is Tag.ARRAY:
             count = int.from_bytes(self.take(2), "big")
             element = self._description(depth + 1)
-            return lambda: self._repeat(tag, [element] * count)
+            return lambda: self._repeat(tag, [self._spending(element)] * count)
         if tag is Tag.STRUCTURE:
             elements = [self._description(depth + 1) for _ in range(self.length())]
             return lambda: self._repeat(tag, elements)
         return lambda: self.content(tag, depth)
+
+    def _spending(self, element: "Callable[[], Data]") -> "Callable[[], Data]":
+        """Refuse an element of no octets: a description of a dozen octets could repeat it a million times."""
+
+        def build() -> Data:
+            before = self.offset
+            data = element()
+            if self.offset == before:
+                raise RemoteProtocolError(f"compact-array repeats an element without octets at offset {before}")
+            return data
+
+        return build
 
     def _repeat(self, tag: Tag, elements: "list[Callable[[], Data]]") -> Data:
         self._count()

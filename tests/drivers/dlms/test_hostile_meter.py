@@ -112,6 +112,15 @@ def test_a_meter_that_takes_no_apdu_of_our_size_refuses_and_the_association_stay
     assert association.state is State.OPEN
 
 
+@pytest.mark.parametrize("element", ["00", "ff", "0200", "01000000", "01ffffff"])
+def test_a_compact_array_of_repeated_nothing_is_refused_at_once(element: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(axdr, "MAX_ITEMS", 20)
+    octets = bytes.fromhex("13" + "01ffff" + "01ffff" + element + "02" + "0000")
+
+    with pytest.raises(RemoteProtocolError, match="without octets"):
+        axdr.decode(octets)
+
+
 # -- what it records
 
 
