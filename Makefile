@@ -9,11 +9,11 @@ DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
+$(shell mkdir -p $(TMPDIR))
 
 .PHONY: demo test check checked-kernels nightly peers picture clean
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
-	mkdir -p $(TMPDIR)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[demo,dev,peers]'
