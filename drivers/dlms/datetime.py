@@ -108,13 +108,22 @@ class CosemDateTime:
 
     def to_utc(self, clock: ClockProfile) -> UtcSeconds:
         """Give the instant, by the meter's deviation where specified and believed, else by ``clock.zone``."""
+        instants = self._instants(clock)
+        return min(instants) if self.is_daylight_saving else max(instants)
+
+    def is_doubtful(self, clock: ClockProfile) -> bool:
+        """True where the meter does not trust the time, or the hour comes twice and nothing says which is meant."""
+        return self.is_invalid or (self.status == STATUS_UNSPECIFIED and len(set(self._instants(clock))) > 1)
+
+    def _instants(self, clock: ClockProfile) -> tuple[UtcSeconds, UtcSeconds]:
+        """Give what the two readings of local time are; they differ in an hour that comes twice or never alone."""
         local = self.local()
         if self.deviation is not None and clock.deviation == "meter":
-            return _seconds(local.replace(tzinfo=UTC)) + self.deviation * 60
+            instant = _seconds(local.replace(tzinfo=UTC)) + self.deviation * 60
+            return instant, instant
         zone = find_zone(clock.zone)
-        # In an hour that comes twice or never, the readings differ by fold (PEP 495); the one further east has daylight saving.
-        instants = [_seconds(local.replace(tzinfo=zone, fold=fold)) for fold in (0, 1)]
-        return min(instants) if self.is_daylight_saving else max(instants)
+        # The readings differ by fold (PEP 495); the one further east has daylight saving.
+        return _seconds(local.replace(tzinfo=zone, fold=0)), _seconds(local.replace(tzinfo=zone, fold=1))
 
 
 def _seconds(moment: datetime) -> UtcSeconds:

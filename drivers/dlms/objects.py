@@ -119,7 +119,7 @@ def decode_capture_objects(data: Data) -> tuple[CaptureObject, ...]:
 def decode_instant(data: Data, clock: ClockProfile) -> tuple[UtcSeconds, bool]:
     """Read a date-time; give the instant and whether the meter doubts it. Raises `RemoteProtocolError`."""
     stamp = CosemDateTime.decode(data.octets())
-    return stamp.to_utc(clock), stamp.is_invalid
+    return stamp.to_utc(clock), stamp.is_doubtful(clock)
 
 
 def decode_text(data: Data, what: str) -> str:

@@ -20,7 +20,7 @@ from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import DriverError, MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
-from drivers.profile import TimingProfile
+from drivers.profile import ClockProfile, TimingProfile
 from drivers.transports import null_modem
 from drivers.units import ScalerUnit, Unit
 from kernels.quality import Rule
@@ -240,3 +240,23 @@ async def test_a_capture_time_the_meter_doubts_marks_the_register() -> None:
         (demand,) = await opened.read_registers([DEMAND])
 
     assert (demand.captured_at, demand.rules) == (DAY - 3600, Rule.METER_STATUS)
+
+
+@pytest.mark.parametrize(
+    ("stamped", "instant", "is_doubtful"),
+    [
+        ("07ea0a19ff021e00ff800080", 1_792_888_200, False),  # the first 02:30, daylight saving
+        ("07ea0a19ff021e00ff800000", 1_792_891_800, False),  # the second
+        ("07ea0a19ff021e00ff8000ff", 1_792_891_800, True),  # nobody knows
+        ("07ea0a19ff021e00ffff88ff", 1_792_888_200, False),  # the deviation says it
+        ("07ea0a19ff031e00ff8000ff", 1_792_895_400, False),  # 03:30 comes once
+    ],
+)
+def test_an_hour_that_comes_twice_is_doubtful_where_nothing_says_which_is_meant(
+    stamped: str, instant: int, *, is_doubtful: bool
+) -> None:
+    berlin = ClockProfile(zone="Europe/Berlin")
+
+    read = objects.decode_instant(axdr.octet_string(bytes.fromhex(stamped)), berlin)
+
+    assert read == (instant, is_doubtful)
