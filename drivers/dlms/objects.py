@@ -4,7 +4,7 @@ Pure: values decoded by `drivers.dlms.axdr` go in, selections and facts come out
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -317,20 +317,24 @@ def register_values(
 ) -> Iterator[RegisterValue]:
     """Give a cumulative column's snapshots taken in ``[start, end]`` [s UTC], each stamped by the meter.
 
-    A row is captured at the end of its interval, whichever end its stamp names.
+    A row is captured at the end of its interval, whichever end its stamp names. Of two rows for one instant with different
+    values the first is kept and marked `Rule.CONFLICT`.
     """
-    seen: set[UtcSeconds] = set()
+    found: dict[UtcSeconds, RegisterValue] = {}
     for row in rows:
         instant = row.stamp if clock.stamp == "end" else row.stamp + period
         data = row.values[column.index]
-        if data.tag is Tag.NULL or not start <= instant <= end or instant in seen:
+        if data.tag is Tag.NULL or not start <= instant <= end:
             continue
-        seen.add(instant)
         worth = column.scaler_unit
         count, rule = decode_count(data, worth, worth, f"{column.wanted.logical_name} at {row.stamp}")
         if row.is_doubtful:
             rule |= Rule.METER_STATUS
         try:
-            yield RegisterValue(column.wanted.obis, count, worth, instant, 0, rule)
+            value = RegisterValue(column.wanted.obis, count, worth, instant, 0, rule)
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from None
+        first = found.setdefault(instant, value)
+        if first.count != count:
+            found[instant] = replace(first, rules=first.rules | Rule.CONFLICT)
+    yield from found.values()

@@ -99,6 +99,8 @@ def settings_of(endpoint: Endpoint) -> Settings:
             server = HdlcAddress(server.upper, server.lower, size)
     except LocalProtocolError as error:
         faults.append(f"address: {error}")
+    if server.upper == 0:
+        faults.append(f"address: {endpoint.address!r} names no logical device; 0 is nobody")
     if dlms.framing == "wrapper" and server.lower is not None:
         faults.append(f"address: {endpoint.address!r} has a physical part; the wrapper knows logical devices only")
     if faults:

@@ -1,9 +1,12 @@
 """A meter that is broken or means harm: every session with it ends, in an error of the right class, and invents no value."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
 
 import pytest
 
@@ -15,12 +18,13 @@ from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.events import Apdu, Connect
 from drivers.dlms.hdlc import Frame, HdlcAddress, Kind
 from drivers.dlms.link import MAX_REPEATS, HdlcLink
-from drivers.dlms.objects import CaptureObject
+from drivers.dlms.objects import CaptureObject, Row
+from drivers.dlms.session import settings_of
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import DriverError, MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
-from drivers.profile import ClockProfile, TimingProfile
+from drivers.profile import ClockProfile, DlmsColumn, TimingProfile
 from drivers.transports import null_modem
 from drivers.units import ScalerUnit, Unit
 from kernels.quality import Rule
@@ -260,3 +264,73 @@ def test_an_hour_that_comes_twice_is_doubtful_where_nothing_says_which_is_meant(
     read = objects.decode_instant(axdr.octet_string(bytes.fromhex(stamped)), berlin)
 
     assert read == (instant, is_doubtful)
+
+
+def test_two_snapshots_of_one_instant_that_differ_keep_the_first_and_say_so() -> None:
+    column = objects.Column(0, DlmsColumn(DEMAND, DEMAND, cumulative=True), ScalerUnit(0, Unit.WATT))
+    rows = [Row(DAY, False, (axdr.unsigned(value),)) for value in (5, 6, 5)]  # noqa: FBT003
+
+    (value,) = objects.register_values(column, rows, ClockProfile(), PERIOD, start=DAY, end=DAY + PERIOD)
+
+    assert (value.count, value.rules) == (5, Rule.CONFLICT)
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+def test_an_address_of_nobody_is_a_profile_error(framing: Literal["wrapper", "hdlc"]) -> None:
+    assert PROFILE.dlms is not None
+    profile = replace(PROFILE, dlms=replace(PROFILE.dlms, framing=framing))
+
+    with pytest.raises(ProfileError, match="0 is nobody"):
+        settings_of(Endpoint("m", "0", profile))
+
+
+# -- octets altered at random, always the same ones
+
+BUFFER = axdr.array(
+    [
+        axdr.structure(stamp(DAY + PERIOD), axdr.double_long_unsigned(5), Data(Tag.FLOAT32, Decimal("1.5"))),
+        axdr.structure(NULL, Data(Tag.DELTA_INTEGER, -1), NULL),
+        axdr.structure(stamp(DAY), Data(Tag.LONG64_UNSIGNED, 2**63), Data(Tag.FLOAT64, Decimal("1e300"))),
+    ]
+)
+CAPTURED = (CLOCK, CaptureObject(3, INTERVALS, 2), CaptureObject(3, DEMAND, 2))
+TITLED = acse.Aare(
+    acse.ApplicationContext.LOGICAL_NAME_CIPHERED, diagnostic=14, responding_title=b"SIM00001",
+    mechanism=acse.Mechanism.HIGH_GMAC, authentication_value=bytes(16), user_information=bytes(30),
+)  # fmt: skip
+
+
+def make_facts(octets: bytes) -> None:
+    rows = objects.decode_rows(axdr.decode(octets), CAPTURED, PERIOD, ClockProfile(zone="Europe/Berlin"))
+    column = objects.Column(1, DlmsColumn(INTERVALS, INTERVALS), ScalerUnit(0, Unit.WATT_HOUR))
+    objects.interval_block(column, PROFILE.channels[0], rows, ClockProfile(), start=DAY, end=DAY + 4 * PERIOD)
+    list(objects.register_values(column, rows, ClockProfile(), PERIOD, start=DAY, end=DAY + 4 * PERIOD))
+
+
+@pytest.mark.parametrize(
+    ("octets", "read"),
+    [
+        (axdr.encode(BUFFER), make_facts),
+        (bytes.fromhex("13020209060606240c07ea0101ff001e00ff8000000000000100000002"), make_facts),
+        (axdr.encode(axdr.array([column.encode() for column in CAPTURED])), axdr.decode),
+        (xdlms.GetResponse(0xC1, BUFFER).encode(), xdlms.decode),
+        (xdlms.ActionResponse(0xC1, 0, axdr.octet_string(bytes(17))).encode(), xdlms.decode),
+        (xdlms.InitiateResponse(xdlms.Conformance.GET, 500).encode(), xdlms.decode),
+        (xdlms.DataNotification(1, bytes(12), BUFFER).encode(), xdlms.decode),
+        (TITLED.encode(), acse.decode),
+        (acse.Aarq(mechanism=acse.Mechanism.LOW, authentication_value=b"12345678").encode(), acse.decode),
+    ],
+)
+def test_altered_octets_are_read_or_are_a_protocol_error(octets: bytes, read: Callable[[bytes], object]) -> None:
+    dice = random.Random(20260101)
+
+    for _ in range(1000):
+        altered = bytearray(octets)
+        for _ in range(dice.randint(1, 4)):
+            at = dice.randrange(len(altered) + 1)
+            inserted = dice.choice(
+                (b"", bytes([dice.randrange(256)]), b"\x01" * dice.randrange(40), b"\x84\xff\xff\xff\xff")
+            )
+            altered[at : at + dice.randrange(3)] = inserted
+        with suppress(RemoteProtocolError):
+            read(bytes(altered))
