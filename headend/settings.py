@@ -109,9 +109,11 @@ class VeeSettings(_Section):
 
 
 class ExportSettings(_Section):
-    """``directory``: where exports and their manifest are written."""
+    """``directory``: where exports and their manifest are written.  ``sender``, ``receiver``: AEMO participants of NEM12."""
 
     directory: str = Field(default="exports", min_length=1)
+    sender: str = Field(default="HEADEND", pattern=r"^[A-Z0-9]{1,10}$")
+    receiver: str = Field(default="RECEIVER", pattern=r"^[A-Z0-9]{1,10}$")
 
 
 class DlmsSettings(_Section):

@@ -62,7 +62,10 @@ def _export(format_name: str) -> click.Command:
         start, end = whole_days(name, _day(first.date()), _day(last.date()))
         with app.reader() as reader, app.output.busy(f"exporting {name}"):
             points = [_usage_point(reader, text) for text in usage_points] or None
-            result = export(reader, name, points, channels or None, start, end, _directory(app, directory), app.now())
+            result = export(
+                reader, name, points, channels or None, start, end, _directory(app, directory), app.now(),
+                sender=app.settings.export.sender, receiver=app.settings.export.receiver,
+            )  # fmt: skip
         app.output.emit(_document(result))
         for note in result.notes:
             app.output.say(note)
