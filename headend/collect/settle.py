@@ -48,7 +48,7 @@ def settle_answer(
     oddities = [_Oddity("clock", ended, clock_fault)] if clock_fault and tell_clock else []
     blocks, unfit = _fit_blocks(meter, job, answer, oddities)
     if clock_fault:
-        blocks = [_doubted(block) for block in blocks]
+        blocks = [_doubted(store, meter, block) for block in blocks]
     registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
     recorded = store.record(device.id, [*registers, *blocks], ended, run_id)
     marks: list[Mark] = []
@@ -187,10 +187,19 @@ def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalB
     return IntervalBlock(block.obis, entry.scaler_unit, start, block.period, counts, block.rules[cut])
 
 
-def _doubted(block: IntervalBlock) -> IntervalBlock:
-    """Note on every interval that the meter's clock, and so its stamp, is wrong."""
+def _doubted(store: Store, meter: Meter, block: IntervalBlock) -> IntervalBlock:
+    """Note on every interval that is new that the meter's clock, and so its stamp, is wrong.
+
+    What is stored already was stamped before the clock went wrong: reading it again is no reason to doubt it.
+    """
+    held: set[UtcSeconds] = set()
+    if any(item.obis == block.obis for item in meter.expectations):
+        stored = store.raw_series(meter.device.id, block.obis, block.start, block.end)
+        held = {stored.start + index * stored.period for index in stored.has_value.nonzero()[0].tolist()}
     rules = block.rules or (Rule(0),) * len(block.counts)
-    return replace(block, rules=tuple(rule | Rule.METER_STATUS for rule in rules))
+    starts = range(block.start, block.end, block.period)
+    doubted = (rule if at in held else rule | Rule.METER_STATUS for at, rule in zip(starts, rules, strict=True))
+    return replace(block, rules=tuple(doubted))
 
 
 def _derive(

@@ -247,6 +247,20 @@ async def test_a_wrong_clock_is_told_once_and_doubts_every_interval_of_the_visit
     ]
 
 
+async def test_a_clock_that_goes_wrong_does_not_doubt_values_read_before(scene: Scene) -> None:
+    meter = scene.add(PROFILE_METER, meter=FakeMeter("TST:1", missing={NOON - HOUR}))
+
+    async with scene.engine() as engine:
+        await engine.run_due()
+        meter.offset = 181
+        scene.clock.advance(HOUR)
+        await engine.run_due()
+
+    assert meter.windows[-1][0] == NOON - HOUR
+    state = scene.series(NOON - HOUR, NOON + HOUR).state.tolist()
+    assert state == [State.MISSING, State.MEASURED, State.QUESTIONABLE, State.QUESTIONABLE]
+
+
 async def test_registers_that_fail_do_not_cost_the_load_profile(scene: Scene) -> None:
     scene.add(PROFILE_METER, meter=FakeMeter("TST:1", late_fault=always(MeterRefused("no such register", 4))))
 
