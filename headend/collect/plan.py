@@ -77,7 +77,7 @@ def plan(
         settled[device.id] = open_since
         if not ledger.meter.is_visited or (device.id, JobKind.LOAD_PROFILE) in busy:
             continue
-        extra = _tick_registers(ledger.meter)
+        extra = _tick_registers(ledger.meter, now)
         windows = _windows(spans, settings.window_days * DAY)
         for index, within in enumerate(windows):
             start, end = min(span.start for span in within), max(span.end for span in within)
@@ -133,13 +133,16 @@ def clock_checks(meters: Iterable[Meter], now: UtcSeconds, busy: Collection[tupl
         if meter.is_visited
         and meter.profile is not None
         and meter.profile.protocol == "dlms"
+        and meter.is_in_place(now)
         and (meter.device.id, JobKind.CLOCK) not in busy
     ]
 
 
-def _tick_registers(meter: Meter) -> tuple[Obis, ...]:
-    """Registers of the model that no boundary poll reads anyway."""
+def _tick_registers(meter: Meter, now: UtcSeconds) -> tuple[Obis, ...]:
+    """Registers of the model that no boundary poll reads anyway; none where the meter has been taken away."""
     assert meter.profile is not None
+    if not meter.is_in_place(now):
+        return ()
     polled = {register_of(item.obis) for item in meter.expectations if item.origin == "register"}
     return tuple(obis for obis in meter.profile.registers if obis not in polled)
 

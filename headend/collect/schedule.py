@@ -25,6 +25,14 @@ class Meter:
         """Say whether we go to the meter; else it is disabled, of unknown model, or speaks first (push)."""
         return not self.device.disabled and self.profile is not None and self.profile.protocol != "push"
 
+    def is_in_place(self, now: UtcSeconds) -> bool:
+        """Say whether anything is expected of the meter at ``now`` [s UTC]; else it is not there yet, or not any more.
+
+        One that only has registers to be read is expected nothing of.
+        """
+        spans = [(entry.start, entry.end) for entry in self.expectations]
+        return not spans or any(start <= now and (end is None or now < end) for start, end in spans)
+
 
 def next_tick(cron: str, after: UtcSeconds) -> UtcSeconds:
     """Find the first instant after ``after`` that the cron expression names. [s UTC]"""

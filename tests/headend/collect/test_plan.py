@@ -235,6 +235,19 @@ def test_registers_of_the_model_are_read_with_the_newest_window_or_alone() -> No
     assert [(job.kind, job.registers, job.window) for job in alone] == [(JobKind.REGISTERS, (IMPORT_REGISTER,), None)]
 
 
+def test_a_meter_that_was_taken_away_is_asked_for_its_last_slots_and_nothing_else() -> None:
+    there = meter(channel(), registers=(IMPORT_REGISTER,))
+    gone = replace(there, expectations=(replace(there.expectations[0], end=NOON),))
+    full, lacking = series(MIDNIGHT, NOON, {}), series(MIDNIGHT, NOON, {NOON - HOUR: None})
+
+    (rest,) = plan([ledger(gone, lacking)], SETTINGS, NOON + HOUR).jobs
+
+    assert (rest.start, rest.end, rest.registers) == (NOON - HOUR, NOON - HALF_HOUR, ())
+    assert plan([ledger(gone, full)], SETTINGS, NOON + HOUR).jobs == ()
+    assert clock_checks([gone], NOON + HOUR) == []
+    assert len(plan([ledger(there, full)], SETTINGS, NOON + HOUR).jobs) == len(clock_checks([there], NOON)) == 1
+
+
 def test_clocks_are_compared_where_the_protocol_has_them() -> None:
     dlms, modbus = meter(channel()), meter(channel("register"), protocol="modbus", number=2)
 
