@@ -201,7 +201,9 @@ def _day_rows(
     if validated.raw is None:
         yield from rows(validated)
         return
-    freshness.slots += int(np.count_nonzero(raw.has_value & ~series.has_value))
+    whole = np.arange(1, len(raw) + 1) * raw.period <= span.end - raw.start  # the meter measured none it left within
+    lacks = ~series.has_value | (series.state == State.ESTIMATED)
+    freshness.slots += int(np.count_nonzero(raw.has_value & whole & lacks))
     if (series.state != State.NOT_EXPECTED).all():
         yield from rows(validated)
         return

@@ -1,5 +1,6 @@
 """Exports on disk: complete or absent, chained, and compared with what they replace."""
 
+import copy
 import csv as stdlib
 import hashlib
 import json
@@ -15,7 +16,7 @@ import pytest
 
 from headend.errors import ExportError
 from headend.export.write import ExportResult, export, manifest_name, verify
-from kernels.quality import Reason
+from kernels.quality import Reason, State
 from tests.headend.export.fakes import DAY, EXPORT, IMPORT, MIDNIGHT, NOW, FakeStore, house, lose
 
 END = MIDNIGHT + 2 * DAY
@@ -380,3 +381,19 @@ def test_value_that_arrived_after_validation_is_noted(tmp_path: Path) -> None:
 
     assert result.notes == ("4 values arrived after validation and are not in it; run validation again",)
     assert json.loads(result.manifest.read_text())["notes"] == list(result.notes)
+
+
+def test_value_that_arrived_after_its_slot_was_estimated_is_noted(tmp_path: Path) -> None:
+    store = gapped()
+    estimated = copy.deepcopy(store.raw[1, IMPORT])
+    estimated.state[estimated.state == State.MISSING] = State.ESTIMATED
+    store.validated[1, IMPORT] = estimated
+    for day in range(MIDNIGHT // DAY, MIDNIGHT // DAY + 3):
+        store.version_of[1, IMPORT, day] = 1
+    before = run(store, tmp_path)
+    store.raw[1, IMPORT] = house().raw[1, IMPORT]
+
+    after = run(store, tmp_path)
+
+    assert before.notes == ()
+    assert after.notes[0] == "4 values arrived after validation and are not in it; run validation again"
