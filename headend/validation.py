@@ -2,7 +2,7 @@
 
 A value may change the result of days before it (a gap that it ends, a register that closes a span) and after it
 (reference days), as far as the rule set reaches. All those days are run again; days that come out as they stand get no new
-version.
+version. A change of the registry (a swap or a multiplier noted late) has the days run again that are validated already.
 """
 
 from collections import defaultdict
@@ -118,11 +118,25 @@ class Validator:
 
 
 def _touched(store: Store, changes: Iterable[Change]) -> list[tuple[_Channel, int, int]]:
-    """Say which channels and days of usage points raw changes touch, with the change's number."""
+    """Say which channels and days of usage points changes touch, with the change's number."""
     points = {point.id: point for point in store.usage_points()}
     known: dict[int, frozenset[Obis]] = {}
     found = []
+
+    def is_known(point: UsagePoint, obis: Obis) -> bool:
+        if point.id not in known:
+            known[point.id] = frozenset(channels(store, point))
+        return obis in known[point.id]
+
     for change in changes:
+        if change.layer is Layer.REGISTRY:
+            point = points[change.entity_id]
+            found += [
+                (_Channel(point, obis), day, change.seq)
+                for day, obis in store.validated_days(point.id, change.day)
+                if is_known(point, obis)
+            ]
+            continue
         if change.layer not in {Layer.RAW, Layer.REGISTER} or change.obis is None:
             continue
         obis = change.obis if change.layer is Layer.RAW else interval_of(change.obis)
@@ -131,8 +145,6 @@ def _touched(store: Store, changes: Iterable[Change]) -> list[tuple[_Channel, in
             if not starts_before_end or (place.end is not None and place.end <= change.day * DAY):
                 continue
             point = points[place.usage_point_id]
-            if point.id not in known:
-                known[point.id] = frozenset(channels(store, point))
-            if obis in known[point.id]:
+            if is_known(point, obis):
                 found.append((_Channel(point, obis), change.day, change.seq))
     return found

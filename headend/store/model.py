@@ -21,14 +21,16 @@ class Layer(IntEnum):
     VALIDATED = 1
     REGISTER = 2
     EVENT = 3
+    REGISTRY = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One changed channel-day. Entries of one write share ``seq``; a cursor at ``seq`` has seen all of them.
 
-    ``entity_id``: usage point in the validated layer, else end device.  ``obis``: None for events.
-    ``day``: days since 1970-01-01 UTC.  ``version``: of the validated layer, else 0.  ``run_id``: VEE run or job, if any.
+    ``entity_id``: usage point in the validated layer and for registry changes, else end device.
+    ``obis``: None for events and registry changes.
+    ``day``: days since 1970-01-01 UTC; of a registry change the first from which it counts.  ``version``: of the validated layer, else 0.  ``run_id``: VEE run or job, if any.
     """
 
     seq: int

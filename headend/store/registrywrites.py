@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
+from typing import TypeVar
 
 from drivers.facts import UtcSeconds
 from headend.errors import RegistryError
-from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint, check_name, overlap
-from headend.store.database import WritableDatabase
+from headend.registry.model import DAY, ChannelExpectation, EndDevice, Installation, UsagePoint, check_name, overlap
+from headend.store.journalwrites import JournalWrites
+from headend.store.model import Layer
 from headend.store.registryreads import RegistryReads
+
+_Dated = TypeVar("_Dated", Installation, ChannelExpectation)
 
 
 class Outcome(Enum):
@@ -19,8 +24,12 @@ class Outcome(Enum):
     UNCHANGED = "unchanged"
 
 
-class RegistryWrites(WritableDatabase, RegistryReads):
-    """What exists, to be changed."""
+class RegistryWrites(JournalWrites, RegistryReads):
+    """What exists, to be changed.
+
+    What changes the meaning of a usage point's values (who measured there, times what, on which grid, in which zone)
+    enters the change log where days it counts for are validated already, so that they are validated again.
+    """
 
     def put_link(self, url: str) -> int:
         """Find or add a link, and give its id."""
@@ -100,7 +109,10 @@ class RegistryWrites(WritableDatabase, RegistryReads):
                 "UPDATE usage_point SET zone = ?, area = ?, transformer = ?, feeder = ?, box = ? WHERE name = ?",
                 (*attributes, name),
             )
-        return self.usage_point(name), outcome
+        point = self.usage_point(name)
+        if row is not None and row[0] != zone:
+            self._log_registry(point.id, 0)
+        return point, outcome
 
     def put_installation(self, installation: Installation) -> Outcome:
         """Add an installation, or change the end or multiplier of the one with the same start. Raises `RegistryError`.
@@ -126,6 +138,8 @@ class RegistryWrites(WritableDatabase, RegistryReads):
                 installation.multiplier,
             ),
         )  # fmt: skip
+        before = [] if same_key is None else [same_key]
+        self._log_registry(installation.usage_point_id, _first_change(before, [installation]))
         return Outcome.ADDED if same_key is None else Outcome.CHANGED
 
     def put_expectations(
@@ -162,7 +176,25 @@ class RegistryWrites(WritableDatabase, RegistryReads):
                     entry.scaler_unit.scaler, int(entry.scaler_unit.unit), entry.origin,
                 ),
             )  # fmt: skip
+        since = _first_change(before, after)
+        for place in self.installations(end_device_id=end_device_id):
+            if place.end is None or place.end > since:
+                self._log_registry(place.usage_point_id, max(place.start, since))
         return Outcome.CHANGED if before else Outcome.ADDED
+
+    def _log_registry(self, usage_point_id: int, since: UtcSeconds) -> None:
+        day = since // DAY
+        sql = "SELECT 1 FROM validated_version WHERE usage_point_id = ? AND day >= ? LIMIT 1"
+        if self._row(sql, (usage_point_id, day)):
+            self._log_change(Layer.REGISTRY, usage_point_id, day, (), at=self._now())
+
+
+def _first_change(before: Sequence[_Dated], after: Sequence[_Dated]) -> UtcSeconds:
+    """Say from when on two unequal lists of dated entries mean something else: where only ends differ, from the first of those."""
+    differing = [entry for entry in (*before, *after) if entry not in before or entry not in after]
+    if [replace(entry, end=None) for entry in before] == [replace(entry, end=None) for entry in after]:
+        return min(entry.end for entry in differing if entry.end is not None)
+    return min(entry.start for entry in differing)
 
 
 def _check_name(what: str, name: str) -> None:

@@ -100,6 +100,14 @@ class SeriesReads(RegistryReads):
         block = self._block(Layer.VALIDATED, usage_point_id, self._usage_point_name(usage_point_id), day)
         return [] if block is None else [channel.obis for channel in block.channels]
 
+    def validated_days(self, usage_point_id: int, first: int) -> list[tuple[int, Obis]]:
+        """List day and channel of what VEE runs have written from day ``first`` on, by day."""
+        rows = self._rows(
+            "SELECT DISTINCT day, obis FROM validated_version WHERE usage_point_id = ? AND day >= ? ORDER BY day, obis",
+            (usage_point_id, first),
+        )
+        return [(day, Obis.from_bytes(obis)) for day, obis in rows]
+
     def validated_version(self, usage_point_id: int, obis: Obis, day: int, version: int | None = None) -> Series:
         """Give one version of a validated channel-day as it was written; the newest where none is named. Raises `StoreError`."""
         name = self._usage_point_name(usage_point_id)

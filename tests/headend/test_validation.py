@@ -135,3 +135,41 @@ async def test_channel_that_cannot_be_validated_is_named_and_does_not_stop_the_o
 
     assert summary.failed == ["usage point UP1: its grid changes"]
     assert summary.written == 1
+
+
+def move(store: Store, *rows: str) -> None:
+    parsed = table.parse(
+        "\n".join([METERS.partition("\n")[0].replace("zone", "zone,multiplier"), *rows]), load_profiles()
+    )
+    assert not parsed.faults, parsed.faults
+    table.apply(store, parsed.rows)
+
+
+def energy(store: Store, day: int) -> list[int]:
+    series = store.validated_series(store.usage_point("UP1").id, ENERGY, day * DAY, (day + 1) * DAY)
+    return sorted(set(series.values.tolist()))
+
+
+async def test_a_multiplier_noted_late_has_the_days_it_counts_for_validated_again(writer: GroupCommitWriter) -> None:
+    for day in (TODAY - 30, TODAY - 29, TODAY - 28):
+        await writer.submit(lambda store, day=day: record(store, "SIM1", day, (100,) * 48))  # type: ignore[misc]
+    validator = Validator(writer, load_rules("residential"))
+    await validator.catch_up(NOW, with_today=False)
+
+    await writer.submit(
+        lambda store: move(
+            store,
+            "UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-01,2024-09-05,UTC,1",
+            "UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-05,,UTC,10",
+        )
+    )
+    await validator.catch_up(NOW, with_today=False)
+
+    found = await writer.submit(lambda store: [energy(store, TODAY - back) for back in (30, 29, 28)])
+    assert found == [[100], [1000], [1000]]
+
+
+async def test_a_registry_change_before_anything_is_validated_is_no_change_to_follow(writer: GroupCommitWriter) -> None:
+    await writer.submit(lambda store: move(store, "UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-01,,UTC,10"))
+
+    assert await writer.submit(lambda store: store.last_seq()) == 0
