@@ -64,7 +64,8 @@ class IntervalBlock:
 
     ``start``: start of the first interval. [s UTC]  ``period``: length of each. [s]
     ``counts``: one per interval; None where the meter has no row for it.
-    ``rules``: per interval, rules the meter's own status already reports broken; empty means none anywhere.
+    ``rules``: per interval, rules the meter's own status already reports broken; empty means none anywhere. `Rule.RANGE`
+    on an interval without a count: the meter has a row for it, but what stands there is no count that can be held.
     """
 
     obis: Obis

@@ -13,7 +13,7 @@ from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.datetime import CosemDateTime, find_zone
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import ProfileError, RemoteProtocolError
-from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
+from drivers.facts import INT32_MAX, IntervalBlock, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn, MeterProfile
 from drivers.units import ScalerUnit, Unit
@@ -192,7 +192,7 @@ def find_clock(captured: Sequence[CaptureObject]) -> int:
 def lacks_stamps(buffer: Data, captured: Sequence[CaptureObject]) -> bool:
     """Say whether a row has null for its stamp, so that the order of the rows must be known to count from the one before."""
     stamp_at = find_clock(captured)
-    rows = (item.items() for item in buffer.items())
+    rows = (item.items() for item in buffer.items() if item.tag is not Tag.NULL)
     return any(stamp_at < len(row) and row[stamp_at].tag is Tag.NULL for row in rows)
 
 
@@ -200,30 +200,50 @@ def decode_rows(buffer: Data, captured: Sequence[CaptureObject], step: int, cloc
     """Read the buffer's rows, undoing null-data and delta compression.
 
     IEC 62056-6-2, class 7: a null stamp is the one before plus ``step`` [s], the capture period, negative where the newest
-    row comes first; any other null repeats the value before, and a delta is added to it. Raises `RemoteProtocolError` for a
-    row of another width, for a null stamp that nothing precedes or ``step`` 0, and a delta from nothing.
+    row comes first; any other null repeats the value before, and a delta is added to it. A row that says no instant (null
+    as a whole, a stamp with unspecified fields) is left out, and so are rows that count on from it: one such row must not
+    cost the others. Raises `RemoteProtocolError` for a row of another width, for a null stamp that nothing precedes or ``step``
+    0, and a delta from nothing.
     """
     stamp_at = find_clock(captured)
     rows: list[Row] = []
+    before: tuple[Data, ...] | None = None
+    at: tuple[UtcSeconds, bool] | None = None
     for item in buffer.items():
+        if item.tag is Tag.NULL:
+            at = None
+            continue
         values = item.items()
         if len(values) != len(captured):
             raise RemoteProtocolError(f"load profile row of {len(values)} values, expected {len(captured)}")
         stamp = values[stamp_at]
         if stamp.tag is not Tag.NULL:
-            instant, is_doubtful = decode_instant(stamp, clock)
-        elif rows and step:
-            instant, is_doubtful = rows[-1].stamp + step, rows[-1].is_doubtful
-        else:
+            at = _instant_or_none(stamp, clock)
+        elif before is None or not step:
             raise RemoteProtocolError("load profile row without a stamp, and none before to count from")
-        if rows:
-            before = rows[-1].values
+        elif at is not None:
+            at = at[0] + step, at[1]
+        if before is not None:
             values = tuple(
                 old if new.tag is Tag.NULL else _sum(old, new) if new.tag in axdr.DELTAS else new
                 for old, new in zip(before, values, strict=True)
             )
-        rows.append(Row(instant, is_doubtful, values))
+        else:
+            for new in values:
+                if new.tag in axdr.DELTAS:
+                    new.integer()  # raises: there is nothing to add it to
+        before = values
+        if at is not None:
+            rows.append(Row(*at, values))
     return rows
+
+
+def _instant_or_none(stamp: Data, clock: ClockProfile) -> tuple[UtcSeconds, bool] | None:
+    written = CosemDateTime.decode(stamp.octets())
+    try:
+        return written.to_utc(clock), written.is_doubtful(clock)
+    except RemoteProtocolError:  # it leaves open which instant is meant
+        return None
 
 
 def _sum(before: Data, delta: Data) -> Data:
@@ -283,7 +303,8 @@ def interval_block(
 
     A row stamped off the grid covers part of an interval and is left out: its slot stays without value. Of two rows for one
     slot with different values the first is kept and marked `Rule.CONFLICT`. Counts are rescaled exactly to the channel's
-    ``scaler_unit``. Raises `RemoteProtocolError` for one that cannot be.
+    ``scaler_unit``. What cannot be (a filler such as all ones, no number, a digit that would be lost, more than 32 bits)
+    leaves its slot None, marked `Rule.RANGE`, and costs no other.
     """
     period = channel.period
     offset = grid_offset(clock, start, period)
@@ -297,19 +318,23 @@ def interval_block(
         if rest or not 0 <= slot < slots or data.tag is Tag.NULL:
             continue
         what = f"{column.wanted.logical_name} at {row.stamp}"
-        count, rule = decode_count(data, column.scaler_unit, channel.scaler_unit, what)
+        try:
+            count, rule = decode_count(data, column.scaler_unit, channel.scaler_unit, what)
+        except RemoteProtocolError:
+            rules[slot] |= Rule.RANGE
+            continue
+        if abs(count) > INT32_MAX:
+            rules[slot] |= Rule.RANGE
+            continue
         if row.is_doubtful:
             rule |= Rule.METER_STATUS
         if counts[slot] is None:
             counts[slot], rules[slot] = count, rule
         elif counts[slot] != count:
             rules[slot] |= Rule.CONFLICT
-    try:
-        return IntervalBlock(
-            channel.obis, channel.scaler_unit, first, period, tuple(counts), tuple(rules) if any(rules) else ()
-        )
-    except ValueError as error:
-        raise RemoteProtocolError(str(error)) from None
+    return IntervalBlock(
+        channel.obis, channel.scaler_unit, first, period, tuple(counts), tuple(rules) if any(rules) else ()
+    )
 
 
 def register_values(
@@ -318,7 +343,7 @@ def register_values(
     """Give a cumulative column's snapshots taken in ``[start, end]`` [s UTC], each stamped by the meter.
 
     A row is captured at the end of its interval, whichever end its stamp names. Of two rows for one instant with different
-    values the first is kept and marked `Rule.CONFLICT`.
+    values the first is kept and marked `Rule.CONFLICT`; one that is no count is left out.
     """
     found: dict[UtcSeconds, RegisterValue] = {}
     for row in rows:
@@ -327,13 +352,13 @@ def register_values(
         if data.tag is Tag.NULL or not start <= instant <= end:
             continue
         worth = column.scaler_unit
-        count, rule = decode_count(data, worth, worth, f"{column.wanted.logical_name} at {row.stamp}")
-        if row.is_doubtful:
-            rule |= Rule.METER_STATUS
         try:
+            count, rule = decode_count(data, worth, worth, f"{column.wanted.logical_name} at {row.stamp}")
+            if row.is_doubtful:
+                rule |= Rule.METER_STATUS
             value = RegisterValue(column.wanted.obis, count, worth, instant, 0, rule)
-        except ValueError as error:
-            raise RemoteProtocolError(str(error)) from None
+        except (RemoteProtocolError, ValueError):
+            continue
         first = found.setdefault(instant, value)
         if first.count != count:
             found[instant] = replace(first, rules=first.rules | Rule.CONFLICT)

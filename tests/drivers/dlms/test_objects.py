@@ -76,31 +76,41 @@ def test_a_row_the_meter_doubts_is_marked() -> None:
     assert made.rules == (Rule.METER_STATUS,)
 
 
-def test_a_count_that_the_channel_cannot_hold_exactly_is_an_error() -> None:
+def test_a_count_that_the_channel_cannot_hold_exactly_is_never_rounded() -> None:
     column = Column(0, COLUMN.wanted, ScalerUnit(-1, Unit.WATT_HOUR))
+    rows = [row(DAY + PERIOD, axdr.unsigned(70)), row(DAY + 2 * PERIOD, axdr.unsigned(71))]
 
-    exact = objects.interval_block(
-        column, CHANNEL, [row(DAY + PERIOD, axdr.unsigned(70))], END, start=DAY, end=DAY + PERIOD
-    )
-    assert exact.counts == (7,)
-    with pytest.raises(RemoteProtocolError, match="not a whole number"):
-        objects.interval_block(
-            column, CHANNEL, [row(DAY + PERIOD, axdr.unsigned(71))], END, start=DAY, end=DAY + PERIOD
-        )
+    made = objects.interval_block(column, CHANNEL, rows, END, start=DAY, end=DAY + 2 * PERIOD)
+
+    assert (made.counts, made.rules) == ((7, None), (Rule(0), Rule.RANGE))
 
 
 @pytest.mark.parametrize(
-    ("value", "why"),
+    "value",
     [
-        (Data(Tag.LONG64, 2**40), "does not fit 32 bits"),
-        (axdr.octet_string(b"5"), "expected an integer"),
-        (Data(Tag.FLOAT32, Decimal("NaN")), "cannot turn"),
-        (Data(Tag.FLOAT64, Decimal("1e300")), "does not fit"),
+        Data(Tag.LONG64, 2**40),
+        Data(Tag.DOUBLE_LONG_UNSIGNED, 2**32 - 1),
+        axdr.octet_string(b"5"),
+        Data(Tag.FLOAT32, Decimal("NaN")),
+        Data(Tag.FLOAT64, Decimal("1e300")),
     ],
 )
-def test_a_value_that_is_no_count_is_an_error(value: Data, why: str) -> None:
-    with pytest.raises(RemoteProtocolError, match=why):
-        block([row(DAY + PERIOD, value)])
+def test_a_value_that_is_no_count_costs_its_own_slot_alone(value: Data) -> None:
+    rows = [row(DAY + PERIOD, value), row(DAY + 2 * PERIOD, axdr.unsigned(5))]
+
+    made = objects.interval_block(COLUMN, CHANNEL, rows, END, start=DAY, end=DAY + 2 * PERIOD)
+
+    assert (made.counts, made.rules) == ((None, 50), (Rule.RANGE, Rule(0)))
+
+
+def test_a_row_that_says_no_instant_costs_itself_and_what_counts_on_from_it() -> None:
+    unspecified = axdr.octet_string(bytes.fromhex("ffffffffffffffffff800000"))
+    stamps = (stamp(DAY + PERIOD), NULL, unspecified, NULL, None, stamp(DAY + 5 * PERIOD))
+    buffer = axdr.array([NULL if at is None else axdr.structure(at, axdr.unsigned(5)) for at in stamps])
+
+    rows = objects.decode_rows(buffer, CAPTURED, PERIOD, END)
+
+    assert [item.stamp for item in rows] == [DAY + PERIOD, DAY + 2 * PERIOD, DAY + 5 * PERIOD]
 
 
 def test_a_float_is_quantised_half_to_even_and_marked_where_float32_is_coarser() -> None:
