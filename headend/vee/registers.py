@@ -21,6 +21,15 @@ class RegisterSpan:
     resolution: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A register at a boundary, ``total`` in counts of the finest scaler; ``worth`` of one register count in these."""
+
+    slot: int
+    total: int
+    worth: int
+
+
 def register_spans(
     registers: Iterable[RegisterValue],
     *,
@@ -36,8 +45,8 @@ def register_spans(
 
     A register counts where it was read within ``within`` seconds of a boundary, its own uncertainty included; of several at
     one boundary the nearest, then the earlier. A span is left out that is longer than ``longest`` [s], or over which the
-    register went down: it rolled over, was reset, or was misread, and which of them only the collector can tell.
-    A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
+    register went down, and so are the spans before and after a fall: the register rolled over, was reset, or was misread,
+    and a misread zero must not make the register itself the energy of the span behind it. A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
     """
     nearest: dict[int, tuple[int, int, RegisterValue]] = {}
     for register in registers:
@@ -56,15 +65,26 @@ def register_spans(
     # All in counts of the finest scaler about, so that differences are exact before they are rounded once.
     finest = min([scaler_unit.scaler, *(found[2].scaler_unit.scaler for found in nearest.values())])
     step = int(10 ** (scaler_unit.scaler - finest))
+    points = []
+    for slot, (_, _, register) in sorted(nearest.items()):
+        worth = int(10 ** (register.scaler_unit.scaler - finest)) * multiplier
+        points.append(_Point(slot, register.count * worth, worth))
     spans = []
-    for (first, (_, _, before)), (last, (_, _, after)) in pairwise(sorted(nearest.items())):
-        counts = [int(10 ** (one.scaler_unit.scaler - finest)) * multiplier for one in (before, after)]
-        delta = after.count * counts[1] - before.count * counts[0]
-        if delta < 0 or (last - first) * period > longest:
-            continue
-        spans.append(
-            RegisterSpan(first, last, (2 * delta + step) // (2 * step), max(1, *(one // step for one in counts)))
+    stands_since = 0
+    for index, (before, after) in enumerate(pairwise(points)):
+        if index and points[index - 1].total != before.total:
+            stands_since = index
+        neighbors = (*points[max(0, stands_since - 1) : stands_since + 1], after, *points[index + 2 : index + 3])
+        # What lies further off than the longest span is not looked at, so that a result depends on nothing else.
+        fell = any(
+            two.total < one.total and (max(two.slot, after.slot) - min(one.slot, before.slot)) * period <= longest
+            for one, two in pairwise(neighbors)
         )
+        delta = after.total - before.total
+        if delta < 0 or fell or (after.slot - before.slot) * period > longest:
+            continue
+        resolution = max(1, before.worth // step, after.worth // step)
+        spans.append(RegisterSpan(before.slot, after.slot, (2 * delta + step) // (2 * step), resolution))
     return spans
 
 

@@ -39,8 +39,35 @@ def test_nearest_of_several_reads_at_one_boundary_counts_then_the_earlier() -> N
     assert spans(reading(0, 1), reading(893, 4), reading(898, 5), reading(902, 6)) == [RegisterSpan(0, 1, 4, 1)]
 
 
-def test_register_that_went_down_makes_no_span() -> None:
-    assert spans(reading(0, 999_990), reading(900, 10), reading(1800, 40)) == [RegisterSpan(1, 2, 30, 1)]
+def test_register_that_went_down_makes_no_span_and_none_next_to_the_fall() -> None:
+    turned = [reading(900 * slot, count % 1_000_000) for slot, count in enumerate(range(999_940, 1_000_060, 20))]
+
+    assert spans(*turned) == [RegisterSpan(0, 1, 20, 1), RegisterSpan(4, 5, 20, 1)]
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 3])
+def test_register_misread_as_zero_never_makes_itself_the_energy_of_a_span(zeros: int) -> None:
+    counts = [5_000, 5_100, *([0] * zeros), 5_500, 5_600]
+
+    found = spans(*(reading(900 * slot, count) for slot, count in enumerate(counts)))
+
+    assert found == [RegisterSpan(zeros + 2, zeros + 3, 100, 1)]
+
+
+def test_register_misread_once_as_too_high_makes_no_span() -> None:
+    counts = [5_000, 5_100, 9_000, 5_300, 5_400, 5_500]
+
+    found = spans(*(reading(900 * slot, count) for slot, count in enumerate(counts)))
+
+    assert found == [RegisterSpan(0, 1, 100, 1), RegisterSpan(4, 5, 100, 1)]
+
+
+def test_fall_further_off_than_the_longest_span_is_forgotten() -> None:
+    counts = [50, 10, 10, 10, 40]
+
+    found = spans(*(reading(900 * slot, count) for slot, count in enumerate(counts)), longest=2_700)
+
+    assert found == [RegisterSpan(3, 4, 30, 1)]
 
 
 def test_span_longer_than_the_rules_allow_is_left_out() -> None:

@@ -282,3 +282,14 @@ def test_unknown_channel_and_senseless_span_are_clear_errors(store: Store) -> No
     broken = UsagePoint(point.id, point.name, "Nowhere/City")
     with pytest.raises(VeeError, match="correct the usage point's zone"):
         run(store, broken, OBIS, FIRST, FIRST + 1, RULES, NOW)
+
+
+def test_a_register_misread_as_zero_is_not_booked_as_consumption(store: Store) -> None:
+    point, device = install(store, "SIM:1")
+    record(store, device, [100] * 10 + [None, None] + [100] * 36)
+    for slot in range(49):
+        register(store, device, MONDAY + slot * 1800, 0 if slot == 11 else 5_000 + 100 * slot)
+
+    run(store, point, OBIS, FIRST, FIRST + 1, RULES, NOW)
+
+    assert day(store, point) == [100] * 48
