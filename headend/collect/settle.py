@@ -4,8 +4,10 @@ Each function runs within one transaction of the writer, so that a reading, the 
 job that brought it stand or fall together.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 from drivers.errors import SecurityError, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, RegisterValue, UtcSeconds
@@ -51,6 +53,7 @@ def settle_answer(
         blocks = [_doubted(store, meter, block) for block in blocks]
     registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
     recorded = store.record(device.id, [*registers, *blocks], ended, run_id)
+    unreadable = _unreadable(answer, oddities)
     marks: list[Mark] = []
     for span in job.spans:
         entry = _entry(meter, span)
@@ -59,9 +62,10 @@ def settle_answer(
             if derived is not None and _has_any(derived.block):
                 recorded += store.record(device.id, [derived.block], ended, run_id)
             marks += _unmade(store, meter, span, derived)
+        elif span.obis in unfit:
+            marks.append(Mark(device.id, span.obis, span.start, span.end, Reason.SET_ASIDE))
         else:
-            cause = Reason.SET_ASIDE if span.obis in unfit else Reason.NO_ROW
-            marks.append(Mark(device.id, span.obis, span.start, span.end, cause))
+            marks += _not_had(device.id, span, unreadable)
     # Slots that have a value by now are left alone by the store, so what remains is what the meter did not have.
     marked = _mark(store, marks, run_id)
     for oddity in oddities:
@@ -166,6 +170,33 @@ def _fit_blocks(
             continue
         fitting += [piece for piece in pieces if _has_any(piece)]
     return fitting, unfit
+
+
+def _unreadable(answer: Answer, oddities: list[_Oddity]) -> set[tuple[Obis, UtcSeconds]]:
+    """Find the slots for which the meter has a row that holds no count."""
+    found: set[tuple[Obis, UtcSeconds]] = set()
+    for block in answer.blocks:
+        slots = [
+            block.start + index * block.period
+            for index, (count, rule) in enumerate(zip(block.counts, block.rules, strict=False))
+            if count is None and rule & Rule.RANGE
+        ]
+        if slots:
+            text = f"{block.obis}: {len(slots)} rows from {slots[0]} s on hold no count of {block.scaler_unit}"
+            oddities.append(_Oddity("unreadable_rows", slots[0], text))
+            found.update((block.obis, slot) for slot in slots)
+    return found
+
+
+def _not_had(end_device_id: int, span: Span, unreadable: Collection[tuple[Obis, UtcSeconds]]) -> Iterator[Mark]:
+    """Say why slots of a load profile that was read have no value: no row, or one that was set aside."""
+    causes = (
+        (slot, Reason.SET_ASIDE if (span.obis, slot) in unreadable else Reason.NO_ROW)
+        for slot in range(span.start, span.end, span.period)
+    )
+    for cause, run in groupby(causes, key=itemgetter(1)):
+        slots = [slot for slot, _ in run]
+        yield Mark(end_device_id, span.obis, slots[0], slots[-1] + span.period, cause)
 
 
 def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalBlock:

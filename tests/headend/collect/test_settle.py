@@ -9,7 +9,7 @@ from drivers.facts import IntervalBlock, RegisterValue
 from drivers.units import ScalerUnit, Unit
 from headend.secrets import Secrets
 from headend.store.errors import StoreFull
-from kernels.quality import Reason
+from kernels.quality import Reason, Rule
 from tests.headend.collect.builders import HALF_HOUR, HOUR, IMPORT, IMPORT_REGISTER, MIDNIGHT, channel, profile
 from tests.headend.collect.world import FakeMeter, FakeSession, Scene
 
@@ -84,6 +84,20 @@ async def test_a_channel_the_meter_leaves_out_has_no_rows(scene: Scene, monkeypa
         await engine.run_due()
 
     assert set(scene.causes(MIDNIGHT, NOON)) == {Reason.NO_ROW}
+
+
+async def test_a_row_that_holds_no_count_is_set_aside_with_an_event_and_costs_no_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.add(PROFILE_METER)
+    counts, rules = (7, None, None, *range(20)), (Rule(0), Rule.RANGE, Rule(0), *[Rule(0)] * 20)
+    answering(monkeypatch, IntervalBlock(IMPORT, ScalerUnit(0, Unit.WATT_HOUR), MIDNIGHT, HALF_HOUR, counts, rules))
+
+    async with scene.engine() as engine:
+        await engine.run_due()
+
+    assert scene.causes(MIDNIGHT, NOON) == [7, Reason.SET_ASIDE, Reason.NO_ROW, *range(20), Reason.NO_ROW]
+    assert [event.kind for event in scene.events()] == ["unreadable_rows"]
 
 
 async def test_a_register_stamped_before_1970_is_told_and_not_stored(
