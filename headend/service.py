@@ -4,11 +4,11 @@
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -28,15 +28,19 @@ from headend.errors import RegistryError
 from headend.ingest.mqtt import ingest
 from headend.secrets import Secrets
 from headend.settings import Settings
+from headend.store.errors import StoreFull
 from headend.store.model import Recorded
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.validation import ValidationSummary, Validator
 from headend.vee.rules import load_rules
 
+T = TypeVar("T")
 DRIVERS: Mapping[str, Driver] = {"dlms": open_dlms, "modbus": open_modbus}
 VALIDATION_PACE = 900.0
 """How often closed days that changed are validated. [clock s]"""
+ROOM_PACE = 60.0
+"""How often a full store is tried again with a message that has come. [clock s]"""
 LISTEN = 3.0
 """How long a single round listens for messages the broker has kept for us. [wall s]"""
 
@@ -89,10 +93,10 @@ async def serve(  # noqa: PLR0917  all it needs from the world, in the order of 
             _engine(writer, settings, profiles, clock, secrets, open_transport, timeout_scale)
         )
         validator = Validator(writer, rules)
-        intake = Intake(writer, clock, summary.push)
+        intake = Intake(writer, clock, summary.push, stop)
         tasks: list[Coroutine[Any, Any, None]] = []
         if settings.mqtt.url:
-            tasks.append(intake.run(settings, profiles, secrets, stop))
+            tasks.append(intake.run(settings, profiles, secrets))
         if once:
             tasks.append(_one_round(engine, summary, stop, LISTEN if settings.mqtt.url else 0.0))
         else:
@@ -147,20 +151,19 @@ def _engine(  # noqa: PLR0917  as `serve`
 
 
 class Intake:
-    """Stores what concentrators push."""
+    """Stores what concentrators push. While the store is full it holds what came, and so the broker keeps the rest."""
 
-    def __init__(self, writer: GroupCommitWriter, clock: Clock, summary: PushSummary) -> None:
+    def __init__(self, writer: GroupCommitWriter, clock: Clock, summary: PushSummary, stop: asyncio.Event) -> None:
         self._writer = writer
         self._clock = clock
         self._summary = summary
+        self._stop = stop
 
-    async def run(
-        self, settings: Settings, profiles: Mapping[str, MeterProfile], secrets: Secrets, stop: asyncio.Event
-    ) -> None:
-        """Ingest until ``stop`` is set. Raises `SecretError`, and what `ingest` raises."""
+    async def run(self, settings: Settings, profiles: Mapping[str, MeterProfile], secrets: Secrets) -> None:
+        """Ingest until told to stop. Raises `SecretError`, and what `ingest` raises."""
         routes = [profile for profile in profiles.values() if profile.push is not None]
         password = secrets.password(settings.mqtt.password_ref).decode()
-        await ingest(settings.mqtt, routes, self.store, self.set_aside, stop, password=password)
+        await ingest(settings.mqtt, routes, self.store, self.set_aside, self._stop, password=password)
 
     async def store(self, message: PushMessage) -> None:
         """Record one message, durable on return.
@@ -179,14 +182,28 @@ class Intake:
                 )
             return store.record(device.id, message.facts, received_at)
 
-        self._summary.recorded += await self._writer.submit(change)
+        self._summary.recorded += await self._with_room(change)
         self._summary.messages += 1
 
     async def set_aside(self, topic: str, payload: bytes, reason: str) -> None:
         """Keep a message nobody could use, durable on return."""
         at = self._clock.now()
-        await self._writer.submit(lambda store: store.set_aside(topic, payload, reason, at))
+        await self._with_room(lambda store: store.set_aside(topic, payload, reason, at))
         self._summary.set_aside += 1
+
+    async def _with_room(self, change: Callable[[Store], T]) -> T:
+        """Make a change as soon as the store has room for it. Raises `StoreFull` when told to stop before that."""
+        is_told = False
+        while True:
+            try:
+                return await self._writer.submit(change)
+            except StoreFull as error:
+                if self._stop.is_set():
+                    raise
+                if not is_told:
+                    _log.error("no room in the store; what is pushed waits until there is", error=str(error))
+                is_told = True
+                await _pause(self._clock, ROOM_PACE, self._stop)
 
 
 async def _one_round(engine: Engine, summary: ServiceSummary, stop: asyncio.Event, listen: float) -> None:
@@ -206,14 +223,26 @@ async def _one_round(engine: Engine, summary: ServiceSummary, stop: asyncio.Even
 
 
 async def _keep_validating(validator: Validator, clock: Clock, stop: asyncio.Event) -> None:
+    is_full = False
     while not stop.is_set():
-        await validator.catch_up(clock.now(), with_today=False)
-        waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(VALIDATION_PACE))]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            await validator.catch_up(clock.now(), with_today=False)
+            is_full = False
+        except StoreFull as error:
+            if not is_full:
+                _log.error("no room in the store; validation waits until there is", error=str(error))
+            is_full = True
+        await _pause(clock, VALIDATION_PACE, stop)
+
+
+async def _pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
+    """Wait [clock s], or until ``stop`` is set."""
+    waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 async def _together(coroutines: list[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,10 +21,13 @@ from headend.registry import table
 from headend.secrets import SecretError, Secrets
 from headend.service import Intake, PushSummary, ServiceSummary, serve
 from headend.settings import MqttSettings, Settings, VeeSettings
+from headend.store.errors import StoreFull
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
+from headend.validation import ValidationSummary, Validator
 
+T = TypeVar("T")
 NOW = 1_732_104_000
 METERS = """usage_point,meter,profile,link,address,from,to,zone
 UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-11-19,,UTC
@@ -138,7 +142,7 @@ async def test_pushed_message_is_stored_once_and_one_of_an_unknown_meter_is_not(
     summary = PushSummary()
     with Store.open(path, lambda: NOW) as store:
         writer = GroupCommitWriter(store)
-        intake = Intake(writer, At(), summary)
+        intake = Intake(writer, At(), summary, asyncio.Event())
 
         await intake.store(PushMessage("SIM:2", "sim-concentrator", [block]))
         await intake.store(PushMessage("SIM:2", "sim-concentrator", [block]))
@@ -159,7 +163,7 @@ async def test_pushed_message_read_by_another_profile_than_the_meters_is_refused
     block = IntervalBlock(ENERGY, ScalerUnit(0, Unit.WATT_HOUR), NOW - 3_600, 1800, (100, 200))
     with Store.open(path, lambda: NOW) as store:
         writer = GroupCommitWriter(store)
-        intake = Intake(writer, At(), PushSummary())
+        intake = Intake(writer, At(), PushSummary(), asyncio.Event())
 
         with pytest.raises(RegistryError, match="SIM1 is registered with profile sim-dlms-wrapper"):
             await intake.store(PushMessage("SIM1", "sim-concentrator", [block]))
@@ -167,3 +171,78 @@ async def test_pushed_message_read_by_another_profile_than_the_meters_is_refused
 
         series = store.raw_series(store.end_device("SIM1").id, ENERGY, NOW - 3_600, NOW)
     assert not series.has_value.any()
+
+
+class FullFor(GroupCommitWriter):
+    """A writer whose store has no room for so many submissions."""
+
+    def __init__(self, store: Store, times: int) -> None:
+        super().__init__(store)
+        self.times = times
+
+    async def submit(self, change: Callable[[Store], T]) -> T:
+        """As the writer does, once there is room."""
+        if self.times:
+            self.times -= 1
+            raise StoreFull("no room left on the device")
+        return await super().submit(change)
+
+
+class Hasty(At):
+    """Sleeping takes no time."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Only give way."""
+        await asyncio.sleep(0 * seconds)
+
+
+BLOCK = IntervalBlock(ENERGY, ScalerUnit(0, Unit.WATT_HOUR), NOW - 3_600, 1800, (100, 200))
+
+
+async def test_pushed_message_waits_for_room_in_a_full_store(path: Path) -> None:
+    summary = PushSummary()
+    with Store.open(path, lambda: NOW) as store:
+        writer = FullFor(store, 3)
+        await Intake(writer, Hasty(), summary, asyncio.Event()).store(PushMessage("SIM:2", "sim-concentrator", [BLOCK]))
+        await writer.close()
+
+    assert (summary.messages, summary.recorded.new, writer.times) == (1, 2, 0)
+
+
+async def test_stopping_ends_the_wait_for_room(path: Path) -> None:
+    stop = asyncio.Event()
+    with Store.open(path, lambda: NOW) as store:
+        writer = FullFor(store, 1_000)
+        message = PushMessage("SIM:2", "sim-concentrator", [BLOCK])
+        task = asyncio.ensure_future(Intake(writer, At(), PushSummary(), stop).store(message))
+        await asyncio.sleep(0.05)
+
+        stop.set()
+
+        with pytest.raises(StoreFull):
+            await asyncio.wait_for(task, 5)
+        await writer.close()
+
+
+async def test_full_store_does_not_end_validation_in_the_daemon(start: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    went_on = asyncio.Event()
+
+    async def catch_up(_: Validator, now: int, *, with_today: bool) -> ValidationSummary:
+        assert now == NOW
+        calls.append(with_today)
+        if len(calls) < 3:
+            raise StoreFull("no room left on the device")
+        went_on.set()
+        return ValidationSummary()
+
+    monkeypatch.setattr(Validator, "catch_up", catch_up)
+    monkeypatch.setattr("headend.service.VALIDATION_PACE", 0.01)
+    stop = asyncio.Event()
+    task = start(Settings(), stop, hang)
+    await asyncio.wait_for(went_on.wait(), 10)
+
+    stop.set()
+
+    await asyncio.wait_for(task, 10)
+    assert calls[-1]
