@@ -170,4 +170,4 @@ def _judge(output: Output, outcome: Outcome, directory: Path) -> None:
         f"PASS: all {slots} half-hours read of {len(outcome.comparisons)} meters equal the replayed source to the last digit:"
         f" {total / 1000:.3f} kWh, {instant(outcome.start)} to {instant(outcome.end)}"
     )
-    output.say(f"Look further: headend --data {directory} missing; headend --data {directory} meter list")
+    output.say(f"Look further: headend --data {directory} missing --day {FIRST_DAY.date()}")

@@ -13,7 +13,7 @@ class Exit(IntEnum):
     USAGE = 2
     """Wrong options or arguments, or something named that does not exist."""
     PARTIAL = 3
-    """Some meters failed; the others were read."""
+    """Some meters or items failed; the others were read."""
     NO_ANSWER = 4
     """Nothing answered."""
     CONFIG = 5
@@ -32,7 +32,7 @@ MEANING = {
     Exit.OK: "ok",
     Exit.INTERNAL: "internal error",
     Exit.USAGE: "usage",
-    Exit.PARTIAL: "partial: some meters failed",
+    Exit.PARTIAL: "partial: some meters or items failed",
     Exit.NO_ANSWER: "nothing answered",
     Exit.CONFIG: "configuration, profile or meter table invalid",
     Exit.PORT: "port missing, busy or not permitted",

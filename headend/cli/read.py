@@ -8,6 +8,7 @@ import click
 from drivers.facts import RegisterValue
 from drivers.obis import Obis, by_obis, resolve
 from headend.cli.app import App
+from headend.cli.exits import Exit
 from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
@@ -36,10 +37,10 @@ def _items(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tup
 @click.argument("items", nargs=-1, callback=_items, metavar="[ITEM...]")
 @output_option
 @click.pass_context
-def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_name: str) -> None:
+def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_name: str) -> int:
     """Read METER now and store what it says. ITEM: catalogue name or OBIS code; all of the model's without one.
 
-    Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 4 no answer, 6 port missing,
+    Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 3 an item is not there, 4 no answer, 6 port missing,
     busy or not permitted, 7 refused or another meter answered.
     """
     app = App.of(ctx, format_name)
@@ -58,6 +59,15 @@ def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_n
         )
     )
     app.output.say(f"{len(values)} values in {took:.1f} s")
+    if absent := sorted(set(items) - {value.obis for value in values}):
+        app.output.warn(f"{meter} gave no {', '.join(_name(obis) for obis in absent)}")
+        return Exit.PARTIAL
+    return Exit.OK
+
+
+def _name(obis: Obis) -> str:
+    entry = by_obis(obis)
+    return entry.name if entry else str(obis)
 
 
 def _row(value: RegisterValue) -> dict[str, object]:

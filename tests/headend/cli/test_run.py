@@ -112,6 +112,16 @@ def test_read_gives_values_with_instant_and_unit(port: int, data: Path) -> None:
     assert all(isinstance(value["value"], str) and value["captured_at"].endswith("Z") for value in values)
 
 
+def test_read_says_which_item_the_meter_did_not_give(port: int, data: Path) -> None:
+    register(data, row(1, port))
+
+    done = headend(data, "read", "SIM0000000001001", "active_energy_import", "current_neutral", "-o", "json")
+
+    assert done.returncode == Exit.PARTIAL, done.stderr
+    assert [value["name"] for value in json.loads(done.stdout)["rows"]] == ["active_energy_import"]
+    assert "gave no current_neutral" in done.stderr
+
+
 def test_read_of_a_meter_that_does_not_answer_is_exit_4(data: Path) -> None:
     register(data, row(1, 1))
 
