@@ -17,6 +17,8 @@ Table = Literal["holding", "input"]
 Origin = Literal["load_profile", "register", "push"]
 Stamp = Literal["start", "end"]
 Authentication = Literal["none", "lls", "hls5"]
+Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
+AuthenticationKey = Literal["required", "withheld"]
 Deviation = Literal["meter", "ignore"]
 RangeDeviation = Literal["meter", "unspecified", "utc"]
 
@@ -98,12 +100,18 @@ class DlmsColumn:
 
 @dataclass(frozen=True, slots=True)
 class DlmsProfile:
-    """DLMS/COSEM session settings and objects."""
+    """DLMS/COSEM session settings and objects.
+
+    ``security``: what every APDU must be, both ways; None for what the authentication implies, see `agreed_security`.
+    ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified.
+    """
 
     framing: Literal["hdlc", "wrapper"] = "wrapper"
     client: int = 16
     server: int = 1
     authentication: Authentication = "none"
+    security: Security | None = None
+    authentication_key: AuthenticationKey = "required"
     security_suite: int = 0
     client_system_title: bytes = b""
     max_pdu: int = 65_535
@@ -115,6 +123,16 @@ class DlmsProfile:
     columns: tuple[DlmsColumn, ...] = ()
     registers: tuple[DlmsRegister, ...] = ()
     selective_access: tuple[Literal["range", "entry", "none"], ...] = ("range", "entry", "none")
+
+    @property
+    def agreed_security(self) -> Security:
+        """What every APDU must be: as declared, else both for HLS-5 and nothing for the rest."""
+        return self.security or implied_security(self.authentication)
+
+
+def implied_security(authentication: Authentication) -> Security:
+    """Say what security an authentication brings with it where none is declared."""
+    return "authenticated-encrypted" if authentication == "hls5" else "none"
 
 
 @dataclass(frozen=True, slots=True)

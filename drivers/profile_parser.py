@@ -6,7 +6,7 @@ whole. A profile with ``abstract = true`` is there to be inherited from and is n
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from drivers.errors import ProfileError
 from drivers.obis import Obis, by_obis, resolve
@@ -23,6 +23,7 @@ from drivers.profile import (
     Protocol,
     PushChannel,
     PushProfile,
+    Security,
     TimingProfile,
     ValueType,
 )
@@ -226,6 +227,8 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         client=table.integer("client", 16, 1, 0x7F),  # IEC 62056-46: client addresses are one byte
         server=table.integer("server", 1, 1, 0x3FFF),  # 14 bits: the longest HDLC upper address
         authentication=table.choice("authentication", ("none", "lls", "hls5"), "none"),
+        security=_security(table),
+        authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
         security_suite=table.integer("security_suite", 0, 0, 0),
         client_system_title=table.parsed("client_system_title", _system_title, b""),
         max_pdu=table.integer("max_pdu", 65_535, 64, 65_535),
@@ -240,6 +243,10 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
     )
     table.finish()
     return profile
+
+
+def _security(table: CheckedTable) -> Security | None:
+    return table.choice("security", get_args(Security)) if table.has("security") else None
 
 
 def _selective_access(table: CheckedTable) -> tuple[SelectiveAccess, ...]:

@@ -65,6 +65,8 @@ def _of_origin(profile: MeterProfile, origin: str) -> Iterable[tuple[str, Channe
 
 def _dlms(profile: MeterProfile, dlms: DlmsProfile, faults: Faults) -> None:
     _origins(profile, ("load_profile", "register"), faults)
+    for line in security_faults(dlms):
+        faults.add("dlms.security", line)
     _distinct("dlms.registers", [register.obis for register in dlms.registers], faults)
     _distinct("dlms.columns", [column.logical_name for column in dlms.columns], faults)
     columns = {column.obis for column in dlms.columns if not column.cumulative}
@@ -78,6 +80,19 @@ def _dlms(profile: MeterProfile, dlms: DlmsProfile, faults: Faults) -> None:
         if one.period != other.period:
             faults.add(f"{where}.period", f"{other.period} s, but one load profile has one period ({one.period} s)")
     _readable(profile, {register.obis for register in dlms.registers}, "dlms.registers", faults)
+
+
+def security_faults(dlms: DlmsProfile) -> list[str]:
+    """Say what in the agreed security contradicts itself, in words; empty where all is well."""
+    security, faults = dlms.agreed_security, []
+    if dlms.authentication == "hls5" and security == "none":
+        faults.append("none is not possible with hls5, which needs the keys anyway; choose what its APDUs must be")
+    if dlms.authentication_key == "withheld":
+        if dlms.authentication == "hls5":
+            faults.append("hls5 proves possession of the authentication key, which is withheld; it can have no session")
+        elif security != "encrypted":
+            faults.append(f"{security} cannot be sent, as the authentication key is withheld; it must be encrypted")
+    return faults
 
 
 def _modbus(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> None:

@@ -9,8 +9,18 @@ import structlog
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+class _Forward(logging.Handler):
+    """Hands what the drivers log to our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record as ours."""
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage())
+
+
 def configure(level: str, *, is_plain: bool, stream: TextIO | None = None) -> None:
     """Send log lines of ``level`` (debug, info, warning, error) and above to ``stream``, stderr by default."""
+    drivers = logging.getLogger("drivers")  # they know nothing of how we log
+    drivers.handlers = [_Forward()]
     renderer = structlog.dev.ConsoleRenderer(colors=False) if is_plain else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[

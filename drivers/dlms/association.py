@@ -1,8 +1,8 @@
 """The client's side of a COSEM association, sans-IO: none, LLS and HLS-5; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
 
 The session sends commands and feeds whole APDUs; this object checks order, invoke-id, security and block numbers.
-With HLS-5 the association is ciphered from the first octet: the initiate APDU, the HLS exchange and all that follows must
-be glo- under security control 0x30; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
+Where security is agreed the association is ciphered from the first octet: the initiate APDU, the HLS exchange and all that
+follows must be glo- with at least that; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,8 @@ from enum import Enum, auto
 
 from drivers.dlms import acse, axdr, xdlms
 from drivers.dlms.axdr import Data
-from drivers.dlms.ciphering import Keys, SecureChannel, check_title
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import CONTROL, Keys, check_title
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.xdlms import Attribute, Conformance, Selection
 from drivers.errors import (
@@ -22,7 +23,7 @@ from drivers.errors import (
     SecurityError,
 )
 from drivers.obis import Obis
-from drivers.profile import Authentication
+from drivers.profile import Authentication, Security, implied_security
 
 
 class State(Enum):
@@ -154,7 +155,10 @@ Event = Accepted | Challenged | Received | MoreBlocks | Released
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any."""
+    """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any.
+
+    ``security``: what every APDU must be, both ways; None for what the authentication implies.
+    """
 
     authentication: Authentication = "none"
     max_pdu: int = 0xFFFF
@@ -163,6 +167,12 @@ class Parameters:
     client_title: bytes = b""
     server_title: bytes = b""
     challenge: bytes = field(default=b"", repr=False)
+    security: Security | None = None
+
+    @property
+    def agreed_security(self) -> Security:
+        """What every APDU must be."""
+        return self.security or implied_security(self.authentication)
 
     def __post_init__(self) -> None:
         """Refuse what could not authenticate, before a byte is sent."""
@@ -170,12 +180,21 @@ class Parameters:
             raise LocalProtocolError(f"largest APDU {self.max_pdu} is not {MIN_PDU} to 65535")
         if self.authentication == "lls" and not self.password:
             raise SecurityError("low-level security needs a password")
-        if self.authentication == "hls5":
+        if self.authentication == "hls5" and (self.keys is None or self.keys.is_unverified):
+            raise SecurityError("HLS-5 needs an encryption key and an authentication key")
+        if self.authentication == "hls5" and self.agreed_security == "none":
+            raise SecurityError("HLS-5 without protected APDUs is not supported")
+        if self.agreed_security != "none":
             if self.keys is None:
-                raise SecurityError("HLS-5 needs an encryption key and an authentication key")
+                raise SecurityError(f"security {self.agreed_security} needs keys")
             check_title(self.client_title, "the client's")
-            if not 8 <= len(self.challenge) <= 64:
-                raise SecurityError(f"a challenge has 8 to 64 octets, not {len(self.challenge)}")
+        if self.authentication == "hls5" and not 8 <= len(self.challenge) <= 64:
+            raise SecurityError(f"a challenge has 8 to 64 octets, not {len(self.challenge)}")
+
+
+_MECHANISMS: dict[Authentication, acse.Mechanism] = {
+    "none": acse.Mechanism.NONE, "lls": acse.Mechanism.LOW, "hls5": acse.Mechanism.HIGH_GMAC,
+}  # fmt: skip
 
 
 class ClientAssociation:
@@ -185,8 +204,8 @@ class ClientAssociation:
         self.state = State.CLOSED
         self._parameters = parameters
         self._channel: SecureChannel | None = None
-        if parameters.authentication == "hls5" and parameters.keys is not None:
-            self._channel = SecureChannel(parameters.keys, parameters.client_title)
+        if parameters.keys is not None and (control := CONTROL[parameters.agreed_security]):
+            self._channel = SecureChannel(parameters.keys, parameters.client_title, control=control)
         self._inbox: list[bytes] = []
         self._invoke_id = 0
         self._server_challenge = b""
@@ -286,16 +305,18 @@ class ClientAssociation:
     def _associate(self) -> bytes:
         asked = self._parameters
         initiate = self._initiate_request()
-        if self._channel is not None:
-            return acse.Aarq(
-                acse.ApplicationContext.LOGICAL_NAME_CIPHERED, acse.Mechanism.HIGH_GMAC, asked.challenge,
-                asked.client_title, self._channel.seal(initiate),
-            ).encode()  # fmt: skip
-        if asked.authentication == "lls":
-            return acse.Aarq(
-                mechanism=acse.Mechanism.LOW, authentication_value=asked.password, user_information=initiate
-            ).encode()
-        return acse.Aarq(user_information=initiate).encode()
+        return acse.Aarq(
+            self._context,
+            _MECHANISMS[asked.authentication],
+            asked.password if asked.authentication == "lls" else asked.challenge,
+            asked.client_title if self._channel else b"",
+            self._channel.seal(initiate) if self._channel else initiate,
+        ).encode()
+
+    @property
+    def _context(self) -> acse.ApplicationContext:
+        name = acse.ApplicationContext
+        return name.LOGICAL_NAME_CIPHERED if self._channel else name.LOGICAL_NAME
 
     def _received_aare(self, apdu: bytes) -> Event:
         if apdu[:1] in {b"\xd8", b"\x0e"}:
@@ -306,14 +327,14 @@ class ClientAssociation:
         if aare.result is not acse.Result.ACCEPTED:
             raise _association_refused(aare)
         wants_proof = aare.diagnostic == acse.Diagnostic.AUTHENTICATION_REQUIRED
-        if self._channel is None:
-            if wants_proof:
-                raise SecurityError("the meter demands high-level security; the profile does not offer it")
-            initiate = aare.user_information
-        else:
+        is_high = self._parameters.authentication == "hls5"
+        if wants_proof and not is_high:
+            raise SecurityError("the meter demands high-level security; the profile does not offer it")
+        if self._channel is not None:
+            self._check_title(aare)
+        if is_high:
             self._check_hls(aare, wants_proof=wants_proof)
-            initiate = self._opened(aare.user_information)
-        response = xdlms.decode(initiate)
+        response = xdlms.decode(self._opened(aare.user_information))
         if isinstance(response, xdlms.ConfirmedServiceError):
             raise self._refusal(response, "association")
         if not isinstance(response, xdlms.InitiateResponse):
@@ -323,29 +344,32 @@ class ClientAssociation:
         if not response.conformance & Conformance.GET:
             raise MeterRefused("the meter does not grant GET in this association", 0)
         self._granted = Accepted(response.conformance, response.max_pdu)
-        if self._channel is not None:
+        if is_high:
             self._server_challenge = aare.authentication_value
             self._move(Step.CHALLENGE)
             return Challenged()
         self._move(Step.ACCEPTED)
         return self._granted
 
-    def _check_hls(self, aare: acse.Aare, *, wants_proof: bool) -> None:
+    def _check_title(self, aare: acse.Aare) -> None:
+        assert self._channel is not None
         expected = self._parameters.server_title
         if aare.context is not acse.ApplicationContext.LOGICAL_NAME_CIPHERED:
             raise SecurityError("the meter answers with an application context without ciphering")
-        if not wants_proof or aare.mechanism is not acse.Mechanism.HIGH_GMAC:
-            raise SecurityError("the meter skips the agreed HLS-5 authentication")
         if expected and aare.responding_title != expected:
             raise SecurityError(
                 f"server system title {aare.responding_title.hex()} is not the expected {expected.hex()}"
             )
+        self._channel.set_peer(aare.responding_title)
+
+    def _check_hls(self, aare: acse.Aare, *, wants_proof: bool) -> None:
+        agreed = self._parameters.authentication
+        if not wants_proof or aare.mechanism is not _MECHANISMS[agreed]:
+            raise SecurityError(f"the meter skips the agreed {agreed.upper()} authentication")
         if not 8 <= len(aare.authentication_value) <= 64:
             raise SecurityError(f"the meter's challenge has {len(aare.authentication_value)} octets, not 8 to 64")
         if aare.authentication_value == self._parameters.challenge:
             raise SecurityError("the meter sends our own challenge back")
-        assert self._channel is not None
-        self._channel.set_peer(aare.responding_title)
 
     def _prove(self) -> bytes:
         assert self._channel is not None

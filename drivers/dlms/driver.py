@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from drivers.contract import ByteStream, Endpoint, SessionContext
 from drivers.dlms import objects
 from drivers.dlms.axdr import Data
+from drivers.dlms.doubt import doubted
 from drivers.dlms.objects import CaptureObject, Column, Row
 from drivers.dlms.session import Conversation
 from drivers.dlms.xdlms import Attribute, Selection
@@ -69,7 +70,8 @@ class DlmsSession:
         Counts keep the meter's scaler. Raises `MeterRefused` for what the meter does not have.
         """
         declared = {register.obis: register for register in self._dlms.registers}
-        return [await self._read_register(declared.get(code) or DlmsRegister(code, code)) for code in obis]
+        values = [await self._read_register(declared.get(code) or DlmsRegister(code, code)) for code in obis]
+        return [doubted(value) for value in values] if self._conversation.is_unverified else values
 
     async def read_load_profile(self, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
         """Read the intervals in ``[start, end)`` [s UTC]: a block per interval column, and cumulative columns' snapshots.
@@ -93,7 +95,7 @@ class DlmsSession:
                 facts += objects.register_values(column, rows, self._profile.clock, period, start=start, end=end)
             elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
                 facts.append(objects.interval_block(column, channel, rows, self._profile.clock, start=start, end=end))
-        return facts
+        return [doubted(fact) for fact in facts] if self._conversation.is_unverified else facts
 
     def _check_units(self, columns: Sequence[Column]) -> None:
         faults = [

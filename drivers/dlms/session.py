@@ -4,6 +4,7 @@ Nothing is asked before the answer to the question before, and no answer is take
 damaged answer is asked for once more without repeating the question (RR); SNRM is sent twice before a meter counts as silent.
 """
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -52,7 +53,8 @@ from drivers.errors import (
     SecurityError,
     TransportTimeout,
 )
-from drivers.profile import Authentication, DlmsProfile
+from drivers.profile import Authentication, AuthenticationKey, DlmsProfile, Security
+from drivers.profile_rules import security_faults
 from drivers.transports.base import Deadline, pause
 
 HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the speed of the world [s]
@@ -61,7 +63,7 @@ COUNTERS_PER_REQUEST: Final = 2  # HLS pass 3 uses one for the token and one for
 ATTEMPTS: Final = 2
 SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where the stream names no speed [bit/s]
 FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
-_AUTHENTICATIONS: Final = get_args(Authentication)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,9 @@ def settings_of(endpoint: Endpoint) -> Settings:
     client = _number(options, "client", dlms.client, faults, 0x7F if dlms.framing == "hdlc" else 0xFFFF)
     floor = _number(options, "invocation_counter", 1, faults, 2**32 - 2)
     size = _number(options, "address_size", 0, faults, 4) if "address_size" in options else 0
-    authentication = options.get("authentication", dlms.authentication)
-    if authentication not in _AUTHENTICATIONS:
-        faults.append(f"option authentication: {authentication!r} is not one of {', '.join(_AUTHENTICATIONS)}")
+    authentication = _choice(options, "authentication", dlms.authentication, get_args(Authentication), faults)
+    security = _choice(options, "security", dlms.security or "", get_args(Security), faults)
+    withheld = _choice(options, "authentication_key", dlms.authentication_key, get_args(AuthenticationKey), faults)
     if dlms.security_suite != 0:
         faults.append(f"dlms.security_suite: only suite 0 is supported, not {dlms.security_suite}")
     client_title = _title(options, "system_title", dlms.client_system_title, faults)
@@ -103,11 +105,17 @@ def settings_of(endpoint: Endpoint) -> Settings:
         faults.append(f"address: {endpoint.address!r} names no logical device; 0 is nobody")
     if dlms.framing == "wrapper" and server.lower is not None:
         faults.append(f"address: {endpoint.address!r} has a physical part; the wrapper knows logical devices only")
+    chosen = replace(
+        dlms,
+        client=client,
+        authentication=cast("Authentication", authentication),
+        security=cast("Security", security) or None,
+        authentication_key=cast("AuthenticationKey", withheld),
+        client_system_title=client_title,
+    )
+    faults += [f"security: {line}" for line in security_faults(chosen)]
     if faults:
         raise ProfileError(where, faults)
-    chosen = replace(
-        dlms, client=client, authentication=cast("Authentication", authentication), client_system_title=client_title
-    )
     return Settings(chosen, server, server_title, floor)
 
 
@@ -116,6 +124,14 @@ def _number(options: Mapping[str, str], name: str, default: int, faults: list[st
     if text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= largest:
         return int(text)
     faults.append(f"option {name}: {text!r} is not a number from 1 to {largest}")
+    return default
+
+
+def _choice(options: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...], faults: list[str]) -> str:
+    text = options.get(name, default)
+    if text in allowed or text == default:
+        return text
+    faults.append(f"option {name}: {text!r} is not one of {', '.join(allowed)}")
     return default
 
 
@@ -141,6 +157,7 @@ class Conversation:
         dlms = settings.dlms
         self._stream = stream
         self._context = context
+        self._name = endpoint.name
         self._timing = endpoint.profile.timing
         self._settings = settings
         # The name of the key pair whose counters are used: docs/decisions/invocation-counters.md.
@@ -151,7 +168,10 @@ class Conversation:
             self._link = HdlcLink("client", HdlcAddress(dlms.client), settings.server, dlms.max_info)
         else:
             self._link = WrapperLink(dlms.client, settings.server.upper)
-        self._association = ClientAssociation(_parameters(endpoint, settings, context))
+        parameters = _parameters(endpoint, settings, context)
+        self.is_unverified = parameters.keys is not None and parameters.keys.is_unverified
+        """Whether nobody can vouch for what the meter says, because the authentication key is withheld."""
+        self._association = ClientAssociation(parameters)
 
     async def open(self) -> None:
         """Connect the data link and associate. Raises `TransportTimeout`, `SecurityError`, `MeterRefused` and their kin."""
@@ -164,6 +184,8 @@ class Conversation:
             answer = await self._ask(Prove())
         if not isinstance(answer, Accepted):
             raise LocalProtocolError(f"association ended in {type(answer).__name__}")
+        if self.is_unverified:
+            _log.warning("meter %s: the authentication key is withheld; what it says is not verified", self._name)
 
     async def get(self, attribute: Attribute, selection: Selection | None = None) -> Data:
         """Read one attribute, in as many blocks as it takes. Raises `MeterRefused` where the meter does not give it."""
@@ -257,10 +279,14 @@ def _parameters(endpoint: Endpoint, settings: Settings, context: SessionContext)
     secrets = endpoint.credentials
     dlms = settings.dlms
     keys = None
-    if dlms.authentication == "hls5":
-        if not secrets.encryption_key or not secrets.authentication_key:
-            raise SecurityError(f"meter {endpoint.name}: HLS-5 needs an encryption key and an authentication key")
-        keys = Keys(secrets.encryption_key, secrets.authentication_key)
+    if dlms.agreed_security != "none":
+        is_withheld = dlms.authentication_key == "withheld"
+        if not secrets.encryption_key or not (secrets.authentication_key or is_withheld):
+            what = "HLS-5" if dlms.authentication == "hls5" else f"security {dlms.agreed_security}"
+            raise SecurityError(f"meter {endpoint.name}: {what} needs an encryption key and an authentication key")
+        if secrets.authentication_key and is_withheld:
+            raise SecurityError(f"meter {endpoint.name}: has an authentication key that is said to be withheld")
+        keys = Keys(secrets.encryption_key, secrets.authentication_key, dlms.security_suite)
     return Parameters(
         authentication=dlms.authentication,
         max_pdu=dlms.max_pdu,
@@ -268,5 +294,6 @@ def _parameters(endpoint: Endpoint, settings: Settings, context: SessionContext)
         keys=keys,
         client_title=dlms.client_system_title,
         server_title=settings.server_title,
-        challenge=context.random_bytes(CHALLENGE_SIZE) if keys else b"",
+        challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication == "hls5" else b"",
+        security=dlms.security,
     )

@@ -10,11 +10,12 @@ from enum import Enum
 
 from drivers.dlms import acse, axdr, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
-from drivers.dlms.ciphering import MAX_COUNTER, PLAIN_TAGS, Keys, SecureChannel
+from drivers.dlms.channel import PLAIN_TAGS, SecureChannel
+from drivers.dlms.ciphering import CONTROL, MAX_COUNTER, Keys
 from drivers.dlms.xdlms import Conformance, DataAccessResult
 from drivers.errors import CounterError, DriverError, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
-from drivers.profile import Authentication
+from drivers.profile import Authentication, Security, implied_security
 from simulators.dlms import objects
 from simulators.dlms.objects import ClockHabit, Refused
 from simulators.meter import Meter
@@ -39,7 +40,11 @@ _MECHANISMS: dict[Authentication, Mechanism] = {
 
 @dataclass(frozen=True, slots=True)
 class DlmsSettings:
-    """How a meter is set up. ``max_pdu``: largest APDU it sends or takes. [octet]  ``latency``: before an answer. [s]"""
+    """How a meter is set up. ``max_pdu``: largest APDU it sends or takes. [octet]  ``latency``: before an answer. [s]
+
+    ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
+    None for the same.
+    """
 
     authentication: Authentication = "none"
     password: bytes = field(default=b"", repr=False)
@@ -47,11 +52,18 @@ class DlmsSettings:
     max_pdu: int = 0xFFFF
     clock: ClockHabit = field(default_factory=ClockHabit)
     latency: float = 0.02
+    security: Security | None = None
+    takes: Security | None = None
+
+    @property
+    def agreed_security(self) -> Security:
+        """What its APDUs are."""
+        return self.security or implied_security(self.authentication)
 
     def __post_init__(self) -> None:
-        """Refuse HLS-5 without keys, LLS without password, and PDUs too small for a block."""
-        if (self.authentication == "hls5") != (self.keys is not None):
-            raise ValueError("keys belong to hls5, and hls5 needs them")
+        """Refuse ciphering without keys, LLS without password, and PDUs too small for a block."""
+        if (self.authentication == "hls5" or self.agreed_security != "none") != (self.keys is not None):
+            raise ValueError("keys belong to ciphering, and hls5 needs them")
         if (self.authentication == "lls") != bool(self.password):
             raise ValueError("a password belongs to lls, and lls needs one")
         if not BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK <= self.max_pdu <= 0xFFFF:
@@ -132,7 +144,8 @@ class DlmsServer:
         given, password = request.authentication_value, self._settings.password
         if expected is Mechanism.LOW and not hmac.compare_digest(given, password):
             return self._reject(request, Diagnostic.AUTHENTICATION_FAILURE)
-        is_ciphered = expected is Mechanism.HIGH_GMAC
+        is_high = expected is Mechanism.HIGH_GMAC
+        is_ciphered = self._settings.agreed_security != "none"
         context = ApplicationContext.LOGICAL_NAME_CIPHERED if is_ciphered else ApplicationContext.LOGICAL_NAME
         if request.context is not context:
             return self._reject(request, Diagnostic.CONTEXT_NOT_SUPPORTED)
@@ -148,15 +161,16 @@ class DlmsServer:
         self._max_pdu = min(initiate.max_pdu or 0xFFFF, self._settings.max_pdu)
         granted = xdlms.InitiateResponse(initiate.conformance & SERVICES, self._settings.max_pdu)
         user_information = self._protect(granted.encode())
-        if not is_ciphered:
+        title = system_title(self._meter) if is_ciphered else b""
+        if not is_high:
             self._state = _State.ASSOCIATED
-            return Aare(context, mechanism=expected, user_information=user_information).encode()
+            return Aare(context, responding_title=title, mechanism=expected, user_information=user_information).encode()
         self._state = _State.CHALLENGED
         self._challenges = (request.authentication_value, self._random_bytes(CHALLENGE_SIZE))
         return Aare(
             context,
             diagnostic=Diagnostic.AUTHENTICATION_REQUIRED,
-            responding_title=system_title(self._meter),
+            responding_title=title,
             mechanism=expected,
             authentication_value=self._challenges[1],
             user_information=user_information,
@@ -167,7 +181,13 @@ class DlmsServer:
 
     def _open_channel(self, request: Aarq) -> None:
         assert self._settings.keys is not None  # by DlmsSettings.__post_init__
-        channel = SecureChannel(self._settings.keys, system_title(self._meter), request.calling_title)
+        channel = SecureChannel(
+            self._settings.keys,
+            system_title(self._meter),
+            request.calling_title,
+            CONTROL[self._settings.agreed_security],
+            CONTROL[self._settings.takes or self._settings.agreed_security],
+        )
         channel.supply(range(self._memory.next_counter, MAX_COUNTER))
         channel.last_seen = self._memory.last_seen.get(request.calling_title, -1)
         self._channel, self._title = channel, request.calling_title

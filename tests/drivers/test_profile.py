@@ -149,3 +149,35 @@ def test_parsing_does_not_change_the_documents() -> None:
     parse_profile("sim-dlms-hdlc", all_documents)
 
     assert all_documents == before
+
+
+def test_a_profile_says_what_security_is_agreed_and_an_authentication_implies_one() -> None:
+    def agreed(**dlms: str) -> str:
+        child: dict[str, object] = {"inherits": "sim-dlms-wrapper", "dlms": dlms}
+        profile = parse_profile("east", {**documents(*SHIPPED), "east": child})
+        assert profile.dlms is not None
+        return profile.dlms.agreed_security
+
+    assert [agreed(authentication=kind) for kind in ("none", "lls", "hls5")] == [
+        "none",
+        "none",
+        "authenticated-encrypted",
+    ]
+    assert agreed(authentication="hls5", security="authenticated") == "authenticated"
+    assert agreed(authentication_key="withheld", security="encrypted") == "encrypted"
+
+
+@pytest.mark.parametrize(
+    ("dlms", "why"),
+    [
+        ({"security": "weak"}, "not one of none, authenticated, encrypted, authenticated-encrypted"),
+        ({"authentication": "hls5", "security": "none"}, "dlms.security: none is not possible with hls5"),
+        ({"authentication_key": "withheld"}, "dlms.security: none cannot be sent"),
+        ({"authentication": "hls5", "authentication_key": "withheld"}, "dlms.security: hls5 proves possession"),
+    ],
+)
+def test_security_that_contradicts_itself_is_a_fault(dlms: dict[str, str], why: str) -> None:
+    child: dict[str, object] = {"inherits": "sim-dlms-wrapper", "dlms": dlms}
+
+    with pytest.raises(ProfileError, match=why):
+        parse_profile("east", {**documents(*SHIPPED), "east": child})

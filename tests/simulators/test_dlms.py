@@ -11,12 +11,24 @@ from drivers.contract import Credentials, Endpoint
 from drivers.dlms import axdr, xdlms
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.driver import open_session
 from drivers.dlms.events import Apdu, Connect
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.objects import encode_range, entry_selection
-from drivers.errors import CounterError, MeterRefused, RemoteProtocolError, SecurityError, TransportTimeout
+from drivers.errors import (
+    CounterError,
+    MeterRefused,
+    ProfileError,
+    RemoteProtocolError,
+    SecurityError,
+    TransportTimeout,
+)
+from drivers.facts import IntervalBlock
 from drivers.obis import Obis, resolve
+from drivers.profile import Security
+from drivers.transports import null_modem
+from kernels.quality import Rule
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import objects
@@ -189,6 +201,85 @@ async def test_who_cannot_prove_himself_is_refused(
         with pytest.raises(SecurityError):
             async with dlms_session(url, stranger, context(lambda: NOW)):
                 pass
+
+
+@FRAMINGS
+@pytest.mark.parametrize("authentication", ["none", "lls", "hls5"])
+@pytest.mark.parametrize("security", ["authenticated", "encrypted", "authenticated-encrypted"])
+async def test_whatever_security_is_agreed_a_meter_is_read_under_it(
+    framing: str, authentication: str, security: Security
+) -> None:
+    settings = replace(SETTINGS[authentication], keys=KEYS, security=security, max_pdu=200)
+    meter = client(framing, authentication, security=security)
+    secrets = replace(CREDENTIALS["hls5"], password=settings.password)
+    async with (
+        served(framing, settings, named(17)) as url,
+        dlms_session(url, replace(meter, credentials=secrets), context(lambda: NOW)) as session,
+    ):
+        assert counts(await session.read_load_profile(MONDAY, NOW)) == [100, 0, 360, None, 7, 900]
+
+
+async def test_a_meter_that_answers_weaker_than_agreed_is_refused() -> None:
+    settings = replace(SETTINGS["hls5"], security="encrypted", takes="authenticated-encrypted")
+    async with served("wrapper", settings, named(17)) as url:
+        with pytest.raises(SecurityError, match="weaker than the agreed"):
+            async with dlms_session(url, client("wrapper", "hls5"), context(lambda: NOW)):
+                pass
+
+
+async def test_a_client_weaker_than_the_meter_asks_is_refused() -> None:
+    async with served("wrapper", SETTINGS["hls5"], named(17)) as url:
+        weaker = client("wrapper", "hls5", security="encrypted")
+        with pytest.raises(SecurityError, match="refuses the association"):
+            async with dlms_session(url, weaker, context(lambda: NOW)):
+                pass
+
+
+async def test_without_the_authentication_key_every_value_is_doubtful_and_the_session_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = DlmsSettings(keys=KEYS, security="authenticated-encrypted", takes="encrypted")
+    secrets = Credentials(encryption_key=KEYS.encryption)
+    meter = replace(client("wrapper", "none", security="encrypted", authentication_key="withheld"), credentials=secrets)
+    async with (
+        served("wrapper", settings, named(17)) as url,
+        dlms_session(url, meter, context(lambda: NOW)) as session,
+    ):
+        (register,) = await session.read_registers([ENERGY])
+        (block,) = await session.read_load_profile(MONDAY, NOW)
+
+    doubt = Rule.METER_STATUS
+    assert register.rules == doubt
+    assert isinstance(block, IntervalBlock)
+    assert block.rules == (doubt, doubt, doubt, Rule(0), doubt, doubt)
+    assert [record.getMessage() for record in caplog.records] == [
+        "meter SIM0000000000017: the authentication key is withheld; what it says is not verified"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "secrets", "error"),
+    [
+        ({}, CREDENTIALS["none"], SecurityError),
+        ({}, Credentials(encryption_key=KEYS.encryption), SecurityError),
+        ({"authentication_key": "withheld"}, CREDENTIALS["hls5"], SecurityError),
+        ({"security": "authenticated-encrypted", "authentication_key": "withheld"}, CREDENTIALS["none"], ProfileError),
+        ({"authentication": "hls5", "authentication_key": "withheld"}, CREDENTIALS["none"], ProfileError),
+        ({"authentication": "hls5", "security": "none"}, CREDENTIALS["none"], ProfileError),
+        ({"security": "strong"}, CREDENTIALS["none"], ProfileError),
+    ],
+)
+async def test_keys_and_security_that_do_not_fit_are_refused_before_a_byte_is_sent(
+    options: dict[str, str], secrets: Credentials, error: type[Exception]
+) -> None:
+    wanted = {"security": "encrypted", "authentication": "none", **options}
+    meter = client("wrapper", wanted.pop("authentication"), **wanted)  # type: ignore[arg-type]
+    near, far = null_modem()
+
+    with pytest.raises(error):
+        async with open_session(near, replace(meter, credentials=secrets), context(lambda: NOW)):
+            pass
+    assert far.discard_input() == b""
 
 
 async def test_an_invocation_counter_seen_before_is_refused() -> None:

@@ -26,11 +26,13 @@ from drivers.dlms.association import (
     State,
     Step,
 )  # fmt: skip
-from drivers.dlms.ciphering import Keys, SecureChannel
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import CONTROL, Keys
 from drivers.dlms.events import NEED_DATA
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import CounterError, LocalProtocolError, MeterRefused, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
+from drivers.profile import Security
 
 KEYS = Keys(bytes(range(16)), bytes(range(0xD0, 0xE0)))
 CLIENT_TITLE, SERVER_TITLE = b"HDE00001", b"SIM00001"
@@ -302,11 +304,57 @@ def test_two_questions_at_once_are_our_mistake() -> None:
     "change",
     [
         {"authentication": "lls"}, {"keys": None}, {"client_title": b"short"}, {"challenge": b"short"},
+        {"keys": Keys(bytes(16), b"")}, {"security": "none"}, {"authentication": "none", "security": "encrypted", "keys": None},
     ],
 )  # fmt: skip
 def test_what_could_not_authenticate_is_refused_before_a_byte_is_sent(change: dict[str, object]) -> None:
     with pytest.raises(SecurityError):
         replace(HLS5, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("security", "control"), [("authenticated", 0x10), ("encrypted", 0x20)])
+def test_a_password_association_is_protected_as_the_profile_asks(security: Security, control: int) -> None:
+    asked = Parameters("lls", password=b"12345678", keys=KEYS, client_title=CLIENT_TITLE, security=security)
+    association = ClientAssociation(asked)
+    assert association.channel is not None
+    association.channel.supply(range(1, 9))
+    meter = SecureChannel(KEYS, SERVER_TITLE, CLIENT_TITLE, control)
+    meter.supply(range(1, 9))
+    aare = replace(HLS5_AARE, diagnostic=0, mechanism=acse.Mechanism.LOW, authentication_value=b"")
+
+    aarq = acse.decode(association.send(Associate()))
+    association.receive_data(replace(aare, user_information=meter.seal(GRANTED)).encode())
+
+    assert isinstance(aarq, acse.Aarq)
+    assert (aarq.mechanism, aarq.context) == (acse.Mechanism.LOW, acse.ApplicationContext.LOGICAL_NAME_CIPHERED)
+    assert (aarq.calling_title, aarq.user_information[2]) == (CLIENT_TITLE, control)
+    assert isinstance(association.next_event(), Accepted)
+    assert ask(association, Get(NAME), meter.seal(response())) == Received(axdr.unsigned(5))
+
+
+@pytest.mark.parametrize("security", ["authenticated", "encrypted", "authenticated-encrypted"])
+@pytest.mark.parametrize("sent", [0x10, 0x20])
+def test_an_answer_weaker_than_agreed_is_a_security_error_and_the_end(security: Security, sent: int) -> None:
+    both = Ciphered(replace(HLS5, security=security))
+    both.meter = SecureChannel(KEYS, SERVER_TITLE, CLIENT_TITLE, sent, agreed=CONTROL[security])
+    both.meter.supply(range(1, 9))
+    if sent & CONTROL[security] == CONTROL[security]:
+        assert both.associate() == Challenged()
+        return
+
+    with pytest.raises(SecurityError, match="weaker than the agreed"):
+        both.associate()
+    assert both.association.state is State.FAILED
+
+
+def test_a_meter_that_demands_more_than_a_password_is_a_security_error() -> None:
+    asked = Parameters("lls", password=b"12345678", keys=KEYS, client_title=CLIENT_TITLE, security="encrypted")
+    association = ClientAssociation(asked)
+    assert association.channel is not None
+    association.channel.supply(range(1, 9))
+
+    with pytest.raises(SecurityError, match="demands high-level"):
+        ask(association, Associate(), HLS5_AARE.encode())
 
 
 def test_secrets_are_not_shown() -> None:

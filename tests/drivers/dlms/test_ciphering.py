@@ -3,7 +3,8 @@
 import pytest
 
 from drivers.dlms import ciphering, xdlms
-from drivers.dlms.ciphering import MAX_COUNTER, Keys, SecureChannel
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import AUTHENTICATED, AUTHENTICATED_ENCRYPTED, ENCRYPTED, MAX_COUNTER, Keys
 from drivers.dlms.events import NEED_DATA, Apdu
 from drivers.dlms.objects import decode_scaler_unit
 from drivers.dlms.wrapper import WrapperLink
@@ -75,14 +76,83 @@ def test_a_plain_apdu_is_a_security_error() -> None:
         server.open(REQUEST)
 
 
-@pytest.mark.parametrize("control", [0x00, 0x10, 0x20, 0x31, 0x70, 0xB0])
+@pytest.mark.parametrize("control", [0x00, 0x01, 0x0F, 0x10, 0x20, 0x31, 0x32, 0x70, 0xB0])
 def test_a_weaker_or_other_security_control_is_a_security_error(control: int) -> None:
     client, server = channels()
     sealed = bytearray(client.seal(REQUEST))
     sealed[2] = control
 
-    with pytest.raises(SecurityError, match="only 0x30"):
+    with pytest.raises(SecurityError, match="security control"):
         server.open(bytes(sealed))
+
+
+@pytest.mark.parametrize("agreed", [AUTHENTICATED, ENCRYPTED, AUTHENTICATED_ENCRYPTED])
+@pytest.mark.parametrize("sent", [AUTHENTICATED, ENCRYPTED, AUTHENTICATED_ENCRYPTED])
+def test_what_is_at_least_as_strong_as_agreed_opens_and_nothing_weaker(sent: int, agreed: int) -> None:
+    client, server = SecureChannel(KEYS, CLIENT, SERVER, sent), SecureChannel(KEYS, SERVER, CLIENT, agreed)
+    client.supply(range(1, 2))
+    sealed = client.seal(REQUEST)
+
+    assert sealed[2] == sent
+    if sent & agreed == agreed:
+        assert server.open(sealed) == REQUEST
+    else:
+        with pytest.raises(SecurityError, match=f"0x{sent:02x} is weaker than the agreed 0x{agreed:02x}"):
+            server.open(sealed)
+
+
+@pytest.mark.parametrize("control", [AUTHENTICATED, AUTHENTICATED_ENCRYPTED])
+def test_any_bit_flipped_in_what_is_authenticated_is_an_error(control: int) -> None:
+    client, server = SecureChannel(KEYS, CLIENT, SERVER, control), SecureChannel(KEYS, SERVER, CLIENT, control)
+    client.supply(range(1, 2))
+    sealed = client.seal(REQUEST)
+
+    for bit in range(8 * len(sealed)):
+        altered = bytearray(sealed)
+        altered[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((SecurityError, RemoteProtocolError)):
+            server.open(bytes(altered))
+
+
+def test_authenticated_only_is_readable_and_encrypted_only_has_no_tag() -> None:
+    readable = ciphering.encrypt(KEYS, CLIENT, 7, REQUEST, AUTHENTICATED)
+    tagless = ciphering.encrypt(KEYS, CLIENT, 7, REQUEST, ENCRYPTED)
+    both = ciphering.encrypt(KEYS, CLIENT, 7, REQUEST)
+
+    assert readable[5:-12] == REQUEST
+    assert tagless[5:] == both[5:-12]
+
+
+def test_without_the_authentication_key_what_was_authenticated_is_read_and_nothing_is_sent_as_if_it_were() -> None:
+    withheld = Keys(KEYS.encryption, b"")
+    client, server = SecureChannel(withheld, CLIENT, SERVER, ENCRYPTED), SecureChannel(KEYS, SERVER, CLIENT)
+    client.supply(range(1, 3))
+    server.supply(range(1, 3))
+
+    assert client.open(server.seal(REQUEST)) == REQUEST
+    assert ciphering.decrypt(KEYS, CLIENT, client.seal(REQUEST)[2:], ENCRYPTED) == (1, REQUEST)
+    with pytest.raises(SecurityError, match="nothing can be authenticated"):
+        ciphering.encrypt(withheld, CLIENT, 3, REQUEST)
+    with pytest.raises(SecurityError, match="nothing can be authenticated"):
+        client.prove(b"challenge")
+
+
+def test_keys_have_the_length_of_their_suite() -> None:
+    assert Keys(bytes(32), bytes(32), 2).suite == 2
+    for size, suite in ((32, 0), (32, 1), (16, 2), (16, 3)):
+        with pytest.raises(SecurityError, match="suite"):
+            Keys(bytes(size), bytes(size), suite)
+
+
+def test_aes_256_of_suite_2_protects_likewise_and_names_its_suite() -> None:
+    keys = Keys(bytes(range(32)), bytes(range(0xC0, 0xE0)), 2)
+    client, server = SecureChannel(keys, CLIENT, SERVER), SecureChannel(keys, SERVER, CLIENT)
+    client.supply(range(1, 3))
+    sealed = client.seal(REQUEST)
+
+    assert sealed[2] == 0x32
+    assert server.open(sealed) == REQUEST
+    server.verify(b"challenge", client.prove(b"challenge"))
 
 
 @pytest.mark.parametrize(
