@@ -10,6 +10,7 @@ from headend.cli.app import App
 from headend.cli.exits import Exit
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document
+from headend.cli.words import counted
 from headend.errors import RegistryError
 from headend.export.formats import whole_days
 from headend.export.write import ExportResult, export, verify
@@ -59,6 +60,8 @@ def _export(format_name: str) -> click.Command:
         format_name: str,
     ) -> None:
         app = App.of(ctx, format_name)
+        if last < first:
+            raise click.UsageError(f"--to {last.date()} is before --from {first.date()}")
         start, end = whole_days(name, _day(first.date()), _day(last.date()))
         with app.reader() as reader, app.output.busy(f"exporting {name}"):
             points = [_usage_point(reader, text) for text in usage_points] or None
@@ -138,13 +141,17 @@ command.add_command(_export("nem12"))
 @output_option
 @click.pass_context
 def verify_(ctx: click.Context, directory: Path | None, format_name: str) -> int:
-    """Check the chain of manifests and every file they name. Exit code 8 if a fault is found."""
+    """Check the chain of manifests and every file they name. Exit code 8 if a fault is found, or no export at all."""
     app = App.of(ctx, format_name)
-    found = verify(_directory(app, directory))
+    chosen = _directory(app, directory)
+    found = verify(chosen)
     rows = [{"result": "FAIL", "what": fault} for fault in found.faults]
     rows += [{"result": "WARN", "what": note} for note in found.notes]
-    if found.is_intact:
-        rows.insert(0, {"result": "PASS", "what": f"{len(found.sequences)} exports are intact and follow each other"})
+    is_intact = found.is_intact and bool(found.sequences)
+    if is_intact:
+        rows.insert(0, {"result": "PASS", "what": f"{counted(len(found.sequences), 'export')}, intact and in sequence"})
+    elif found.is_intact:
+        rows.insert(0, {"result": "FAIL", "what": f"there is no export in {chosen}"})
     columns = [Column("result", "Result"), Column("what", "What")]
     app.output.emit(Document("headend.export-verify/1", columns, rows))
-    return Exit.OK if found.is_intact else Exit.CHECK_FAILED
+    return Exit.OK if is_intact else Exit.CHECK_FAILED

@@ -6,11 +6,14 @@ import traceback
 from drivers import errors as drivers
 from headend import errors
 from headend.cli.exits import Exit
+from headend.export.errors import BrokenChain, NotExportable
 
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.SettingsError, Exit.CONFIG),
     (drivers.ProfileError, Exit.CONFIG),
     (errors.RegistryError, Exit.USAGE),
+    (NotExportable, Exit.USAGE),
+    (BrokenChain, Exit.CHECK_FAILED),
     (drivers.PortUnavailable, Exit.PORT),
     (drivers.MeterRefused, Exit.REFUSED),
     (drivers.SecurityError, Exit.REFUSED),

@@ -18,7 +18,7 @@ _ADVICE: dict[Reason, str] = {
     Reason.MEMORY_LOST: "the meter has overwritten it: estimate or edit",
     Reason.CLOCK_MOVED: "the meter's clock was set across it: check the clock",
     Reason.POWER_OFF: "no supply: compare with the outage list",
-    Reason.GATEWAY_DOWN: "the head-end did not run: the meter had no profile to read it from later",
+    Reason.GATEWAY_DOWN: "the head-end did not run then, and this meter keeps no load profile to read it from later",
     Reason.NO_LINE_TIME: "the bus has no time left: raise the baud rate, or split the bus",
     Reason.SET_ASIDE: "a message could not be understood: read its reason among the set-asides",
     Reason.DISABLED: "the meter is disabled in the registry",
@@ -38,6 +38,11 @@ def reason_key(reason: Reason) -> str:
 def state_key(state: State) -> str:
     """Name a state for programs: ``not_expected``."""
     return state.name.lower()
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun: ``1 fault``, ``2 faults``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def advice(reason: Reason) -> str:

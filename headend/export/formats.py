@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from drivers.facts import UtcSeconds
-from headend.errors import ExportError
 from headend.export import csv, nem12
-from headend.export.rows import Row, Slot
+from headend.export.errors import NotExportable
+from headend.export.rows import Row, Slot, instant
 from headend.export.source import Channel
 
 DAY = 86_400
@@ -37,7 +37,7 @@ class Format:
 
 def _csv_period(start: UtcSeconds, end: UtcSeconds) -> None:
     if start >= end:
-        raise ExportError(f"the period from {start} to {end} is empty")
+        raise NotExportable(f"the period is empty: {instant(start)} is not before {instant(end)}")
 
 
 def _csv_encode(rows: Iterable[Row], _: Context) -> Iterator[bytes]:
@@ -67,9 +67,9 @@ FORMATS = {
 def whole_days(name: str, first: int, last: int) -> tuple[UtcSeconds, UtcSeconds]:
     """Give ``[start, end)`` [s UTC] of days ``first`` to ``last`` inclusive, as the format counts days.
 
-    A day is counted since 1970-01-01: of UTC for csv, of UTC+10 for NEM12. Raises `ExportError`.
+    A day is counted since 1970-01-01: of UTC for csv, of UTC+10 for NEM12. Raises `NotExportable`.
     """
     if name not in FORMATS:
-        raise ExportError(f"unknown export format {name[:40]!r}; known: {', '.join(FORMATS)}")
+        raise NotExportable(f"unknown export format {name[:40]!r}; known: {', '.join(FORMATS)}")
     offset = FORMATS[name].offset
     return first * DAY - offset, (last + 1) * DAY - offset

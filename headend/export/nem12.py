@@ -16,6 +16,7 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from headend.errors import ExportError
 from headend.export import quality
+from headend.export.errors import NotExportable
 from headend.export.quality import NEM12_NOT_METERED, Nem12Quality
 from headend.export.rows import Row, Slot
 
@@ -50,7 +51,9 @@ class Header:
         """Refuse identifiers that are not 1 to 10 capital letters and digits."""
         for name in (self.sender, self.receiver):
             if not _PARTICIPANT.fullmatch(name):
-                raise ExportError(f"{name[:40]!r} is not a participant identifier: 1 to 10 capital letters and digits")
+                raise NotExportable(
+                    f"{name[:40]!r} is not a participant identifier: 1 to 10 capital letters and digits"
+                )
 
 
 def nmi_checksum(nmi: str) -> int:
@@ -72,7 +75,7 @@ def check_nmi(nmi: str) -> None:
         hint = ""
         if _NMI.fullmatch(nmi[:10]) and nmi[10:].isdecimal() and len(nmi) == 11:
             hint = "; leave the check digit off"
-        raise ExportError(
+        raise NotExportable(
             f"usage point {nmi[:40]!r} is not an NMI: 10 capital letters and digits without I and O{hint}. "
             "NEM12 names usage points by NMI; rename it in the meter table, or export as csv"
         )
@@ -82,15 +85,15 @@ def check_channel(obis: Obis, period: int) -> None:
     """Refuse a channel that NEM12 cannot carry. Raises `ExportError`."""
     if obis not in SUFFIX_OF:
         known = ", ".join(str(known) for known in SUFFIX_OF)
-        raise ExportError(f"NEM12 has no data stream for {obis}; it carries {known}. Leave it out, or export as csv")
+        raise NotExportable(f"NEM12 has no data stream for {obis}; it carries {known}. Leave it out, or export as csv")
     if period not in PERIODS:
-        raise ExportError(f"{obis}: NEM12 takes intervals of 5, 15 or 30 minutes, not {period} s; export as csv")
+        raise NotExportable(f"{obis}: NEM12 takes intervals of 5, 15 or 30 minutes, not {period} s; export as csv")
 
 
 def check_period(start: UtcSeconds, end: UtcSeconds) -> None:
     """Refuse a period that is not whole UTC+10 days. Raises `ExportError`."""
     if (start + OFFSET) % DAY or (end + OFFSET) % DAY or start >= end:
-        raise ExportError(
+        raise NotExportable(
             f"NEM12 writes whole days of UTC+10; {_stamp(start, '%Y-%m-%d %H:%M')} to {_stamp(end, '%Y-%m-%d %H:%M')}"
             " (UTC+10) is not that. Days begin at 14:00 UTC of the day before"
         )
@@ -224,7 +227,7 @@ def _value(row: Row) -> str:
     if row.value is None:
         return "0"
     if row.value < 0:
-        raise ExportError(
+        raise NotExportable(
             f"{row.usage_point} {row.obis}: {row.value} {row.unit} at {_stamp(row.start, '%Y-%m-%d %H:%M')} (UTC+10);"
             " NEM12 takes no negative values. Edit the value, or export as csv"
         )

@@ -15,7 +15,7 @@ import numpy as np
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
-from headend.errors import ExportError
+from headend.export.errors import NotExportable
 from headend.export.rows import Piece, Row, rows
 from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint
 from headend.series import Series
@@ -104,11 +104,11 @@ def channels(
 ) -> list[Channel]:
     """List the channels expected within ``[start, end)``, by usage point name and channel text. None takes all.
 
-    Raises `ExportError` where a usage point is unknown, a channel is expected nowhere, or nothing is expected at all.
+    Raises `NotExportable` where a usage point is unknown, a channel is expected nowhere, or nothing is expected at all.
     """
     known = {point.name: point for point in store.usage_points()}
     if unknown := sorted(set(usage_points or ()) - set(known)):
-        raise ExportError(f"no such usage point: {', '.join(unknown[:10])}; `headend meter list` shows them")
+        raise NotExportable(f"no such usage point: {', '.join(unknown[:10])}; `headend meter list` shows them")
     meters = {meter.id: meter for meter in store.end_devices()}
     found: list[Channel] = []
     for name in sorted(known if usage_points is None else set(usage_points)):
@@ -123,15 +123,15 @@ def channels(
             ordered = sorted(spans[code], key=lambda span: span.start)
             for one, other in pairwise(ordered):
                 if other.start < one.end:
-                    raise ExportError(
+                    raise NotExportable(
                         f"usage point {name}: {one.meter.name} and {other.meter.name} both deliver {code} at the same"
                         " time; close one installation in the meter table, or leave the channel out"
                     )
             found.append(Channel(known[name], code, tuple(ordered)))
     if lacking := sorted(str(code) for code in set(obis or ()) - {channel.obis for channel in found}):
-        raise ExportError(f"no usage point has channel {', '.join(lacking)} in this period")
+        raise NotExportable(f"no usage point has channel {', '.join(lacking)} in this period")
     if not found:
-        raise ExportError("nothing to export: no channel is expected in this period; see `headend meter list`")
+        raise NotExportable("nothing to export: no channel is expected in this period; see `headend meter list`")
     return found
 
 

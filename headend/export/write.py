@@ -19,6 +19,7 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from headend.errors import ExportError
 from headend.export import manifest as manifests
+from headend.export.errors import BrokenChain, NotExportable
 from headend.export.formats import FORMATS, Context, Format
 from headend.export.manifest import Account, Accounts, Change, DataFile, Manifest, Selection, tally
 from headend.export.source import Channel, Freshness, ReadingSource, channels, rows_of
@@ -87,12 +88,13 @@ def export(  # noqa: PLR0917 - the order in which the question is asked
 ) -> ExportResult:
     """Export all expected slots within ``[start, end)`` [s UTC] of some or all (None) usage points and channels.
 
-    All is read from one view of the store. Writes nothing where the latest export of the same selection in ``directory`` holds the same. ``at_step`` is told each
-    step before it is taken (tests stop there). Raises `ExportError`; nothing is then left half written.
+    All is read from one view of the store. Writes nothing where the latest export of the same selection in ``directory``
+    holds the same. ``at_step`` is told each step before it is taken (tests stop there). Raises `ExportError`; nothing is
+    then left half written.
     """
     chosen = FORMATS.get(format)
     if chosen is None:
-        raise ExportError(f"unknown export format {format[:40]!r}; known: {', '.join(FORMATS)}")
+        raise NotExportable(f"unknown export format {format[:40]!r}; known: {', '.join(FORMATS)}")
     chosen.check_period(start, end)
     selection = Selection(
         format,
@@ -178,19 +180,21 @@ class _Run:
 
     def _intact_chain(self) -> list[Manifest]:
         chain, faults = _read_chain(self.directory)
+        if not faults:
+            faults = _orphans(self.directory, len(chain) + 1)
         if faults:
-            raise ExportError(
+            raise BrokenChain(
                 f"{self.directory}: the chain of exports is broken, nothing is added to it: {'; '.join(faults[:5])}. "
                 "`headend export verify` names every fault; restore the files, or export into an empty directory"
             )
         return chain
 
     def _clean(self, last: int) -> list[str]:
-        """Remove what interrupted runs left: temporary files, and data files after the last manifest."""
+        """Remove what an interrupted run left: temporary files, and the data file of the export after the last."""
         notes = []
         for name in sorted(entry.name for entry in self.directory.iterdir()):
             data = _DATA_NAME.fullmatch(name)
-            if _TEMPORARY_NAME.fullmatch(name) or (data and int(data[1]) > last):
+            if _TEMPORARY_NAME.fullmatch(name) or (data and int(data[1]) == last + 1):
                 (self.directory / name).unlink()
                 notes.append(f"removed {name}: left by an interrupted run, never an export")
         return notes
@@ -231,13 +235,13 @@ class _Run:
         """Compare what was just written with the file it would replace, once that is known to be unaltered."""
         self.at_step("compare")
         if faults := _file_faults(self.directory, replaced):
-            raise ExportError(f"{self.directory}: {faults[0]}; it cannot be replaced before it is restored")
+            raise BrokenChain(f"{self.directory}: {faults[0]}; it cannot be replaced before it is restored")
         old = self.directory / replaced.files[0].name
         try:
             with _lines(old) as before, _lines(temporary) as after:
                 return manifests.compare(self.format.decode(before), self.format.decode(after))
         except ValueError as error:
-            raise ExportError(f"{old}: {error}") from error
+            raise BrokenChain(f"{old}: {error}") from error
 
     def _unchanged(self, replaced: Manifest, accounts: Accounts, notes: list[str]) -> ExportResult:
         return ExportResult(
@@ -280,6 +284,8 @@ def verify(directory: Path) -> Verification:
             for name in sorted(entry.name for entry in directory.iterdir())
             if name not in owned and (_DATA_NAME.fullmatch(name) or _TEMPORARY_NAME.fullmatch(name))
         ]
+    except FileNotFoundError as error:
+        raise NotExportable(f"{error.filename}: there is no such directory or file") from error
     except OSError as error:
         raise ExportError(f"{error.filename or directory}: {error.strerror}") from error
     return Verification(tuple(manifest.sequence for manifest in chain), tuple(faults), tuple(notes))
@@ -314,6 +320,15 @@ def _read_chain(directory: Path) -> tuple[list[Manifest], list[str]]:
             )
         chain.append(manifest)
     return chain, faults
+
+
+def _orphans(directory: Path, following: int) -> list[str]:
+    """Name data files that no interrupted run can have left, as it leaves those of export ``following`` alone."""
+    return [
+        f"{name} has no manifest"
+        for name in sorted(entry.name for entry in directory.iterdir())
+        if (data := _DATA_NAME.fullmatch(name)) and int(data[1]) > following
+    ]
 
 
 def _file_faults(directory: Path, manifest: Manifest) -> list[str]:

@@ -229,3 +229,43 @@ def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path,
     assert verified.code == Exit.OK
     Path(document["files"][0]).write_text("altered")
     assert run("export", "verify", "--directory", str(tmp_path / "out")).code == Exit.CHECK_FAILED
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (("--from", "2024-11-20", "--to", "2024-11-19"), "--to 2024-11-19 is before --from 2024-11-20"),
+        (("--from", "2023-01-01", "--to", "2023-01-31"), "nothing to export"),
+        (("--from", "2024-11-20", "--to", "2024-11-20", "--channel", "active_energy_import"), "no usage point has"),
+    ],
+)
+def test_export_of_what_there_is_not_is_a_usage_error_and_writes_nothing(
+    question: tuple[str, ...], words: str, run: Run, filled: Path, tmp_path: Path
+) -> None:
+    assert filled.exists()
+
+    done = run("export", "csv", *question, "--directory", str(tmp_path / "out"))
+
+    assert done.code == Exit.USAGE
+    assert words in done.err
+    assert not list((tmp_path / "out").glob("headend*"))
+
+
+def test_export_onto_a_broken_chain_is_exit_8(run: Run, filled: Path, tmp_path: Path) -> None:
+    assert filled.exists()
+    (tmp_path / "headend-000007-20240101-20240131.csv").write_text("no manifest")
+
+    done = run("export", "csv", "--from", "2024-11-20", "--to", "2024-11-20", "--directory", str(tmp_path))
+
+    assert done.code == Exit.CHECK_FAILED
+    assert "headend-000007-20240101-20240131.csv has no manifest" in done.err
+
+
+def test_verify_of_a_directory_without_exports_is_no_pass(run: Run, tmp_path: Path) -> None:
+    empty = run("export", "verify", "--directory", str(tmp_path))
+    absent = run("export", "verify", "--directory", str(tmp_path / "nowhere"))
+
+    assert empty.code == Exit.CHECK_FAILED
+    assert "there is no export in" in empty.out
+    assert absent.code == Exit.USAGE
+    assert "nowhere: there is no such directory" in absent.err

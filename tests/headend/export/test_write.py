@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from headend.errors import ExportError
+from headend.export.errors import BrokenChain
 from headend.export.write import ExportResult, export, manifest_name, verify
 from kernels.quality import Reason, State
 from tests.headend.export.fakes import DAY, EXPORT, IMPORT, MIDNIGHT, NOW, FakeStore, house, lose
@@ -249,6 +250,17 @@ def test_kill_at_any_step_leaves_the_export_complete_or_absent(tmp_path: Path, f
     assert len(contents(tmp_path)) == 4
     assert verify(tmp_path).is_intact
     assert not verify(tmp_path).notes
+
+
+def test_data_files_that_no_interrupted_run_can_have_left_are_a_broken_chain_and_stay(tmp_path: Path) -> None:
+    for name in ("headend-000001-20250101-20250131.csv", "headend-000002-20250201-20250228.csv"):
+        (tmp_path / name).write_text("a bill's numbers, moved here without their manifests")
+    before = contents(tmp_path)
+
+    with pytest.raises(BrokenChain, match=r"headend-000002-20250201-20250228\.csv has no manifest"):
+        run(gapped(), tmp_path)
+
+    assert contents(tmp_path) == before
 
 
 def three_exports(directory: Path) -> list[ExportResult]:
