@@ -18,6 +18,7 @@ The contract of every kernel:
 ===============  =====================================================================================
 `quality`        the permanent codes of state, reason and rule
 `checksum`       CRC-16 of Modbus, FCS-16 of HDLC, CRC-16/CCITT, CRC-32
+`axdr`           a load profile's buffer straight to columns, and a column onto its grid; twin: `drivers.dlms`
 `blocks`         the codecs inside a stored block: packed values, runs of qualities
 `validate`       missing, range, zero run, spike; sum of intervals against the register
 `estimate`       linear, like day, spread of a register difference

@@ -75,7 +75,7 @@ class Data(NamedTuple):
 
     def integer(self) -> int:
         """Give an integer's value. Raises `RemoteProtocolError` for anything that is not one."""
-        if self.tag not in _INTEGERS:
+        if self.tag not in INTEGERS:
             raise RemoteProtocolError(f"expected an integer, got {self.tag.name.lower()}")
         return int(self.value)
 
@@ -100,7 +100,7 @@ _FIXED: Mapping[Tag, struct.Struct] = {
 DELTAS = frozenset(
     tag for tag in _FIXED if tag.name.startswith("DELTA_")
 )  # differences from the item before, no values
-_INTEGERS = frozenset(_FIXED) - DELTAS
+INTEGERS = frozenset(_FIXED) - DELTAS
 _FIXED_CODES: Mapping[int, tuple[Tag, struct.Struct]] = {int(tag): (tag, layout) for tag, layout in _FIXED.items()}
 _FLOATS: Mapping[Tag, struct.Struct] = {Tag.FLOAT32: struct.Struct(">f"), Tag.FLOAT64: struct.Struct(">d")}
 _OCTETS: Mapping[Tag, int] = {Tag.BCD: 1, Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}

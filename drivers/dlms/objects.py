@@ -290,6 +290,13 @@ def grid_offset(clock: ClockProfile, instant: UtcSeconds, period: int) -> int:
     return int(-offset.total_seconds()) % period
 
 
+def interval_grid(period: int, clock: ClockProfile, start: UtcSeconds, end: UtcSeconds) -> tuple[UtcSeconds, int]:
+    """Give where the first interval of ``period`` [s] wholly within ``[start, end)`` [s UTC] begins, and how many there are."""
+    offset = grid_offset(clock, start, period)
+    first = -((offset - start) // period) * period + offset
+    return first, max(0, (end - first) // period)
+
+
 def interval_block(
     column: Column,
     channel: ChannelProfile,
@@ -307,9 +314,7 @@ def interval_block(
     leaves its slot None, marked `Rule.RANGE`, and costs no other.
     """
     period = channel.period
-    offset = grid_offset(clock, start, period)
-    first = -((offset - start) // period) * period + offset
-    slots = max(0, (end - first) // period)
+    first, slots = interval_grid(period, clock, start, end)
     counts: list[int | None] = [None] * slots
     rules = [Rule(0)] * slots
     for row in rows:
