@@ -206,10 +206,14 @@ def _header_size(body: bytes) -> int | None:
 
 
 class FrameReader:
-    """Finds frames in a stream. After an error it goes on with the next flag, so it may be asked again."""
+    """Finds frames in a stream. After an error it goes on with the next flag, so it may be asked again.
+
+    ``skipped``: octets outside any frame thrown away so far, flags not counted.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self.skipped = 0
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrive, in pieces of any size."""
@@ -221,8 +225,10 @@ class FrameReader:
         while True:
             start = buffer.find(FLAG)
             if start < 0:
+                self.skipped += len(buffer)
                 buffer.clear()
                 return NEED_DATA
+            self.skipped += start
             del buffer[:start]
             if len(buffer) < 3:
                 if len(buffer) == 2 and buffer[1] & 0xF0 != FORMAT_TYPE_3:
@@ -233,6 +239,12 @@ class FrameReader:
                 break
             del buffer[0]
         return self._frame()
+
+    def unread(self) -> bytes:
+        """Take back what no frame was made of so far; empty between two frames but for a flag that may open the next."""
+        octets = bytes(self._buffer)
+        self._buffer.clear()
+        return octets
 
     def _frame(self) -> Frame | NeedData:
         buffer = self._buffer

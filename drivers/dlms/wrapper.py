@@ -55,6 +55,12 @@ class WrapperLink:
         del self._buffer[:end]
         return Apdu(octets)
 
+    def unread(self) -> bytes:
+        """Take back what no APDU was made of so far."""
+        octets = bytes(self._buffer)
+        self._buffer.clear()
+        return octets
+
     def send(self, event: LinkCommand) -> bytes:
         """Give the bytes of an `Apdu`; there is nothing else to send on TCP. Raises `LocalProtocolError`."""
         if not isinstance(event, Apdu):
