@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
+from drivers.table import nearest
 from drivers.units import Unit
 from drivers.zone import parse_zone
 from headend.collect.schedule import boundary_at, due_slots
 from headend.errors import RegistryError
 from headend.ledger import Coverage, coverage, total
+from headend.registry.find import find_meter
 from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint
 from headend.series import Series
 from headend.store.reader import StoreReader
@@ -122,7 +124,10 @@ def missing_runs(
     reader: StoreReader, within: Days | Recent, now: UtcSeconds, meter: str | None = None, area: str | None = None
 ) -> Iterator[MissingRun]:
     """Give missing slots that have fallen due, as runs of one cause, by meter and time. Raises `RegistryError`."""
-    wanted = reader.end_device(meter).id if meter is not None else None
+    wanted = find_meter(reader, meter).id if meter is not None else None
+    areas = {point.area for point in reader.usage_points()} - {""}
+    if area is not None and area not in areas:
+        raise RegistryError(f"no usage point is in area {area[:80]!r}{nearest(area[:80], areas)}")
     for place in _places(reader):
         if wanted not in {None, place.device.id} or (
             area is not None and (not place.point or place.point.area != area)
@@ -215,7 +220,7 @@ def _find(reader: StoreReader, name: str) -> list[tuple[EndDevice, tzinfo, Seque
         if not found:
             raise RegistryError(f"no meter has ever been installed at {name}")
         return found
-    device = reader.end_device(name)
+    device = find_meter(reader, name)
     installations = reader.installations(end_device_id=device.id)
     zone = parse_zone(points[installations[-1].usage_point_id].zone) if installations else UTC
     return [(device, zone, installations)]

@@ -1,13 +1,13 @@
 """``headend curve``: a day of a channel drawn in the terminal, gaps as gaps."""
 
-from datetime import datetime
+from datetime import date
 
 import click
 
 from drivers.obis import Obis, resolve
 from headend.cli.app import App
 from headend.cli.drawing import draw
-from headend.cli.options import output_option
+from headend.cli.options import DAY, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.words import reason_key, state_key
 from headend.report import Slot, day_slots
@@ -33,24 +33,23 @@ def _obis(_: click.Context, __: click.Parameter, text: str) -> Obis:
 
 @click.command()
 @click.argument("meter")
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Which day, in the usage point's zone. Default: today.")
+@click.option("--day", type=DAY, help="Which day, in the usage point's zone. Default: today.")
 @click.option("--channel", callback=_obis, default=DEFAULT, show_default=True, help="Catalogue name or OBIS code.")
 @click.option("--height", type=click.IntRange(3, 40), default=12, show_default=True, help="Lines of the drawing.")
 @output_option
 @click.pass_context
-def command(
-    ctx: click.Context, *, meter: str, day: datetime | None, channel: Obis, height: int, format_name: str
-) -> None:
+def command(ctx: click.Context, *, meter: str, day: date | None, channel: Obis, height: int, format_name: str) -> None:
     """Draw one day of METER (a meter or a usage point): what was measured, estimated, and not read.
 
     With -o json, ndjson or csv the slots are written instead.
     """
     app = App.of(ctx, format_name)
     with app.reader() as reader:
-        slots, zone = day_slots(reader, meter, channel, day.date() if day else None, app.now())
+        slots, zone = day_slots(reader, meter, channel, day, app.now())
     if format_name == "table":
-        app.output.draw(draw(slots, zone, width=app.output.width, height=height, is_ascii=app.output.is_ascii))
-        if not slots:
+        if slots:
+            app.output.draw(draw(slots, zone, width=app.output.width, height=height, is_ascii=app.output.is_ascii))
+        else:
             app.output.say(f"nothing of {meter} was due on this day")
         return
     app.output.emit(

@@ -1,6 +1,6 @@
 """``headend export``: billing files, each complete or absent, with a manifest that chains them."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import click
@@ -8,16 +8,16 @@ import click
 from drivers.obis import Obis, resolve
 from headend.cli.app import App
 from headend.cli.exits import Exit
-from headend.cli.options import output_option
+from headend.cli.options import DAY, output_option
 from headend.cli.output import Column, Document
 from headend.cli.words import counted
 from headend.errors import RegistryError
 from headend.export.formats import whole_days
 from headend.export.write import ExportResult, export, verify
+from headend.registry.find import find_meter
 from headend.store.reader import StoreReader
 
-DAY = 86_400
-_DAY = click.DateTime(["%Y-%m-%d"])
+EPOCH = date(1970, 1, 1)
 
 
 def _channels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[Obis, ...]:
@@ -37,8 +37,8 @@ def command() -> None:
 
 
 def _export(format_name: str) -> click.Command:
-    @click.option("--from", "first", type=_DAY, required=True, help="First day.")
-    @click.option("--to", "last", type=_DAY, required=True, help="Last day, inclusive.")
+    @click.option("--from", "first", type=DAY, required=True, help="First day.")
+    @click.option("--to", "last", type=DAY, required=True, help="Last day, inclusive.")
     @click.option("--meter", "usage_points", multiple=True, help="Only this usage point or meter; may be repeated.")
     @click.option(
         "--channel", "channels", multiple=True, callback=_channels, help="Only this channel; may be repeated."
@@ -52,8 +52,8 @@ def _export(format_name: str) -> click.Command:
     def run(
         ctx: click.Context,
         *,
-        first: datetime,
-        last: datetime,
+        first: date,
+        last: date,
         usage_points: tuple[str, ...],
         channels: tuple[Obis, ...],
         directory: Path | None,
@@ -61,8 +61,8 @@ def _export(format_name: str) -> click.Command:
     ) -> None:
         app = App.of(ctx, format_name)
         if last < first:
-            raise click.UsageError(f"--to {last.date()} is before --from {first.date()}")
-        start, end = whole_days(name, _day(first.date()), _day(last.date()))
+            raise click.UsageError(f"--to {last} is before --from {first}")
+        start, end = whole_days(name, (first - EPOCH).days, (last - EPOCH).days)
         with app.reader() as reader, app.output.busy(f"exporting {name}"):
             points = [_usage_point(reader, text) for text in usage_points] or None
             result = export(
@@ -80,16 +80,12 @@ def _export(format_name: str) -> click.Command:
     return click.command(name, help=f"Write whole days ({days}) as {name}.")(run)
 
 
-def _day(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) // DAY
-
-
 def _usage_point(reader: StoreReader, name: str) -> str:
     """Give the usage point of that name, else the one where the meter of that name was last installed."""
     points = {point.id: point.name for point in reader.usage_points()}
     if name in points.values():
         return name
-    installations = reader.installations(end_device_id=reader.end_device(name).id)
+    installations = reader.installations(end_device_id=find_meter(reader, name).id)
     if not installations:
         raise RegistryError(f"meter {name} has never been installed at a usage point")
     return points[installations[-1].usage_point_id]

@@ -36,7 +36,7 @@ EPILOG = "Exit codes: " + "; ".join(f"{int(code)} {text}" for code, text in MEAN
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False),
+    "--config", type=click.Path(path_type=Path, dir_okay=False, readable=False),
     help="Settings file. Without it: ./headend.toml, then /etc/headend/headend.toml, else every default.",
 )  # fmt: skip
 @click.option(
@@ -84,14 +84,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit code. Never raises."""
     try:
         result = cli.main(args=arguments, prog_name="headend", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return Exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has gone, as `head` does. Python would complain again when it flushes stdout at exit.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read us has gone, as `head` does; click and rich turn that into SystemExit. Python would complain again
+        # when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except Exception as error:  # noqa: BLE001  the one place that turns every failure into words and a code

@@ -11,6 +11,7 @@ from headend.cli.exits import Exit
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
 from headend.registry import table
+from headend.registry.find import find_meter
 
 MAX_BYTES = 64 * 2**20
 NARROW = ("usage_point", "meter", "profile", "link", "address", "from", "to", "area")
@@ -126,7 +127,7 @@ def show(ctx: click.Context, meter: str, format_name: str) -> None:
     """Show what is known of METER: where it has been, what it should deliver, how its last visits went."""
     app = App.of(ctx, format_name)
     with app.reader() as reader:
-        device = reader.end_device(meter)
+        device = find_meter(reader, meter)
         points = {point.id: point for point in reader.usage_points()}
         links = {link.id: link.url for link in reader.links()}
         facts: list[Mapping[str, object]] = [

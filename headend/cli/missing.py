@@ -1,12 +1,12 @@
 """``headend missing``: which slots are missing, why, and what to do next."""
 
-from datetime import datetime
+from datetime import date
 from itertools import islice
 
 import click
 
 from headend.cli.app import App
-from headend.cli.options import output_option
+from headend.cli.options import DAY, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.words import advice, reason_key, reason_word
 from headend.report import Days, Recent, missing_runs
@@ -15,10 +15,12 @@ COLUMNS = (
     Column("meter", "Meter"),
     Column("usage_point", "Usage point"),
     Column("area", "Area"),
+    Column("link", "Link"),
     Column("obis", "Channel"),
     Column("start", "From"),
     Column("end", "To (exclusive)"),
     Column("slots", "Slots", is_number=True),
+    Column("cause", "Cause"),
     Column("cause_text", "Why"),
     Column("is_filled", "Filled"),
     Column("advice", "What to do next"),
@@ -27,8 +29,8 @@ COLUMNS = (
 
 @click.command()
 @click.option("--meter", help="Only this meter.")
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this day, in the usage point's zone.")
-@click.option("--days", type=click.IntRange(1, 400), default=7, show_default=True, help="This many days up to today.")
+@click.option("--day", type=DAY, help="Only this day, in the usage point's zone.")
+@click.option("--days", type=click.IntRange(1, 400), help="This many days up to today. Default: 7.")
 @click.option("--area", help="Only meters in this area.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most this many rows.")
 @output_option
@@ -37,16 +39,18 @@ def command(
     ctx: click.Context,
     *,
     meter: str | None,
-    day: datetime | None,
-    days: int,
+    day: date | None,
+    days: int | None,
     area: str | None,
     limit: int,
     format_name: str,
 ) -> None:
     """List missing slots as runs of one cause: which, why, and what to do next."""
     app = App.of(ctx, format_name)
+    if day and days:
+        raise click.UsageError("choose one of --day and --days")
     now = app.now()
-    within = Days(day.date(), day.date()) if day else Recent(now, days)
+    within = Days(day, day) if day else Recent(now, days or 7)
     with app.reader() as reader:
         found = list(islice(missing_runs(reader, within, now, meter, area), limit + 1))
     rows = [
@@ -66,8 +70,10 @@ def command(
         }
         for run in found[:limit]
     ]
-    empty = frozenset(key for key in ("area", "usage_point") if not any(row[key] for row in rows))
-    app.output.emit(Document("headend.missing/1", COLUMNS, rows, {"at": instant(now)}, hidden=empty))
+    empty = {key for key in ("area", "usage_point") if not any(row[key] for row in rows)}
+    app.output.emit(
+        Document("headend.missing/1", COLUMNS, rows, {"at": instant(now)}, hidden=empty | {"link", "cause"})
+    )
     if not rows:
         app.output.say("nothing that has fallen due is missing")
     if len(found) > limit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,26 @@ class Globals:
     quiet: bool = False
     verbose: int = 0
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Day(click.ParamType[date]):
+    """A day, written ``2026-11-01``; within the years that every zone can represent."""
+
+    name = "YYYY-MM-DD"
+    first, last = date(1970, 1, 2), date(9998, 12, 31)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """Read a day."""
+        try:
+            day = datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007  a day has no zone
+        except ValueError:
+            self.fail(f"{value!r} is no day; write it as 2026-11-01", param, ctx)
+        if not self.first <= day <= self.last:
+            self.fail(f"{value} is not within {self.first} to {self.last}", param, ctx)
+        return day
+
+
+DAY = Day()
 
 
 def output_option(function: F) -> F:

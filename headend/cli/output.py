@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ class Document:
     rows: Sequence[Mapping[str, object]]
     summary: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
-    hidden: frozenset[str] = frozenset()
+    hidden: Collection[str] = frozenset()
 
 
 class Output:

@@ -12,6 +12,7 @@ from headend.cli.exits import Exit
 from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
+from headend.registry.find import find_meter
 from headend.service import read_now
 
 COLUMNS = (
@@ -45,8 +46,8 @@ def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_n
     """
     app = App.of(ctx, format_name)
     start_logs(app)
-    with app.reader():  # there must be a store; reading must not make one
-        pass
+    with app.reader() as reader:  # reading must not make a store
+        find_meter(reader, meter)
     started = app.clock.monotonic()
     with app.output.busy(f"reading {meter}"):
         values: Sequence[RegisterValue] = asyncio.run(

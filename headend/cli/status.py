@@ -21,11 +21,15 @@ COLUMNS = (
     Column("measured", "Measured", is_number=True),
     Column("questionable", "Question.", is_number=True),
     Column("estimated", "Estimated", is_number=True),
+    Column("edited", "Edited", is_number=True),
     Column("missing", "Missing", is_number=True),
     Column("filled", "of it filled", is_number=True),
     Column("read_percent", "Read %", is_number=True),
+    Column("missing_by_cause", "By cause"),
     Column("causes_text", "Why missing"),
 )
+HIDDEN = frozenset({"edited", "missing_by_cause"})
+"""Columns for programs alone: nothing edits yet, and causes stand there in words."""
 
 
 @click.command()
@@ -46,7 +50,7 @@ def command(ctx: click.Context, format_name: str) -> None:
             rows += [row(name, link) for link in links]
             if len(links) > 1:
                 rows.append(row(name, together(links)))
-    app.output.emit(Document("headend.status/1", COLUMNS, rows, {"at": instant(now)}))
+    app.output.emit(Document("headend.status/1", COLUMNS, rows, {"at": instant(now)}, hidden=HIDDEN))
 
 
 def together(links: list[LinkCoverage]) -> LinkCoverage:

@@ -1,5 +1,6 @@
 """What single commands say about a store that holds two meters."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -269,3 +270,54 @@ def test_verify_of_a_directory_without_exports_is_no_pass(run: Run, tmp_path: Pa
     assert "there is no export in" in empty.out
     assert absent.code == Exit.USAGE
     assert "nowhere: there is no such directory" in absent.err
+
+
+def test_misspelt_names_are_answered_with_those_that_may_be_meant(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    for arguments, words in (
+        (("meter", "show", "SIM:71"), "did you mean SIM:17?"),
+        (("curve", "SIM000000l"), "did you mean SIM0000001?"),
+        (("read", "UP1"), "a usage point is called that; it has SIM0000001"),
+        (("missing", "--meter", "UP2"), "a usage point is called that; it has SIM:17"),
+        (("missing", "--area", "nort"), "no usage point is in area 'nort'; did you mean north?"),
+    ):
+        done = run(*arguments)
+
+        assert done.code == Exit.USAGE
+        assert words in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("day", ["01.11.2026", "2026-02-30", "1900-01-01", "9999-12-31", "20261101"])
+def test_day_that_is_none_is_a_usage_error(day: str, run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    for arguments in (("curve", "UP1", "--day", day), ("missing", "--day", day), ("export", "csv", "--from", day)):
+        assert run(*arguments).code == Exit.USAGE
+
+
+@pytest.mark.parametrize("day", ["1970-01-02", "9998-12-31"])
+def test_first_and_last_day_are_days(day: str, run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    assert run("curve", "UP1", "--day", day).code == Exit.OK
+    assert run("missing", "--day", day).code == Exit.OK
+
+
+def test_day_and_days_are_not_both_obeyed(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    done = run("missing", "--day", "2024-11-20", "--days", "2")
+
+    assert done.code == Exit.USAGE
+    assert "choose one of --day and --days" in done.err
+
+
+def test_csv_has_the_keys_of_causes_and_not_their_words_alone(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    missing = list(csv.DictReader(run("missing", "-o", "csv").out.splitlines()))
+    status = list(csv.DictReader(run("status", "-o", "csv").out.splitlines()))
+
+    assert {row["cause"] for row in missing} == {"no_row", "not_tried", "no_answer"}
+    assert status[1]["missing_by_cause"] == "not_tried 2, no_row 2"

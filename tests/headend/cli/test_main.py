@@ -113,6 +113,17 @@ def test_reader_that_goes_away_is_no_error() -> None:
     assert "Error" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["table", "json", "ndjson", "csv"])
+def test_reader_that_has_gone_before_anything_is_written_is_exit_0(name: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as stdout:
+        command = [sys.executable, "-m", "headend.cli", "config", "show", "-o", name]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (Exit.OK, b"")
+
+
 def test_pipe_gets_no_escape_sequences(filled: Path) -> None:
     done = process("--data", str(filled), "doctor")
 
