@@ -9,10 +9,10 @@ from enum import IntEnum, IntFlag
 
 from drivers.dlms import axdr
 from drivers.dlms.axdr import Data
-from drivers.dlms.events import NEED_DATA
+from drivers.dlms.descriptor import Attribute, Cursor, Selection
 from drivers.errors import RemoteProtocolError
-from drivers.obis import Obis
 
+__all__ = ["Attribute", "Selection"]  # beside what is defined here
 MAX_APDU = 65_536
 DLMS_VERSION = 6
 HIGH_PRIORITY = 0x80
@@ -76,35 +76,6 @@ def result_name(code: int) -> str:
         return DataAccessResult(code).name.lower().replace("_", "-")
     except ValueError:
         return f"code {code}"
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """One attribute (or method, for ACTION) of one object. IEC 62056-5-3, ``Cosem-Attribute-Descriptor``."""
-
-    class_id: int
-    logical_name: Obis
-    index: int
-
-    def encode(self) -> bytes:
-        """Give the nine octets."""
-        return self.class_id.to_bytes(2, "big") + self.logical_name.to_bytes() + bytes([self.index])
-
-    def __str__(self) -> str:
-        """Write ``class 7 1-0:99.1.0*255 attribute 2``."""
-        return f"class {self.class_id} {self.logical_name} attribute {self.index}"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Selective access: ``selector`` 1 by range, 2 by entry (profile generic), with its parameters."""
-
-    selector: int
-    parameters: Data
-
-    def encode(self) -> bytes:
-        """Give selector and parameters."""
-        return bytes([self.selector]) + axdr.encode(self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,48 +247,6 @@ Apdu = (
 )  # fmt: skip
 
 
-class _Cursor:
-    """Reads fields in order and knows when they end early."""
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self._at = 1
-
-    def take(self, count: int) -> bytes:
-        taken = self._octets[self._at : self._at + count]
-        if len(taken) != count:
-            raise RemoteProtocolError(f"APDU 0x{self._octets[0]:02x} ends early, after {len(self._octets)} octets")
-        self._at += count
-        return taken
-
-    def number(self, size: int = 1) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def flag(self) -> bool:
-        value = self.number()
-        if value > 1 and value != 0xFF:
-            raise RemoteProtocolError(f"boolean 0x{value:02x} at offset {self._at - 1} of APDU 0x{self._octets[0]:02x}")
-        return value != 0
-
-    def octets(self) -> bytes:
-        length, self._at = axdr.parse_length(self._octets, self._at)
-        return self.take(length)
-
-    def data(self) -> Data:
-        outcome = axdr.parse(self._octets, self._at)
-        if outcome is NEED_DATA:
-            raise RemoteProtocolError(f"data in APDU 0x{self._octets[0]:02x} ends early")
-        data, self._at = outcome
-        return data
-
-    def attribute(self) -> Attribute:
-        return Attribute(self.number(2), Obis.from_bytes(self.take(6)), self.number())
-
-    @property
-    def left(self) -> int:
-        return len(self._octets) - self._at
-
-
 def decode(apdu: bytes) -> Apdu:
     """Decode one plain xDLMS APDU. Raises `RemoteProtocolError` for damage, a surplus, or a service we do not speak."""
     if not 0 < len(apdu) <= MAX_APDU:
@@ -325,25 +254,24 @@ def decode(apdu: bytes) -> Apdu:
     decoder = _DECODERS.get(apdu[0])
     if decoder is None:
         raise RemoteProtocolError(f"APDU 0x{apdu[0]:02x} is not one we know")
-    cursor = _Cursor(apdu)
+    cursor = Cursor(apdu)
     decoded = decoder(cursor)
     if cursor.left:
         raise RemoteProtocolError(f"{cursor.left} surplus octets behind APDU 0x{apdu[0]:02x}")
     return decoded
 
 
-def _get_request(cursor: _Cursor) -> Apdu:
+def _get_request(cursor: Cursor) -> Apdu:
     choice, invoke_id = cursor.number(), cursor.number()
     if choice == 2:
         return GetRequestNext(invoke_id, cursor.number(4))
     if choice != 1:
         raise RemoteProtocolError(f"GET-request type {choice} is not supported")
     attribute = cursor.attribute()
-    selection = Selection(cursor.number(), cursor.data()) if cursor.flag() else None
-    return GetRequest(invoke_id, attribute, selection)
+    return GetRequest(invoke_id, attribute, cursor.selection())
 
 
-def _get_response(cursor: _Cursor) -> Apdu:
+def _get_response(cursor: Cursor) -> Apdu:
     choice, invoke_id = cursor.number(), cursor.number()
     if choice == 1:
         if cursor.flag():
@@ -364,14 +292,14 @@ def _failure(code: int) -> int:
     return code
 
 
-def _action_request(cursor: _Cursor) -> Apdu:
+def _action_request(cursor: Cursor) -> Apdu:
     choice, invoke_id = cursor.number(), cursor.number()
     if choice != 1:
         raise RemoteProtocolError(f"ACTION-request type {choice} is not supported")
     return ActionRequest(invoke_id, cursor.attribute(), cursor.data() if cursor.flag() else None)
 
 
-def _action_response(cursor: _Cursor) -> Apdu:
+def _action_response(cursor: Cursor) -> Apdu:
     choice, invoke_id, result = cursor.number(), cursor.number(), cursor.number()
     if choice != 1:
         raise RemoteProtocolError(f"ACTION-response type {choice} is not supported")
@@ -382,7 +310,7 @@ def _action_response(cursor: _Cursor) -> Apdu:
     return ActionResponse(invoke_id, result, cursor.data())
 
 
-def _initiate_request(cursor: _Cursor) -> Apdu:
+def _initiate_request(cursor: Cursor) -> Apdu:
     if cursor.flag():
         cursor.octets()  # dedicated key: taken note of by nobody, so a server must not use one
     if cursor.flag():
@@ -393,7 +321,7 @@ def _initiate_request(cursor: _Cursor) -> Apdu:
     return InitiateRequest(_conformance(cursor), cursor.number(2), version)
 
 
-def _initiate_response(cursor: _Cursor) -> Apdu:
+def _initiate_response(cursor: Cursor) -> Apdu:
     if cursor.flag():
         cursor.number()  # negotiated quality of service
     version = cursor.number()
@@ -404,30 +332,30 @@ def _initiate_response(cursor: _Cursor) -> Apdu:
     return response
 
 
-def _conformance(cursor: _Cursor) -> Conformance:
+def _conformance(cursor: Cursor) -> Conformance:
     if cursor.take(4) != _CONFORMANCE_TAG:
         raise RemoteProtocolError("initiate APDU without a conformance block")
     return Conformance(cursor.number(3))
 
 
-def _data_notification(cursor: _Cursor) -> Apdu:
+def _data_notification(cursor: Cursor) -> Apdu:
     long_invoke_id, date_time = cursor.number(4), cursor.octets()
     if len(date_time) not in {0, 12}:
         raise RemoteProtocolError(f"date-time of {len(date_time)} octets in a data-notification")
     return DataNotification(long_invoke_id, date_time, cursor.data())
 
 
-def _exception_response(cursor: _Cursor) -> Apdu:
+def _exception_response(cursor: Cursor) -> Apdu:
     state_error, service_error = cursor.number(), cursor.number()
     has_counter = service_error == INVOCATION_COUNTER_ERROR and cursor.left
     return ExceptionResponse(state_error, service_error, cursor.number(4) if has_counter else None)
 
 
-def _confirmed_service_error(cursor: _Cursor) -> Apdu:
+def _confirmed_service_error(cursor: Cursor) -> Apdu:
     return ConfirmedServiceError(cursor.number(), cursor.number(), cursor.number())
 
 
-_DECODERS: Mapping[int, Callable[[_Cursor], Apdu]] = {
+_DECODERS: Mapping[int, Callable[[Cursor], Apdu]] = {
     INITIATE_REQUEST: _initiate_request,
     INITIATE_RESPONSE: _initiate_response,
     CONFIRMED_SERVICE_ERROR: _confirmed_service_error,
