@@ -5,11 +5,12 @@ Where security is agreed the association is ciphered from the first octet: the i
 follows must be glo- with at least that; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
 
 from drivers.dlms import acse, axdr, xdlms
-from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import CONTROL, Keys, check_title
 from drivers.dlms.events import NEED_DATA, NeedData
@@ -101,10 +102,14 @@ class Prove:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Command: ask for one attribute."""
+    """Command: ask for one attribute.
+
+    ``decode``: makes what `Received` holds of the attribute's octets; it raises `RemoteProtocolError` for damage.
+    """
 
     attribute: Attribute
     selection: Selection | None = None
+    decode: Callable[[bytes], Any] = axdr.decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +137,9 @@ class Challenged:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The attribute's value, whole."""
+    """The attribute's value, whole: a `Data`, or what the `Get` was told to make of it."""
 
-    data: Data
+    data: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,7 @@ class ClientAssociation:
         self._server_challenge = b""
         self._granted: Accepted | None = None
         self._asked: Attribute | None = None
+        self._decode: Callable[[bytes], Any] = axdr.decode
         self._blocks = bytearray()
         self._block_number = 0
         self._refused_one = False
@@ -234,7 +240,7 @@ class ClientAssociation:
                 return self._prove()
             case Get():
                 self._move(Step.SEND_GET)
-                self._asked = command.attribute
+                self._asked, self._decode = command.attribute, command.decode
                 self._blocks.clear()
                 self._block_number = 0
                 self._next_invoke_id()
@@ -395,19 +401,20 @@ class ClientAssociation:
 
     def _received_data(self, apdu: bytes) -> Event:
         response = self._response(apdu, one_of_many=True)
-        if not isinstance(response, xdlms.GetResponse | xdlms.GetResponseBlock):
+        if not isinstance(response, xdlms.GetResponse | xdlms.GetResponseOctets | xdlms.GetResponseBlock):
             raise RemoteProtocolError(f"expected a GET-response, got {type(response).__name__}")
         self._check_invoke_id(response.invoke_id)
         if response.result:
             self._move(Step.REFUSED)
             self._refused_one = True
             raise MeterRefused(f"{self._asked}: {xdlms.result_name(response.result)}", response.result)
-        if isinstance(response, xdlms.GetResponse):
-            if self._block_number or response.data is None:
-                raise RemoteProtocolError(f"{self._asked}: a whole answer amid blocks")
-            self._move(Step.DATA)
-            return Received(response.data)
-        return self._received_block(response)
+        if isinstance(response, xdlms.GetResponseBlock):
+            return self._received_block(response)
+        if self._block_number or isinstance(response, xdlms.GetResponse):
+            raise RemoteProtocolError(f"{self._asked}: a whole answer amid blocks")
+        data = self._decode(response.octets)
+        self._move(Step.DATA)
+        return Received(data)
 
     def _received_block(self, block: xdlms.GetResponseBlock) -> Event:
         if block.block_number != self._block_number + 1:
@@ -424,7 +431,7 @@ class ClientAssociation:
         if not block.is_last:
             self._move(Step.BLOCK)
             return MoreBlocks(len(self._blocks))
-        data = axdr.decode(bytes(self._blocks))
+        data = self._decode(bytes(self._blocks))
         self._blocks.clear()
         self._move(Step.DATA)
         return Received(data)
@@ -437,7 +444,7 @@ class ClientAssociation:
                 self._move(Step.REFUSED)
                 self._refused_one = True
             raise refusal
-        response = xdlms.decode(self._opened(apdu))
+        response = xdlms.decode(self._opened(apdu), leaves_data=True)
         if isinstance(response, xdlms.ExceptionResponse | xdlms.ConfirmedServiceError):
             raise self._refusal(response, str(self._asked))
         return response

@@ -7,7 +7,8 @@ from drivers.contract import ByteStream, Endpoint, SessionContext
 from drivers.dlms import objects
 from drivers.dlms.axdr import Data
 from drivers.dlms.doubt import doubted
-from drivers.dlms.objects import CaptureObject, Column, Row
+from drivers.dlms.objects import CaptureObject, Column
+from drivers.dlms.rows import Buffer, Rows
 from drivers.dlms.session import Conversation
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
@@ -92,9 +93,9 @@ class DlmsSession:
         facts: list[IntervalBlock | RegisterValue] = []
         for column in columns:
             if column.wanted.cumulative:
-                facts += objects.register_values(column, rows, self._profile.clock, period, start=start, end=end)
+                facts += rows.register_values(column, self._profile.clock, period, start=start, end=end)
             elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
-                facts.append(objects.interval_block(column, channel, rows, self._profile.clock, start=start, end=end))
+                facts.append(rows.interval_block(column, channel, self._profile.clock, start=start, end=end))
         return [doubted(fact) for fact in facts] if self._conversation.is_unverified else facts
 
     def _check_units(self, columns: Sequence[Column]) -> None:
@@ -176,7 +177,7 @@ class DlmsSession:
             self._captured, self._capture_period = captured, period
         return self._captured, self._capture_period
 
-    async def _read_rows(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
+    async def _read_rows(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> Rows:
         """Read the rows stamped in ``[start, end]``, by the first way of selective access that the meter takes.
 
         A refused way is not tried again in this session. An empty answer by range is checked by entry, where that is allowed:
@@ -188,7 +189,7 @@ class DlmsSession:
             try:
                 if way == "range":
                     rows = await self._rows(name, await self._range(name, start, end))
-                    if not rows and "entry" in ways:
+                    if not rows.stamps() and "entry" in ways:
                         rows = await self._confirm_empty(name, start, end)
                 elif way == "entry":
                     rows = await self._rows_by_entry(name, start, end)
@@ -198,7 +199,7 @@ class DlmsSession:
                 self._refused.add(way)
                 refusal = error
                 continue
-            return [row for row in rows if start <= row.stamp <= end]
+            return rows.between(start, end)
         raise refusal or ProfileError(self._profile.name, ["dlms.selective_access: names no way to read"])
 
     async def _range(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> Selection:
@@ -211,27 +212,30 @@ class DlmsSession:
             self._sort_method = (await self._get(objects.PROFILE_GENERIC, name, objects.SORT_METHOD)).integer()
         return {objects.FIRST_IN_FIRST_OUT: 1, objects.LAST_IN_FIRST_OUT: -1}.get(self._sort_method, 0)
 
-    async def _rows(self, name: Obis, selection: Selection | None) -> list[Row]:
+    async def _rows(self, name: Obis, selection: Selection | None) -> Rows:
         captured, period = await self._describe(name)
-        buffer = await self._get(objects.PROFILE_GENERIC, name, objects.BUFFER, selection)
-        step = period * await self._order(name) if objects.lacks_stamps(buffer, captured) else 0
-        return objects.decode_rows(buffer, captured, step, self._profile.clock)
+        attribute = Attribute(objects.PROFILE_GENERIC, name, objects.BUFFER)
+        buffer = await self._conversation.get_as(
+            lambda octets: Buffer(octets, captured, self._profile.clock), attribute, selection
+        )
+        step = period * await self._order(name) if buffer.lacks_stamps else 0
+        return buffer.rows(step)
 
-    async def _confirm_empty(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
+    async def _confirm_empty(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> Rows:
         try:
             return await self._rows_by_entry(name, start, end)
         except MeterRefused:
             self._refused.add("entry")
-            return []
+            return Rows()
 
-    async def _rows_by_entry(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> list[Row]:
+    async def _rows_by_entry(self, name: Obis, start: UtcSeconds, end: UtcSeconds) -> Rows:
         """Read newest entries first and no further back than ``start``, as far as the order of the entries is known.
 
         A meter that adds rows of its own (power failure, clock set) has more entries than slots: then a further piece is read.
         """
         entries = (await self._get(objects.PROFILE_GENERIC, name, objects.ENTRIES_IN_USE)).integer()
         if entries <= 0:
-            return []
+            return Rows()
         if entries > objects.MAX_ENTRIES:
             raise RemoteProtocolError(f"{entries} entries in use, more than can be numbered")
         _, period = await self._describe(name)
@@ -245,21 +249,21 @@ class DlmsSession:
                 return objects.entry_selection(youngest, oldest)
             return objects.entry_selection(entries - oldest + 1, entries - youngest + 1)
 
-        newest = await self._rows(name, aged(1, 1))
-        if not newest or newest[-1].stamp < start:
-            return []
-        wanted = (newest[-1].stamp - start) // period + 2
+        newest = (await self._rows(name, aged(1, 1))).stamps()
+        if not newest or newest[-1] < start:
+            return Rows()
+        wanted = (newest[-1] - start) // period + 2
         if wanted >= entries:
-            oldest = await self._rows(name, aged(entries, entries))
-            if oldest and oldest[0].stamp > end:
-                return []
-        rows: list[Row] = []
+            oldest = (await self._rows(name, aged(entries, entries))).stamps()
+            if oldest and oldest[0] > end:
+                return Rows()
+        rows = Rows()
         youngest = 1
         while youngest <= entries:
             last = min(entries, youngest + wanted - 1)
             piece = await self._rows(name, aged(youngest, last))
             rows += piece
-            reached = min((row.stamp for row in piece), default=start)
+            reached = min(piece.stamps(), default=start)
             if reached <= start:
                 break
             youngest, wanted = last + 1, (reached - start) // period + 1

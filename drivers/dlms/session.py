@@ -5,12 +5,13 @@ damaged answer is asked for once more without repeating the question (RR); SNRM 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, cast, get_args
+from typing import Final, TypeVar, cast, get_args
 
 from drivers.contract import ByteStream, Endpoint, SessionContext
+from drivers.dlms import axdr
 from drivers.dlms.association import (
     CHALLENGE_SIZE,
     Accepted,
@@ -64,6 +65,7 @@ ATTEMPTS: Final = 2
 SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where the stream names no speed [bit/s]
 FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
 _log = logging.getLogger(__name__)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +191,19 @@ class Conversation:
 
     async def get(self, attribute: Attribute, selection: Selection | None = None) -> Data:
         """Read one attribute, in as many blocks as it takes. Raises `MeterRefused` where the meter does not give it."""
-        answer = await self._ask(Get(attribute, selection))
+        return await self.get_as(axdr.decode, attribute, selection)
+
+    async def get_as(
+        self, decode: Callable[[bytes], Value], attribute: Attribute, selection: Selection | None = None
+    ) -> Value:
+        """Read one attribute and give what ``decode`` makes of its octets; see `get`."""
+        answer = await self._ask(Get(attribute, selection, decode))
         while isinstance(answer, MoreBlocks):
             answer = await self._ask(NextBlock())
         if not isinstance(answer, Received):
             raise LocalProtocolError(f"{attribute}: answered by {type(answer).__name__}")
-        return answer.data
+        value: Value = answer.data
+        return value
 
     async def close(self) -> None:
         """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""

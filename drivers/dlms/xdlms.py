@@ -6,6 +6,7 @@ Each is a dataclass with ``encode``; `decode` reads any plain one. Ciphered ones
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import Literal
 
 from drivers.dlms import axdr
 from drivers.dlms.axdr import Data
@@ -147,6 +148,19 @@ class GetResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class GetResponseOctets:
+    """GET-response-normal with its data still encoded: what `decode` gives if told to leave it so."""
+
+    invoke_id: int
+    octets: bytes
+    result: Literal[0] = 0
+
+    def encode(self) -> bytes:
+        """Give the octets."""
+        return bytes([GET_RESPONSE, 1, self.invoke_id, 0]) + self.octets
+
+
+@dataclass(frozen=True, slots=True)
 class GetResponseBlock:
     """GET-response-with-datablock: a piece of the encoded data, or why not (``raw`` None and ``result`` not 0)."""
 
@@ -242,19 +256,22 @@ class ConfirmedServiceError:
 
 
 Apdu = (
-    InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseBlock | ActionRequest
-    | ActionResponse | DataNotification | ExceptionResponse | ConfirmedServiceError
+    InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseOctets | GetResponseBlock
+    | ActionRequest | ActionResponse | DataNotification | ExceptionResponse | ConfirmedServiceError
 )  # fmt: skip
 
 
-def decode(apdu: bytes) -> Apdu:
-    """Decode one plain xDLMS APDU. Raises `RemoteProtocolError` for damage, a surplus, or a service we do not speak."""
+def decode(apdu: bytes, *, leaves_data: bool = False) -> Apdu:
+    """Decode one plain xDLMS APDU. Raises `RemoteProtocolError` for damage, a surplus, or a service we do not speak.
+
+    ``leaves_data``: a GET-response-normal that holds data comes as `GetResponseOctets`; whether they are A-XDR is not looked at.
+    """
     if not 0 < len(apdu) <= MAX_APDU:
         raise RemoteProtocolError(f"APDU of {len(apdu)} octets; 1 to {MAX_APDU} are taken")
     decoder = _DECODERS.get(apdu[0])
     if decoder is None:
         raise RemoteProtocolError(f"APDU 0x{apdu[0]:02x} is not one we know")
-    cursor = Cursor(apdu)
+    cursor = Cursor(apdu, leaves_data=leaves_data)
     decoded = decoder(cursor)
     if cursor.left:
         raise RemoteProtocolError(f"{cursor.left} surplus octets behind APDU 0x{apdu[0]:02x}")
@@ -276,6 +293,8 @@ def _get_response(cursor: Cursor) -> Apdu:
     if choice == 1:
         if cursor.flag():
             return GetResponse(invoke_id, None, _failure(cursor.number()))
+        if cursor.leaves_data:
+            return GetResponseOctets(invoke_id, cursor.take(cursor.left))
         return GetResponse(invoke_id, cursor.data())
     if choice != 2:
         raise RemoteProtocolError(f"GET-response type {choice} is not supported")
