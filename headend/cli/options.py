@@ -26,7 +26,7 @@ class Globals:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class Day(click.ParamType[date]):
+class Day(click.ParamType):  # type: ignore[type-arg]  # it takes none before click 8.5
     """A day, written ``2026-11-01``; within the years that every zone can represent."""
 
     name = "YYYY-MM-DD"

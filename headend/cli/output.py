@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import IO
 
-from rich import box
+from rich.color import ColorSystem
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.style import Style
 
 from drivers.facts import UtcSeconds
 from headend.cli.options import Globals
+from headend.cli.tables import lay_out
 
 Cell = str | int | bool | Decimal | None
 WIDE = 4_000
@@ -118,25 +119,21 @@ class Output:
             )
 
     def _emit_table(self, document: Document) -> None:
-        table = Table(
-            title=escape(_plain(document.title, is_ascii=self.is_ascii)) or None,
-            title_justify="left",
-            box=box.ASCII2 if self.is_ascii else box.SIMPLE_HEAD,
-            pad_edge=False,
-            show_edge=False,
-        )
+        if document.title:
+            self._write(_plain(document.title, is_ascii=self.is_ascii))
         shown = [column for column in document.columns if column.key not in document.hidden]
-        for column in shown:
-            table.add_column(escape(column.title), justify="right" if column.is_number else "left", overflow="fold")
-        for row in document.rows:
-            cells = [_text(row.get(column.key)) for column in shown]
-            table.add_row(*(self._styled(cell) for cell in cells))
-        self.out.print(table)
+        rows = [
+            [_plain(_text(row.get(column.key)), is_ascii=self.is_ascii) for column in shown] for row in document.rows
+        ]
+        for line in lay_out(
+            [column.title for column in shown], [column.is_number for column in shown], rows, self.out.width,
+            is_ascii=self.is_ascii, style=self._styled,
+        ):  # fmt: skip
+            self._write(line)
 
     def _styled(self, cell: str) -> str:
-        text = escape(_plain(cell, is_ascii=self.is_ascii))
-        style = WORD_STYLES.get(cell)
-        return f"[{style}]{text}[/]" if style else text
+        style = WORD_STYLES.get(cell) if self.out.color_system else None
+        return Style.parse(style).render(cell, color_system=ColorSystem.STANDARD) if style else cell
 
 
 def instant(at: UtcSeconds | None) -> str | None:
@@ -188,7 +185,6 @@ def _console(stream: IO[str], options: Globals, *, is_ascii: bool) -> Console:
         force_terminal=True if options.color == "always" else None,
         no_color=False if wants_color else None,
         width=width,
-        safe_box=True,
         emoji=False,
         highlight=False,
     )
