@@ -76,6 +76,11 @@ class Cursor:
         length, self._at = axdr.parse_length(self._octets, self._at)
         return self.take(length)
 
+    def length(self) -> int:
+        """Read a length, or a number of items."""
+        length, self._at = axdr.parse_length(self._octets, self._at)
+        return length
+
     def data(self) -> Data:
         """Read one item of ``Data``."""
         outcome = axdr.parse(self._octets, self._at)

@@ -1,6 +1,7 @@
-"""xDLMS APDUs, encoded and decoded: initiate, GET, ACTION, data-notification, refusals. IEC 62056-5-3, clause 9.5.
+"""xDLMS APDUs, encoded and decoded: initiate, GET, SET, ACTION, data-notification, refusals. IEC 62056-5-3, clause 9.5.
 
-Each is a dataclass with ``encode``; `decode` reads any plain one. Ciphered ones (glo-) are `drivers.dlms.ciphering`.
+Each is a dataclass with ``encode``; `decode` reads any plain one. GET-with-list is `drivers.dlms.getlist`, SET
+`drivers.dlms.writing`. Ciphered ones (glo-) are `drivers.dlms.ciphering`.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,12 +9,13 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Literal
 
-from drivers.dlms import axdr
+from drivers.dlms import axdr, getlist, writing
 from drivers.dlms.axdr import Data
 from drivers.dlms.descriptor import Attribute, Cursor, Selection
+from drivers.dlms.getlist import GET_REQUEST, GET_RESPONSE, GetRequestList, GetResponseList
 from drivers.errors import RemoteProtocolError
 
-__all__ = ["Attribute", "Selection"]  # beside what is defined here
+__all__ = ["GET_REQUEST", "GET_RESPONSE", "Attribute", "Selection"]  # beside what is defined here
 MAX_APDU = 65_536
 DLMS_VERSION = 6
 HIGH_PRIORITY = 0x80
@@ -22,8 +24,6 @@ INITIATE_REQUEST = 0x01
 INITIATE_RESPONSE = 0x08
 CONFIRMED_SERVICE_ERROR = 0x0E
 DATA_NOTIFICATION = 0x0F
-GET_REQUEST = 0xC0
-GET_RESPONSE = 0xC4
 ACTION_REQUEST = 0xC3
 ACTION_RESPONSE = 0xC7
 EXCEPTION_RESPONSE = 0xD8
@@ -258,6 +258,7 @@ class ConfirmedServiceError:
 Apdu = (
     InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseOctets | GetResponseBlock
     | ActionRequest | ActionResponse | DataNotification | ExceptionResponse | ConfirmedServiceError
+    | GetRequestList | GetResponseList | writing.SetRequests | writing.SetResponses
 )  # fmt: skip
 
 
@@ -282,6 +283,8 @@ def _get_request(cursor: Cursor) -> Apdu:
     choice, invoke_id = cursor.number(), cursor.number()
     if choice == 2:
         return GetRequestNext(invoke_id, cursor.number(4))
+    if choice == getlist.WITH_LIST:
+        return getlist.read_request(cursor, invoke_id)
     if choice != 1:
         raise RemoteProtocolError(f"GET-request type {choice} is not supported")
     attribute = cursor.attribute()
@@ -296,6 +299,8 @@ def _get_response(cursor: Cursor) -> Apdu:
         if cursor.leaves_data:
             return GetResponseOctets(invoke_id, cursor.take(cursor.left))
         return GetResponse(invoke_id, cursor.data())
+    if choice == getlist.WITH_LIST:
+        return GetResponseList(invoke_id, getlist.read_results(cursor))
     if choice != 2:
         raise RemoteProtocolError(f"GET-response type {choice} is not supported")
     is_last, block_number = cursor.flag(), cursor.number(4)
@@ -381,6 +386,8 @@ _DECODERS: Mapping[int, Callable[[Cursor], Apdu]] = {
     DATA_NOTIFICATION: _data_notification,
     GET_REQUEST: _get_request,
     GET_RESPONSE: _get_response,
+    writing.SET_REQUEST: writing.read_request,
+    writing.SET_RESPONSE: writing.read_response,
     ACTION_REQUEST: _action_request,
     ACTION_RESPONSE: _action_response,
     EXCEPTION_RESPONSE: _exception_response,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.dlms import acse, axdr, xdlms
+from drivers.dlms import acse, axdr, getlist, writing, xdlms
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import RemoteProtocolError
 from drivers.obis import Obis
@@ -21,6 +21,16 @@ XDLMS: list[xdlms.Apdu] = [
     xdlms.GetResponse(0xC1, None, 3),
     xdlms.GetResponseBlock(0xC1, is_last=False, block_number=1, raw=bytes(200)),
     xdlms.GetResponseBlock(0xC1, is_last=True, block_number=2, raw=None, result=19),
+    getlist.GetRequestList(0xC1, ((REGISTER, None), (REGISTER, xdlms.Selection(2, axdr.unsigned(1))))),
+    getlist.GetResponseList(0xC1, (getlist.GetResult(axdr.unsigned(7)), getlist.GetResult(None, 3))),
+    writing.SetRequest(0xC1, REGISTER, axdr.unsigned(5)),
+    writing.SetRequest(0xC1, REGISTER, axdr.unsigned(5), xdlms.Selection(1, axdr.unsigned(1))),
+    writing.SetRequestFirstBlock(0xC1, REGISTER, is_last=False, block_number=1, raw=bytes(200)),
+    writing.SetRequestBlock(0xC1, is_last=True, block_number=2, raw=b"end"),
+    writing.SetResponse(0xC1, 0),
+    writing.SetResponse(0xC1, 3),
+    writing.SetResponseBlock(0xC1, 1),
+    writing.SetResponseLastBlock(0xC1, 12, 2),
     xdlms.ActionRequest(0xC1, REGISTER, axdr.octet_string(b"token")),
     xdlms.ActionRequest(0xC1, REGISTER),
     xdlms.ActionResponse(0xC1, 0, axdr.octet_string(b"token")),
@@ -96,7 +106,7 @@ def test_a_refusal_that_says_success_is_an_error() -> None:
         xdlms.decode(bytes.fromhex("c401c10100"))
 
 
-@pytest.mark.parametrize("octets", ["c403c1", "c303c1", "db00", "c103", "", "c404c100"])
+@pytest.mark.parametrize("octets", ["c403c1", "c303c1", "db00", "c103", "", "c404c100", "c104c1", "c504c1"])
 def test_a_service_we_do_not_speak_is_an_error_at_once(octets: str) -> None:
     with pytest.raises(RemoteProtocolError):
         xdlms.decode(bytes.fromhex(octets))
@@ -112,3 +122,46 @@ def test_a_password_is_not_shown() -> None:
 
     assert "12345678" not in repr(aarq)
     assert "31323334" not in repr(aarq)
+
+
+def test_a_list_as_an_independent_decoder_publishes_it_is_read() -> None:
+    asked = xdlms.decode(bytes.fromhex("c003c102000100002a0000ff020000030100010800ff0200"))
+    results = getlist.decode_results(bytes.fromhex("02001200010103"))  # of two blocks, joined
+
+    assert isinstance(asked, getlist.GetRequestList)
+    assert [str(attribute) for attribute, _ in asked.items] == [
+        "class 1 0-0:42.0.0*255 attribute 2",
+        "class 3 1-0:1.8.0*255 attribute 2",
+    ]
+    assert results == (getlist.GetResult(axdr.long_unsigned(1)), getlist.GetResult(None, 3))
+
+
+@pytest.mark.parametrize(
+    ("octets", "complaint"),
+    [
+        ("00", "list of 0"),
+        ("820100", "list of 256"),
+        ("010100", "success"),
+        ("01001105ff", "surplus"),
+        ("0200110a", "early"),
+    ],
+)
+def test_a_damaged_list_of_results_is_an_error(octets: str, complaint: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=complaint):
+        getlist.decode_results(bytes.fromhex(octets))
+
+
+@given(st.binary(max_size=600), st.integers(48, 300))
+def test_a_value_set_in_blocks_arrives_whole_and_no_request_is_too_large(value: bytes, room: int) -> None:
+    data = axdr.octet_string(value)
+
+    first, *more = writing.requests(0xC1, REGISTER, data, room)
+
+    assert all(len(request.encode()) <= room for request in (first, *more))
+    if isinstance(first, writing.SetRequest):
+        assert (first.data, more) == (data, [])
+        return
+    blocks = [block for block in (first, *more) if not isinstance(block, writing.SetRequest)]
+    assert axdr.decode(b"".join(block.raw for block in blocks)) == data
+    assert [block.block_number for block in blocks] == list(range(1, len(blocks) + 1))
+    assert [block.is_last for block in blocks] == [False] * (len(blocks) - 1) + [True]
