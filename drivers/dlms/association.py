@@ -1,5 +1,7 @@
 """The client's side of a COSEM association, sans-IO: none, LLS and HLS-5; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
 
+It reads. Only one that was opened for commands (`Parameters.may_write`) asks for the right to SET, and sends SET and ACTION.
+
 The session sends commands and feeds whole APDUs; this object checks order, invoke-id, security and block numbers.
 Where security is agreed the association is ciphered from the first octet: the initiate APDU, the HLS exchange and all that
 follows must be glo- with at least that; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
@@ -8,9 +10,11 @@ follows must be glo- with at least that; a plain or weaker answer is a `Security
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
-from drivers.dlms import acse, axdr, xdlms
+from drivers.dlms import acse, axdr, getlist, writing, xdlms
+from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import CONTROL, Keys, check_title
 from drivers.dlms.events import NEED_DATA, NeedData
@@ -37,6 +41,9 @@ class State(Enum):
     OPEN = auto()
     ASKING = auto()  # GET sent
     BETWEEN_BLOCKS = auto()  # a block received, more to come
+    SETTING = auto()  # SET sent, or a block of it
+    BETWEEN_SET_BLOCKS = auto()  # a block was taken, more to send
+    ACTING = auto()  # ACTION sent
     RELEASING = auto()  # RLRQ sent
     FAILED = auto()  # broken; nothing but closing the link helps
 
@@ -47,6 +54,8 @@ class Step(Enum):
     SEND_ASSOCIATE = auto()
     SEND_PROOF = auto()
     SEND_GET = auto()
+    SEND_SET = auto()
+    SEND_ACTION = auto()
     SEND_NEXT_BLOCK = auto()
     SEND_RELEASE = auto()
     ACCEPTED = auto()
@@ -54,6 +63,8 @@ class Step(Enum):
     PROVED = auto()
     DATA = auto()
     BLOCK = auto()
+    BLOCK_TAKEN = auto()
+    DONE = auto()
     REFUSED = auto()
     RELEASED = auto()
 
@@ -70,14 +81,26 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.ASKING, Step.REFUSED): State.OPEN,
     (State.ASKING, Step.BLOCK): State.BETWEEN_BLOCKS,
     (State.BETWEEN_BLOCKS, Step.SEND_NEXT_BLOCK): State.ASKING,
+    (State.OPEN, Step.SEND_SET): State.SETTING,
+    (State.SETTING, Step.BLOCK_TAKEN): State.BETWEEN_SET_BLOCKS,
+    (State.BETWEEN_SET_BLOCKS, Step.SEND_NEXT_BLOCK): State.SETTING,
+    (State.SETTING, Step.DONE): State.OPEN,
+    (State.SETTING, Step.REFUSED): State.OPEN,
+    (State.OPEN, Step.SEND_ACTION): State.ACTING,
+    (State.ACTING, Step.DONE): State.OPEN,
+    (State.ACTING, Step.REFUSED): State.OPEN,
     (State.OPEN, Step.SEND_RELEASE): State.RELEASING,
     (State.BETWEEN_BLOCKS, Step.SEND_RELEASE): State.RELEASING,
+    (State.BETWEEN_SET_BLOCKS, Step.SEND_RELEASE): State.RELEASING,
     (State.RELEASING, Step.RELEASED): State.CLOSED,
 }
 
 CONFORMANCE = (
     Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
+    | Conformance.MULTIPLE_REFERENCES
 )  # fmt: skip
+WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET
+SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
 CHALLENGE_SIZE = 16
@@ -113,8 +136,31 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
+class GetList:
+    """Command: ask for several attributes; `Received` then holds a tuple of `getlist.GetResult`, in their order."""
+
+    attributes: tuple[Attribute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Command: write one attribute. For those who execute an approved command alone."""
+
+    attribute: Attribute
+    data: Data
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Command: invoke one method. For those who execute an approved command alone."""
+
+    method: Attribute
+    parameters: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NextBlock:
-    """Command: ask for the block after the one received."""
+    """Command: ask for the block after the one received, or send the one after the block that was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +196,24 @@ class MoreBlocks:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockTaken:
+    """The meter took a block of a SET, more are to be sent with `NextBlock`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The meter did what it was told. ``data``: what a method returned."""
+
+    data: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The association is closed."""
 
 
-Command = Associate | Prove | Get | NextBlock | Release
-Event = Accepted | Challenged | Received | MoreBlocks | Released
+Command = Associate | Prove | Get | GetList | Set | Act | NextBlock | Release
+Event = Accepted | Challenged | Received | MoreBlocks | BlockTaken | Done | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +221,7 @@ class Parameters:
     """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any.
 
     ``security``: what every APDU must be, both ways; None for what the authentication implies.
+    ``may_write``: whether it is opened to execute a command; without it SET and ACTION are refused here.
     """
 
     authentication: Authentication = "none"
@@ -173,6 +232,7 @@ class Parameters:
     server_title: bytes = b""
     challenge: bytes = field(default=b"", repr=False)
     security: Security | None = None
+    may_write: bool = False
 
     @property
     def agreed_security(self) -> Security:
@@ -215,7 +275,9 @@ class ClientAssociation:
         self._invoke_id = 0
         self._server_challenge = b""
         self._granted: Accepted | None = None
-        self._asked: Attribute | None = None
+        self._asked: Attribute | str | None = None
+        self._kind = getlist.NORMAL
+        self._parts: list[writing.SetRequests] = []
         self._decode: Callable[[bytes], Any] = axdr.decode
         self._blocks = bytearray()
         self._block_number = 0
@@ -239,17 +301,28 @@ class ClientAssociation:
                 self._move(Step.SEND_PROOF)
                 return self._prove()
             case Get():
-                self._move(Step.SEND_GET)
-                self._asked, self._decode = command.attribute, command.decode
-                self._blocks.clear()
-                self._block_number = 0
-                self._next_invoke_id()
-                request = xdlms.GetRequest(self._invoke_octet, command.attribute, command.selection)
-                try:
-                    return self._sealed(request.encode())
-                except MeterRefused:
-                    self._move(Step.REFUSED)
-                    raise
+                self._begin(Step.SEND_GET, command.attribute, command.decode)
+                return self._asking(xdlms.GetRequest(self._invoke_octet, command.attribute, command.selection))
+            case GetList():
+                count = len(command.attributes)
+                self._begin(Step.SEND_GET, f"list of {count} attributes", partial(_results, count))
+                self._kind = getlist.WITH_LIST
+                return self._asking(
+                    getlist.GetRequestList(self._invoke_octet, tuple((one, None) for one in command.attributes))
+                )
+            case Set():
+                self._check_may_write("SET")
+                self._begin(Step.SEND_SET, command.attribute)
+                self._parts = list(writing.requests(self._invoke_octet, command.attribute, command.data, self.room))
+                return self._asking(self._parts.pop(0))
+            case Act():
+                self._check_may_write("ACTION")
+                self._begin(Step.SEND_ACTION, command.method)
+                return self._asking(xdlms.ActionRequest(self._invoke_octet, command.method, command.parameters))
+            case NextBlock() if self.state is State.BETWEEN_SET_BLOCKS:
+                self._move(Step.SEND_NEXT_BLOCK)
+                self._block_number += 1
+                return self._asking(self._parts.pop(0))
             case NextBlock():
                 self._move(Step.SEND_NEXT_BLOCK)
                 return self._sealed(xdlms.GetRequestNext(self._invoke_octet, self._block_number).encode())
@@ -287,6 +360,8 @@ class ClientAssociation:
                 return self._received_proof(apdu)
             case State.ASKING:
                 return self._received_data(apdu)
+            case State.SETTING | State.ACTING:
+                return self._received_done(apdu)
             case State.RELEASING:
                 release = acse.decode(apdu)
                 if not isinstance(release, acse.Release) or not release.is_response:
@@ -306,7 +381,8 @@ class ClientAssociation:
     # -- opening
 
     def _initiate_request(self) -> bytes:
-        return xdlms.InitiateRequest(CONFORMANCE, self._parameters.max_pdu).encode()
+        wanted = CONFORMANCE | WRITING if self._parameters.may_write else CONFORMANCE
+        return xdlms.InitiateRequest(wanted, self._parameters.max_pdu).encode()
 
     def _associate(self) -> bytes:
         asked = self._parameters
@@ -399,6 +475,54 @@ class ClientAssociation:
 
     # -- asking
 
+    @property
+    def room(self) -> int:
+        """Largest plain APDU that the meter takes, 0 for no limit. [octet]"""
+        limit = self._granted.max_pdu if self._granted else 0
+        return max(1, limit - (SEAL_OVERHEAD if self._channel else 0)) if limit else 0
+
+    def _begin(self, step: Step, asked: Attribute | str, decode: Callable[[bytes], Any] = axdr.decode) -> None:
+        self._move(step)
+        self._asked, self._decode, self._kind = asked, decode, getlist.NORMAL
+        self._blocks.clear()
+        self._block_number = 0
+        self._next_invoke_id()
+
+    def _asking(self, request: xdlms.Apdu) -> bytes:
+        try:
+            return self._sealed(request.encode())
+        except MeterRefused:
+            self._move(Step.REFUSED)
+            raise
+
+    def _check_may_write(self, service: str) -> None:
+        if not self._parameters.may_write:
+            raise LocalProtocolError(f"{service} in an association that was opened for reading")
+
+    def _received_done(self, apdu: bytes) -> Event:
+        """Take the answer to a SET, a block of one, or an ACTION."""
+        response = self._response(apdu, one_of_many=True)
+        is_set = self.state is State.SETTING
+        if not isinstance(response, writing.SetResponses if is_set else xdlms.ActionResponse):
+            raise RemoteProtocolError(f"{self._asked}: answered by {type(response).__name__}")
+        self._check_invoke_id(response.invoke_id)
+        if isinstance(response, writing.SetResponseBlock):
+            if not self._parts or response.block_number != self._block_number + 1:
+                raise RemoteProtocolError(f"{self._asked}: block {response.block_number} is acknowledged out of order")
+            self._move(Step.BLOCK_TAKEN)
+            return BlockTaken()
+        code = response.result
+        if isinstance(response, xdlms.ActionResponse) and not code:
+            code = response.access_result or 0
+        if code:
+            self._move(Step.REFUSED)
+            self._refused_one = True
+            raise MeterRefused(f"{self._asked}: {xdlms.result_name(code)}", code)
+        if self._parts:
+            raise RemoteProtocolError(f"{self._asked}: said to be done before all blocks were sent")
+        self._move(Step.DONE)
+        return Done(response.data if isinstance(response, xdlms.ActionResponse) else None)
+
     def _received_data(self, apdu: bytes) -> Event:
         response = self._response(apdu, one_of_many=True)
         if not isinstance(response, xdlms.GetResponse | xdlms.GetResponseOctets | xdlms.GetResponseBlock):
@@ -412,6 +536,8 @@ class ClientAssociation:
             return self._received_block(response)
         if self._block_number or isinstance(response, xdlms.GetResponse):
             raise RemoteProtocolError(f"{self._asked}: a whole answer amid blocks")
+        if response.kind != self._kind:
+            raise RemoteProtocolError(f"{self._asked}: answered by a GET-response of type {response.kind}")
         data = self._decode(response.octets)
         self._move(Step.DATA)
         return Received(data)
@@ -487,6 +613,14 @@ class ClientAssociation:
         return MeterRefused(
             f"{what}: exception, state error {apdu.state_error}, service error {apdu.service_error}", apdu.service_error
         )
+
+
+def _results(count: int, octets: bytes) -> tuple[getlist.GetResult, ...]:
+    """Read the results of a list, one for each attribute asked for."""
+    results = getlist.decode_results(octets)
+    if len(results) != count:
+        raise RemoteProtocolError(f"{len(results)} results for a list of {count} attributes")
+    return results
 
 
 def _association_refused(aare: acse.Aare) -> DriverError:

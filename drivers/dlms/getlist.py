@@ -13,7 +13,7 @@ from drivers.errors import RemoteProtocolError
 
 GET_REQUEST = 0xC0
 GET_RESPONSE = 0xC4
-WITH_LIST = 3
+NORMAL, WITH_LIST = 1, 3  # kinds of request and answer
 MAX_LIST = 255  # items taken of one request or answer
 REQUEST_HEAD = 4  # [octet] tag, kind, invoke-id, number of items
 ITEM_SIZE = 10  # [octet] descriptor without selective access

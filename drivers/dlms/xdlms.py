@@ -149,15 +149,20 @@ class GetResponse:
 
 @dataclass(frozen=True, slots=True)
 class GetResponseOctets:
-    """GET-response-normal with its data still encoded: what `decode` gives if told to leave it so."""
+    """GET-response with what it holds still encoded: what `decode` gives if told to leave it so.
+
+    ``kind``: 1 normal, with data; 3 with-list, its results.
+    """
 
     invoke_id: int
     octets: bytes
     result: Literal[0] = 0
+    kind: int = getlist.NORMAL
 
     def encode(self) -> bytes:
         """Give the octets."""
-        return bytes([GET_RESPONSE, 1, self.invoke_id, 0]) + self.octets
+        head = bytes([GET_RESPONSE, self.kind, self.invoke_id])
+        return head + (b"\x00" if self.kind == getlist.NORMAL else b"") + self.octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +270,7 @@ Apdu = (
 def decode(apdu: bytes, *, leaves_data: bool = False) -> Apdu:
     """Decode one plain xDLMS APDU. Raises `RemoteProtocolError` for damage, a surplus, or a service we do not speak.
 
-    ``leaves_data``: a GET-response-normal that holds data comes as `GetResponseOctets`; whether they are A-XDR is not looked at.
+    ``leaves_data``: a GET-response, normal with data or with-list, comes as `GetResponseOctets`; whether they are A-XDR is not looked at.
     """
     if not 0 < len(apdu) <= MAX_APDU:
         raise RemoteProtocolError(f"APDU of {len(apdu)} octets; 1 to {MAX_APDU} are taken")
@@ -300,6 +305,8 @@ def _get_response(cursor: Cursor) -> Apdu:
             return GetResponseOctets(invoke_id, cursor.take(cursor.left))
         return GetResponse(invoke_id, cursor.data())
     if choice == getlist.WITH_LIST:
+        if cursor.leaves_data:
+            return GetResponseOctets(invoke_id, cursor.take(cursor.left), kind=choice)
         return GetResponseList(invoke_id, getlist.read_results(cursor))
     if choice != 2:
         raise RemoteProtocolError(f"GET-response type {choice} is not supported")
