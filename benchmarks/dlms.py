@@ -15,6 +15,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import pytest
 
-from drivers.contract import Credentials, Endpoint, SessionContext
+from drivers.contract import ByteStream, Credentials, Endpoint, SessionContext
 from drivers.dlms import axdr, driver, objects, xdlms
 from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
@@ -137,20 +138,25 @@ class BenchServer(DlmsServer):
 
 
 def serve() -> None:
-    """Answer one connection after the other, until standard input closes."""
+    """Answer whoever connects, until killed."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     memory = Memory(1)
     while True:
         connection, _ = listener.accept()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link, server = WrapperLink(1, None), BenchServer(meter(), DlmsSettings("hls5", keys=KEYS), memory, os.urandom)
-        with connection:
-            while octets := connection.recv(65_536):
-                link.receive_data(octets)
-                while (event := link.next_event()) is not NEED_DATA:
-                    if (answer := server.receive(event.octets, START)) is not None:
-                        connection.sendall(link.send(Apdu(answer)))
+        threading.Thread(target=converse, args=(connection, memory), daemon=True).start()
+
+
+def converse(connection: socket.socket, memory: Memory) -> None:
+    """Be the meter on one connection, for one association after the other."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link, server = WrapperLink(1, None), BenchServer(meter(), DlmsSettings("hls5", keys=KEYS), memory, os.urandom)
+    with connection:
+        while octets := connection.recv(65_536):
+            link.receive_data(octets)
+            while (event := link.next_event()) is not NEED_DATA:
+                if (answer := server.receive(event.octets, START)) is not None:
+                    connection.sendall(link.send(Apdu(answer)))
 
 
 @contextmanager
@@ -209,8 +215,9 @@ class Ours:
         self.channel = SecureChannel(KEYS, CLIENT_TITLE, SERVER_TITLE)
         self.frames = iter(CIPHERED_FRAMES)
         self.next_counter = 1_000
-        self.runner = asyncio.Runner()
+        self.loop = asyncio.new_event_loop()
         self.port = port
+        self.stream: ByteStream | None = None
         self.known: DlmsSession | None = None
 
     def opened(self, frame: bytes) -> bytes:
@@ -248,24 +255,21 @@ class Ours:
         return gmac_token(KEYS, CLIENT_TITLE, 1_000, CHALLENGE)
 
     def session(self) -> object:
-        return self.runner.run(self.talk())
+        return self.loop.run_until_complete(self.talk())
 
     async def talk(self) -> tuple[int, list[IntervalBlock | RegisterValue]]:
-        """Connect, associate, read the meter's counter and the profile, release. What a session has learnt is kept for the next."""
+        """Associate, read the meter's counter and the profile, release; on one connection. What was learnt is kept for the next."""
         credentials = Credentials(encryption_key=KEYS.encryption, authentication_key=KEYS.authentication)
         endpoint = Endpoint("BENCH0000000001", "1", PROFILE, credentials)
-        stream = await open_transport(f"tcp://127.0.0.1:{self.port}")
-        try:
-            session = DlmsSession(stream, endpoint, SessionContext(lambda: START, os.urandom, COUNTERS))
-            if self.known is not None:
-                for name in ("_captured", "_capture_period", "_scalers"):
-                    setattr(session, name, getattr(self.known, name))
-            await session.open()
-            counter = await session._get(objects.DATA, COUNTER, 2)  # noqa: SLF001  one plain attribute
-            facts = await session.read_load_profile(START, START + SLOTS * PERIOD)
-            await session.close()
-        finally:
-            await stream.close()
+        self.stream = self.stream or await open_transport(f"tcp://127.0.0.1:{self.port}")
+        session = DlmsSession(self.stream, endpoint, SessionContext(lambda: START, os.urandom, COUNTERS))
+        if self.known is not None:
+            for name in ("_captured", "_capture_period", "_scalers"):
+                setattr(session, name, getattr(self.known, name))
+        await session.open()
+        counter = await session._get(objects.DATA, COUNTER, 2)  # noqa: SLF001  one plain attribute
+        facts = await session.read_load_profile(START, START + SLOTS * PERIOD)
+        await session.close()
         self.known = self.known or session
         return counter.integer(), facts
 

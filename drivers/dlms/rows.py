@@ -21,7 +21,7 @@ from drivers.profile import ChannelProfile, ClockProfile
 from kernels import axdr as kernel
 from kernels.quality import Rule
 
-_UNTRUSTED = ClockStatus.INVALID_VALUE | ClockStatus.DOUBTFUL_VALUE
+_UNTRUSTED = int(ClockStatus.INVALID_VALUE | ClockStatus.DOUBTFUL_VALUE)
 _RULES = tuple(Rule(mask) for mask in range(2 * max(Rule)))
 _INTEGERS = frozenset(map(int, axdr.INTEGERS))
 _NO_RULE, _DOUBT = Rule(0), Rule.METER_STATUS

@@ -34,6 +34,7 @@ class Codec:
             kind = {8: GXDLMSClock, 3: GXDLMSRegister, 1: GXDLMSData}[class_id]
             self.columns.append(kind(name))
         self.register = GXDLMSRegister(known["register"])
+        self.reader = None
         self.plain = self.client()
         self.secure = self.client()
         self.protect(self.secure)
@@ -95,19 +96,19 @@ class Codec:
         )
 
     def session(self):
-        """Associate, read the meter's counter and the whole load profile, release."""
+        """Associate, read the meter's counter and the whole load profile, release; on one connection."""
         client = self.client()
         self.protect(client)
         client.ciphering.systemTitle = bytes.fromhex(self.known["session_title"])
         client.ciphering.invocationCounter = self.known["next_counter"]
-        reader = Reader(client, self.known["port"])
+        self.reader = reader = self.reader or Reader(client, self.known["port"])
+        reader.client = client
         reader.open()
         counter = reader.read(GXDLMSData("0.0.43.1.0.255"), 2)
         reply = reader.ask(client.read(self.profile(), 2))
         for frame in client.releaseRequest():
             reader.ask(frame)
         self.known["next_counter"] = client.ciphering.invocationCounter
-        reader.socket.close()
         return counter, client, reply
 
     def told(self, work, outcome):
