@@ -19,6 +19,7 @@ from headend.places import data_directory, store_file
 from headend.profiles import load_profiles
 from headend.settings import Settings, load_settings
 from headend.store.reader import StoreReader
+from headend.vee.rules import load_rules
 
 PACKAGES = ("headend", "drivers", "kernels", "simulators")
 DISTRIBUTION = "headend"
@@ -105,8 +106,9 @@ def sqlite(version: str) -> Check:
 def _settings(config: Path | None, environment: Mapping[str, str]) -> tuple[Settings, Check]:
     try:
         loaded = load_settings(config, environment)
+        load_rules(loaded.settings.vee.rules)
     except SettingsError as error:
-        found = f"{len(error.faults)} faults, first: {error.faults[0]}"
+        found = f"number of faults: {len(error.faults)}; the first: {error.faults[0]}"
         return Settings(), Check(Verdict.FAIL, "settings", found, "headend config check names every fault")
     names = ", ".join(str(path) for path in loaded.files) or "no file; every setting at its default"
     return loaded.settings, Check(Verdict.PASS, "settings", names)
@@ -116,14 +118,18 @@ def _profiles(directories: Sequence[Path]) -> Check:
     try:
         found = load_profiles(directories)
     except ProfileError as error:
-        what = f"{len(error.faults)} faults, first: {error.faults[0]}"
-        return Check(Verdict.FAIL, "profiles", what, "headend profile check FILE names every fault of one")
+        what = f"number of faults: {len(error.faults)}; the first: {error.faults[0]}"
+        return Check(Verdict.FAIL, "profiles", what, "headend config check names every fault")
     return Check(Verdict.PASS, "profiles", f"{len(found)} meter models")
 
 
 def store(path: Path) -> Check:
     """Check that the store can be read."""
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        return Check(Verdict.FAIL, "store", f"{path}: {error.strerror}", "give this user the directory and its parents")
+    if not is_there:
         fix = "register meters: headend meter import FILE.csv; or name its directory with --data"
         return Check(Verdict.WARN, "store", f"there is none at {path}", fix)
     try:
@@ -131,7 +137,7 @@ def store(path: Path) -> Check:
             meters = len(reader.end_devices())
     except StoreError as error:
         return Check(Verdict.FAIL, "store", str(error), "check file, owner and disk; restore a backup if it is damaged")
-    return Check(Verdict.PASS, "store", f"{path}, {meters} meters")
+    return Check(Verdict.PASS, "store", f"{path}; meters: {meters}")
 
 
 def disk(directory: Path) -> Check:

@@ -61,9 +61,9 @@ def main() -> None:
 def world(
     *, mqtt: str, days: int, start: int, rate: float, seed: int, meters_out: Path | None, truth_out: Path | None
 ) -> None:
-    """Run the demonstration town: about twenty meters over four links, under control of stdin until it ends.
+    """Run the demonstration town of about twenty meters.
 
-    Commands and answers are JSON lines; {"skip_to": UTC_SECONDS} moves the world on.
+    They hang on four links, under control of stdin until it ends. Commands and answers are JSON lines; {"skip_to": UTC_SECONDS} moves the world on.
     """
     from simulators.serve import serve_world  # noqa: PLC0415  # heavy; --help stays light
 
@@ -87,7 +87,10 @@ def world(
 def modbus(
     *, port: int | None, pty: bool, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]
 ) -> None:
-    """Run Modbus meters on their own until interrupted; they are on offer to any client."""
+    """Run Modbus meters on their own until interrupted.
+
+    They are on offer to any client, over TCP or on a serial line.
+    """
     if (port is None) == (not pty):
         raise click.UsageError("choose one of --tcp PORT and --pty")
     from simulators.serve import Standing, serve_modbus  # noqa: PLC0415  # heavy; --help stays light
@@ -96,7 +99,13 @@ def modbus(
 
 
 @main.command()
-@click.option("--framing", type=click.Choice(["wrapper", "hdlc"]), default="wrapper", show_default=True)
+@click.option(
+    "--framing",
+    type=click.Choice(["wrapper", "hdlc"]),
+    default="wrapper",
+    show_default=True,
+    help="How APDUs are framed on TCP.",
+)
 @click.option(
     "--port", default=0, show_default=True, type=click.IntRange(0, 65_535), help="Loopback port; 0 for a free one."
 )
@@ -108,7 +117,13 @@ def modbus(
     type=click.IntRange(1, 39),
     help="How many, from address 1 (or 1/17) on.",
 )
-@click.option("--authentication", type=click.Choice(["none", "lls", "hls5"]), default="none", show_default=True)
+@click.option(
+    "--authentication",
+    type=click.Choice(["none", "lls", "hls5"]),
+    default="none",
+    show_default=True,
+    help="What clients must prove.",
+)
 @click.option("--password-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Password for lls.")
 @click.option(
     "--keys-file",
@@ -120,7 +135,7 @@ def modbus(
     default=65_535,
     show_default=True,
     type=click.IntRange(64, 65_535),
-    help="Largest APDU; small ones make blocks.",
+    help="Largest APDU, in bytes; small ones make blocks.",
 )
 @start_option
 @rate_option
@@ -130,7 +145,13 @@ def dlms(
     *, framing: str, port: int, count: int, authentication: "Authentication", password_file: Path | None, keys_file: Path | None,
     max_pdu: int, start: int, rate: float, seed: int, faults: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Run DLMS meters on their own until interrupted; they are on offer to any client."""
+    """Run DLMS meters on their own until interrupted.
+
+    They are on offer to any client, over TCP.
+    """
+    for wanted, file, option in (("lls", password_file, "--password-file"), ("hls5", keys_file, "--keys-file")):
+        if (authentication == wanted) != (file is not None):
+            raise click.UsageError(f"--authentication {wanted} and {option} go together")
     from simulators.serve import Standing, serve_dlms  # noqa: PLC0415  # heavy; --help stays light
 
     _run(
@@ -149,7 +170,10 @@ def dlms(
 def _parse(texts: tuple[str, ...], start: int) -> "tuple[Fault, ...]":
     from simulators.faults import parse_fault  # noqa: PLC0415  # heavy; --help stays light
 
-    return tuple(parse_fault(text, start) for text in texts)
+    try:
+        return tuple(parse_fault(text, start) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--fault") from error
 
 
 def _run(work: "Callable[[], Coroutine[None, None, None]]") -> None:

@@ -2,9 +2,13 @@
 
 import click
 
+from drivers.errors import ProfileError
 from headend.cli.app import App
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document
+from headend.cli.words import counted
+from headend.errors import SettingsError
+from headend.vee.rules import load_rules
 
 
 @click.group()
@@ -15,11 +19,21 @@ def command() -> None:
 @command.command()
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Check settings and the profiles they name; every fault at once. Exit code 5 if there is one."""
+    """Check settings, and the profiles and the rule set they name; every fault at once. Exit code 5 if there is one."""
     app = App.of(ctx)
+    faults: list[str] = []
+    try:
+        load_rules(app.settings.vee.rules)
+    except SettingsError as error:
+        faults += error.faults
+    try:
+        count = len(app.profiles)
+    except ProfileError as error:
+        faults += [f"profile {fault}" for fault in error.faults]
+    if faults:
+        raise SettingsError(faults)
     files = ", ".join(str(path) for path in app.loaded.files) or "no file, every setting at its default"
-    count = len(app.profiles)
-    app.output.say(f"settings are valid ({files}); {count} meter profiles are valid")
+    app.output.say(f"settings are valid ({files}); {counted(count, 'meter profile')} valid")
 
 
 @command.command()

@@ -9,7 +9,7 @@ class Exit(IntEnum):
     OK = 0
     """Done."""
     INTERNAL = 1
-    """A bug of ours, or a damaged store."""
+    """A bug of ours, or a store or directory that cannot be used: damaged, full, not permitted, written by another process."""
     USAGE = 2
     """Wrong options or arguments, or something named that does not exist."""
     PARTIAL = 3
@@ -30,7 +30,7 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "ok",
-    Exit.INTERNAL: "internal error",
+    Exit.INTERNAL: "internal error, or the store or a directory cannot be used",
     Exit.USAGE: "usage",
     Exit.PARTIAL: "partial: some meters or items failed",
     Exit.NO_ANSWER: "nothing answered",

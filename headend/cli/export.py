@@ -10,7 +10,6 @@ from headend.cli.app import App
 from headend.cli.exits import Exit
 from headend.cli.options import DAY, output_option
 from headend.cli.output import Column, Document
-from headend.cli.words import counted
 from headend.errors import RegistryError
 from headend.export.formats import whole_days
 from headend.export.write import ExportResult, export, verify
@@ -133,7 +132,11 @@ command.add_command(_export("nem12"))
 
 
 @command.command("verify")
-@click.option("--directory", type=click.Path(path_type=Path, file_okay=False), help="Default: export.directory.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Which. Default: export.directory of the settings.",
+)
 @output_option
 @click.pass_context
 def verify_(ctx: click.Context, directory: Path | None, format_name: str) -> int:
@@ -145,7 +148,9 @@ def verify_(ctx: click.Context, directory: Path | None, format_name: str) -> int
     rows += [{"result": "WARN", "what": note} for note in found.notes]
     is_intact = found.is_intact and bool(found.sequences)
     if is_intact:
-        rows.insert(0, {"result": "PASS", "what": f"{counted(len(found.sequences), 'export')}, intact and in sequence"})
+        count = len(found.sequences)
+        what = "1 export is intact" if count == 1 else f"{count} exports are intact and follow each other"
+        rows.insert(0, {"result": "PASS", "what": what})
     elif found.is_intact:
         rows.insert(0, {"result": "FAIL", "what": f"there is no export in {chosen}"})
     columns = [Column("result", "Result"), Column("what", "What")]

@@ -6,6 +6,7 @@ import traceback
 from drivers import errors as drivers
 from headend import errors
 from headend.cli.exits import Exit
+from headend.cli.words import advice
 from headend.export.errors import BrokenChain, NotExportable
 
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (
@@ -50,6 +51,10 @@ def report(error: Exception) -> int:
             _say(f"  {fault}")
     elif isinstance(error, errors.HeadendError | drivers.DriverError | Failure):
         _say(f"error: {error}")
+        if isinstance(error, drivers.DriverError) and code != Exit.INTERNAL:
+            _say(f"next: {advice(error.cause).removesuffix(': headend read METER')}")
+    elif isinstance(error, OSError) and error.filename is not None:
+        _say(f"error: {error.filename}: {error.strerror}")
     else:
         _say(f"internal error: {type(error).__name__}: {error}")
         _say("This is a bug. Please report it with what follows.")

@@ -6,9 +6,9 @@ from headend.cli.app import App
 from headend.logging import configure
 
 
-def start_logs(app: App) -> None:
-    """Log to stderr at the settings' level, more under -v, errors only under --quiet."""
-    level = app.settings.log.level
+def start_logs(app: App, level: str | None = None) -> None:
+    """Log to stderr at ``level``, the settings' without one; more under -v, errors only under --quiet."""
+    level = level or app.settings.log.level
     if app.options.verbose:
         level = "debug" if app.options.verbose > 1 else "info"
     elif app.options.quiet:

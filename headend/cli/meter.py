@@ -8,8 +8,11 @@ import click
 
 from headend.cli.app import App
 from headend.cli.exits import Exit
+from headend.cli.failures import Failure
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
+from headend.cli.words import counted
+from headend.errors import RegistryError
 from headend.registry import table
 from headend.registry.find import find_meter
 
@@ -30,22 +33,25 @@ def command() -> None:
 @click.option("--link", required=True, help="tcp://host:port, serial:///dev/ttyX?baud=9600, or mqtt:.")
 @click.option("--address", default="", help="Address on the link: DLMS server, or Modbus unit identifier.")
 @click.option("--from", "from_", required=True, help="First instant, RFC 3339 or a date: 2026-11-01.")
-@click.option("--to", default="", help="End (exclusive); empty until further notice.")
+@click.option("--to", default="", help="End (exclusive), written like --from. Default: until further notice.")
 @click.option("--zone", default="UTC", show_default=True, help="Time zone of the usage point.")
-@click.option("--area", default="")
-@click.option("--transformer", default="")
-@click.option("--feeder", default="")
-@click.option("--box", default="")
+@click.option("--area", default="", help="Area it belongs to; headend missing --area lists by it.")
+@click.option("--transformer", default="", help="Distribution transformer that feeds it.")
+@click.option("--feeder", default="", help="Feeder it hangs on.")
+@click.option("--box", default="", help="Meter box or cabinet it is in.")
 @click.option("--multiplier", default="", help="Primary counts per secondary count (CT x VT ratio). Default: 1.")
 @click.option("--password", default="", help="Reference: env:NAME or file:PATH.")
 @click.option("--encryption-key", default="", help="Reference: env:NAME or file:PATH.")
 @click.option("--authentication-key", default="", help="Reference: env:NAME or file:PATH.")
-@click.option("--options", default="", help="Session options of this meter: k=v;k=v.")
+@click.option("--options", default="", help="Settings of this meter's sessions: key=value;key=value.")
 @click.option("--dry-run", is_flag=True, help="Check and say what would change; change nothing.")
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, *, dry_run: bool, format_name: str, **cells: str) -> int:
-    """Register one meter; the same checks as for an imported table of one row."""
+    """Register one meter.
+
+    The checks are those of an imported table of one row. Exit code 5 if a value is faulty.
+    """
     cells["from"] = cells.pop("from_")
     given = {key: value for key, value in cells.items() if value}
     text = io.StringIO()
@@ -61,9 +67,9 @@ def add(ctx: click.Context, /, *, dry_run: bool, format_name: str, **cells: str)
 @output_option
 @click.pass_context
 def import_(ctx: click.Context, file: io.BufferedReader, *, dry_run: bool, format_name: str) -> int:
-    """Register all meters of a CSV FILE (- for stdin), or none if one row is faulty: every fault is named at once.
+    """Register all meters of a table.
 
-    Columns are those of "headend meter list -o csv". Importing the same file again changes nothing. A meter swap is two
+    FILE is CSV, - for stdin. If one row is faulty none is registered, and every fault is named at once. Columns are those of "headend meter list -o csv". Importing the same file again changes nothing. A meter swap is two
     rows with one usage point and adjoining from and to. Exit code 5 if a row is faulty.
     """
     app = App.of(ctx, format_name)
@@ -83,7 +89,10 @@ def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
         _emit_faults(app, source, parsed.faults)
         return Exit.CONFIG
     with app.scratch() if dry_run and not app.store_path.exists() else app.writer() as store:
-        applied = table.apply(store, parsed.rows, dry_run=dry_run)
+        try:
+            applied = table.apply(store, parsed.rows, dry_run=dry_run)
+        except RegistryError as error:
+            raise Failure(f"{source}: {error}; nothing was changed", Exit.CONFIG) from error
     row = {"added": applied.added, "changed": applied.changed, "unchanged": applied.unchanged, "dry_run": dry_run}
     columns = [Column(key, key.replace("_", " "), is_number=key != "dry_run") for key in row]
     app.output.emit(Document("headend.meter-import/1", columns, [row]))
@@ -96,7 +105,7 @@ def _emit_faults(app: App, source: str, faults: object) -> None:
     columns = [Column("row", "Row", is_number=True), Column("column", "Column"), Column("what", "Fault")]
     rows = [{"row": fault.row, "column": fault.column, "what": fault.what} for fault in faults]  # type: ignore[attr-defined]
     app.output.emit(Document("headend.meter-import-faults/1", columns, rows))
-    app.output.warn(f"{source}: {len(rows)} faults; nothing was changed")
+    app.output.warn(f"{source}: {counted(len(rows), 'fault')}; nothing was changed")
 
 
 @command.command("list")
@@ -124,7 +133,10 @@ def list_(ctx: click.Context, format_name: str) -> None:
 @output_option
 @click.pass_context
 def show(ctx: click.Context, meter: str, format_name: str) -> None:
-    """Show what is known of METER: where it has been, what it should deliver, how its last visits went."""
+    """Show what is known of a meter.
+
+    Where METER has been, what it should deliver, how its last ten visits of seven days went.
+    """
     app = App.of(ctx, format_name)
     with app.reader() as reader:
         device = find_meter(reader, meter)

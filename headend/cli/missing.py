@@ -77,4 +77,4 @@ def command(
     if not rows:
         app.output.say("nothing that has fallen due is missing")
     if len(found) > limit:
-        app.output.warn(f"there are more than {limit} rows; narrow it with --meter, --day or --area, or raise --limit")
+        app.output.warn(f"there are more rows than {limit}; narrow it with --meter, --day or --area, or raise --limit")

@@ -41,11 +41,11 @@ def _items(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tup
 def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_name: str) -> int:
     """Read METER now and store what it says. ITEM: catalogue name or OBIS code; all of the model's without one.
 
-    Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 3 an item is not there, 4 no answer, 6 port missing,
-    busy or not permitted, 7 refused or another meter answered.
+    Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 3 an item is not there, 4 no
+    answer, 6 port missing, busy or not permitted, 7 refused or another meter answered.
     """
     app = App.of(ctx, format_name)
-    start_logs(app)
+    start_logs(app, "error")  # what goes wrong is this command's own answer
     with app.reader() as reader:  # reading must not make a store
         find_meter(reader, meter)
     started = app.clock.monotonic()

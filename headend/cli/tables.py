@@ -41,7 +41,7 @@ def lay_out(
         padded = (
             _pad(cell, size, style, right=right) for cell, size, right in zip(cells, widths, is_number, strict=True)
         )
-        return gap.join(padded).rstrip()
+        return gap.join(padded)
 
     for index, row in enumerate([titles, *rows]):
         wrapped = [_wrap(cell, size) for cell, size in zip(row, widths, strict=True)]

@@ -4,9 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 from headend.cli.exits import Exit
+from headend.cli.main import cli
+from simulators.main import main as simulate
 from tests.headend.cli.conftest import METERS, Run
 
 
@@ -146,7 +149,7 @@ def test_missing_can_be_narrowed_and_limited(run: Run, filled: Path) -> None:
 
     assert {row["meter"] for row in south} == {"SIM:17"}
     assert len(rows(limited.out)) == 1
-    assert "more than 1 rows" in limited.err
+    assert "more rows than 1" in limited.err
 
 
 def test_curve_draws_gaps_as_gaps(run: Run, filled: Path) -> None:
@@ -321,3 +324,43 @@ def test_csv_has_the_keys_of_causes_and_not_their_words_alone(run: Run, filled: 
 
     assert {row["cause"] for row in missing} == {"no_row", "not_tried", "no_answer"}
     assert status[1]["missing_by_cause"] == "not_tried 2, no_row 2"
+
+
+def test_config_check_reads_the_rule_set_and_the_profiles_that_settings_name(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.toml").write_text('inherits = "sim-modbus-rtu"\nmakr = "X"\n')
+    (tmp_path / "headend.toml").write_text('[vee]\nrules = "residental"\n[profiles]\ndirectories = ["models"]\n')
+
+    done = run("config", "check")
+
+    assert done.code == Exit.CONFIG
+    assert "settings: 2 faults" in done.err
+    assert "'residental' is no rule set" in done.err
+    assert "profile mine: makr: is unknown; did you mean maker?" in done.err
+
+
+def test_row_that_contradicts_the_store_is_exit_5_like_any_faulty_row(run: Run, table: Path, filled: Path) -> None:
+    assert filled.exists()
+    table.write_text(METERS.replace("SIM:17", "SIM:18"))
+
+    done = run("meter", "import", str(table))
+
+    assert done.code == Exit.CONFIG
+    assert "SIM:17 and SIM:18" in done.err
+    assert "nothing was changed" in done.err
+
+
+def test_every_option_of_every_command_has_help() -> None:
+    def bare(command: click.Command, context: click.Context) -> list[str]:
+        lacking = [
+            f"{context.command_path} {option.opts[0]}"
+            for option in command.get_params(context)
+            if isinstance(option, click.Option) and not option.help
+        ]
+        for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+            found = command.get_command(context, name)  # type: ignore[attr-defined]
+            lacking += bare(found, click.Context(found, parent=context, info_name=name))
+        return lacking
+
+    assert not bare(cli, click.Context(cli, info_name="headend"))
+    assert not bare(simulate, click.Context(simulate, info_name="headend-simulate"))

@@ -95,6 +95,20 @@ def test_bug_of_ours_is_exit_1_with_a_traceback(run: Run, monkeypatch: pytest.Mo
     assert "This is a bug" in done.err
 
 
+def test_place_that_may_not_be_read_or_written_is_said_without_a_traceback(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/var/lib/headend")
+
+    monkeypatch.setattr("headend.cli.config.App.of", deny)
+
+    done = run("config", "check")
+
+    assert done.code == Exit.INTERNAL
+    assert done.err == "error: /var/lib/headend: Permission denied\n"
+
+
 def test_interrupt_is_exit_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -128,7 +128,9 @@ def test_read_of_a_meter_that_does_not_answer_is_exit_4(data: Path) -> None:
     done = headend(data, "read", "SIM0000000001001")
 
     assert done.returncode == Exit.NO_ANSWER
-    assert "127.0.0.1:1" in done.stderr
+    error, following = done.stderr.splitlines()
+    assert error.startswith("error: tcp://127.0.0.1:1: ")
+    assert following.startswith("next: check port, cable, address")
     assert not done.stdout
 
 
