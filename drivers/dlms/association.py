@@ -288,6 +288,11 @@ class ClientAssociation:
         """The ciphering of this association, None where it has none; counters are supplied to it."""
         return self._channel
 
+    @property
+    def takes_lists(self) -> bool:
+        """Whether the meter granted GET-with-list."""
+        return self._granted is not None and bool(self._granted.conformance & Conformance.MULTIPLE_REFERENCES)
+
     def send(self, command: Command) -> bytes:
         """Give the APDU of a command.
 

@@ -1,6 +1,6 @@
 """One DLMS/COSEM meter: who it is, its clock, its registers and its load profile, as facts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from drivers.contract import ByteStream, Endpoint, SessionContext
@@ -9,7 +9,7 @@ from drivers.dlms.axdr import Data
 from drivers.dlms.doubt import doubted
 from drivers.dlms.objects import CaptureObject, Column
 from drivers.dlms.rows import Buffer, Rows
-from drivers.dlms.session import Conversation
+from drivers.dlms.session import Conversation, Reply
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
 from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
@@ -67,11 +67,15 @@ class DlmsSession:
     async def read_registers(self, obis: Sequence[Obis]) -> list[RegisterValue]:
         """Read the given quantities, in the order asked; one the profile does not declare is tried as a plain register.
 
+        All are asked for together, with what their scalers are not known yet, where the meter takes lists.
         ``captured_at`` is the meter's capture time where the class has one, else midway between question and answer.
         Counts keep the meter's scaler. Raises `MeterRefused` for what the meter does not have.
         """
         declared = {register.obis: register for register in self._dlms.registers}
-        values = [await self._read_register(declared.get(code) or DlmsRegister(code, code)) for code in obis]
+        registers = [declared.get(code) or DlmsRegister(code, code) for code in obis]
+        wanted = list(dict.fromkeys(one for register in registers for one in self._attributes(register)))
+        replies = dict(zip(wanted, await self._conversation.get_many(wanted), strict=True))
+        values = [self._register_value(register, replies) for register in registers]
         return [doubted(value) for value in values] if self._conversation.is_unverified else values
 
     async def read_load_profile(self, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
@@ -84,10 +88,9 @@ class DlmsSession:
         if end <= start:
             return []
         captured, period = await self._describe(self._dlms.load_profile)
-        columns = [
-            Column(index, wanted, await self._column_scaler(captured[index], wanted.obis))
-            for index, wanted in objects.find_columns(self._profile, captured)
-        ]
+        found = objects.find_columns(self._profile, captured)
+        await self._learn_scalers([captured[index] for index, _ in found])
+        columns = [Column(index, wanted, self._column_scaler(captured[index], wanted.obis)) for index, wanted in found]
         self._check_units(columns)
         rows = await self._read_rows(self._dlms.load_profile, start, end)
         facts: list[IntervalBlock | RegisterValue] = []
@@ -112,24 +115,36 @@ class DlmsSession:
     async def _get(self, class_id: int, name: Obis, index: int, selection: Selection | None = None) -> Data:
         return await self._conversation.get(Attribute(class_id, name, index), selection)
 
-    async def _read_register(self, register: DlmsRegister) -> RegisterValue:
+    def _attributes(self, register: DlmsRegister) -> Iterator[Attribute]:
+        """Name what must be read for a register: its scaler where it is not known, its value, its capture time."""
+        if register.scaler_unit is None:
+            scaler = self._scaler_attribute(register)
+            if scaler not in self._scalers:
+                yield scaler
+        yield Attribute(register.class_id, register.logical_name, register.attribute)
+        if stamp := objects.CAPTURE_TIME_ATTRIBUTE.get(register.class_id):
+            yield Attribute(register.class_id, register.logical_name, stamp)
+
+    def _scaler_attribute(self, register: DlmsRegister) -> Attribute:
+        index = objects.SCALER_UNIT_ATTRIBUTE.get(register.class_id)
+        if index is None:
+            raise ProfileError(
+                self._profile.name,
+                [f"registers: {register.logical_name} is of class {register.class_id} and needs scaler_unit"],
+            )
+        return Attribute(register.class_id, register.logical_name, index)
+
+    def _register_value(self, register: DlmsRegister, replies: Mapping[Attribute, Reply]) -> RegisterValue:
         where = str(register.logical_name)
         worth = register.scaler_unit
         if worth is None:
-            index = objects.SCALER_UNIT_ATTRIBUTE.get(register.class_id)
-            if index is None:
-                raise ProfileError(
-                    self._profile.name, [f"registers: {where} is of class {register.class_id} and needs scaler_unit"]
-                )
-            worth = await self._scaler(Attribute(register.class_id, register.logical_name, index))
-        asked = self._now()
-        data = await self._get(register.class_id, register.logical_name, register.attribute)
-        answered = self._now()
-        count, rules = objects.decode_count(data, worth, worth, where)
-        captured_at = (asked + answered) // 2
-        uncertainty = answered - captured_at
+            worth = self._note_scaler(self._scaler_attribute(register), replies)
+        reply = replies[Attribute(register.class_id, register.logical_name, register.attribute)]
+        count, rules = objects.decode_count(reply.data, worth, worth, where)
+        captured_at = (reply.asked + reply.answered) // 2
+        uncertainty = reply.answered - captured_at
         if stamp := objects.CAPTURE_TIME_ATTRIBUTE.get(register.class_id):
-            instant = await self._get(register.class_id, register.logical_name, stamp)
+            instant = replies[Attribute(register.class_id, register.logical_name, stamp)].data
             captured_at, is_doubtful = objects.decode_instant(instant, self._profile.clock)
             uncertainty = 0
             if is_doubtful:
@@ -139,15 +154,23 @@ class DlmsSession:
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from None
 
-    async def _scaler(self, attribute: Attribute) -> ScalerUnit:
+    def _note_scaler(self, attribute: Attribute, replies: Mapping[Attribute, Reply]) -> ScalerUnit:
         if attribute not in self._scalers:
-            self._scalers[attribute] = objects.decode_scaler_unit(await self._conversation.get(attribute))
+            self._scalers[attribute] = objects.decode_scaler_unit(replies[attribute].data)
         return self._scalers[attribute]
 
-    async def _column_scaler(self, captured: CaptureObject, obis: Obis) -> ScalerUnit:
+    async def _learn_scalers(self, columns: Sequence[CaptureObject]) -> None:
+        """Read the scalers of columns that are not known yet, together."""
+        attributes = dict.fromkeys(attribute for one in columns if (attribute := objects.scaler_attribute(one)))
+        wanted = [attribute for attribute in attributes if attribute not in self._scalers]
+        replies = dict(zip(wanted, await self._conversation.get_many(wanted), strict=True))
+        for attribute in wanted:
+            self._note_scaler(attribute, replies)
+
+    def _column_scaler(self, captured: CaptureObject, obis: Obis) -> ScalerUnit:
         """Find what a column's counts are worth: by the meter, else by the profile's registers or channels (class 1)."""
         if attribute := objects.scaler_attribute(captured):
-            return await self._scaler(attribute)
+            return self._scalers[attribute]
         for register in self._dlms.registers:
             if register.logical_name == captured.logical_name and register.scaler_unit is not None:
                 return register.scaler_unit
@@ -161,10 +184,10 @@ class DlmsSession:
     async def _describe(self, name: Obis) -> tuple[tuple[CaptureObject, ...], int]:
         """Read the profile's columns and capture period, and hold the period against the declared one. [s]"""
         if self._captured is None or self._capture_period is None:
-            captured = objects.decode_capture_objects(
-                await self._get(objects.PROFILE_GENERIC, name, objects.CAPTURE_OBJECTS)
-            )
-            period = (await self._get(objects.PROFILE_GENERIC, name, objects.CAPTURE_PERIOD)).integer()
+            wanted = [Attribute(objects.PROFILE_GENERIC, name, objects.CAPTURE_OBJECTS)]
+            wanted.append(Attribute(objects.PROFILE_GENERIC, name, objects.CAPTURE_PERIOD))
+            columns, pace = await self._conversation.get_many(wanted)
+            captured, period = objects.decode_capture_objects(columns.data), pace.data.integer()
             wrong = [
                 f"channels: {channel.obis} has period {channel.period} s, the meter captures every {period} s"
                 for column in self._dlms.columns

@@ -2,10 +2,11 @@
 
 Nothing is asked before the answer to the question before, and no answer is taken that was not asked for. On HDLC a lost or
 damaged answer is asked for once more without repeating the question (RR); SNRM is sent twice before a meter counts as silent.
+So nothing that changes a meter is ever sent twice.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, cast, get_args
@@ -15,18 +16,23 @@ from drivers.dlms import axdr
 from drivers.dlms.association import (
     CHALLENGE_SIZE,
     Accepted,
+    Act,
     Associate,
+    BlockTaken,
     Challenged,
     ClientAssociation,
     Command,
+    Done,
     Event,
     Get,
+    GetList,
     MoreBlocks,
     NextBlock,
     Parameters,
     Prove,
     Received,
     Release,
+    Set,
     State,
 )
 from drivers.dlms.axdr import Data
@@ -42,18 +48,21 @@ from drivers.dlms.events import (
     LinkEvent,
     Poll,
 )
+from drivers.dlms.getlist import ITEM_SIZE, MAX_LIST, REQUEST_HEAD, GetResult
 from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.wrapper import WrapperLink
-from drivers.dlms.xdlms import Attribute, Selection
+from drivers.dlms.xdlms import Attribute, Selection, result_name
 from drivers.errors import (
     DriverError,
     LocalProtocolError,
+    MeterRefused,
     ProfileError,
     RemoteProtocolError,
     SecurityError,
     TransportTimeout,
 )
+from drivers.facts import UtcSeconds
 from drivers.profile import Authentication, AuthenticationKey, DlmsProfile, Security
 from drivers.profile_rules import security_faults
 from drivers.transports.base import Deadline, pause
@@ -66,6 +75,22 @@ SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where 
 FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
 _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of one attribute among several, and when the question was sent and its answer complete. [s UTC]"""
+
+    value: Data | MeterRefused
+    asked: UtcSeconds
+    answered: UtcSeconds
+
+    @property
+    def data(self) -> Data:
+        """The attribute's value. Raises `MeterRefused` where the meter did not give it."""
+        if isinstance(self.value, MeterRefused):
+            raise self.value
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +178,15 @@ def _title(options: Mapping[str, str], name: str, default: bytes, faults: list[s
 class Conversation:
     """Opens, asks, closes. The caller owns the stream; nobody else may use it meanwhile."""
 
-    def __init__(self, stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> None:
-        """Check everything that can be checked before a byte is sent. Raises `ProfileError`, `SecurityError`."""
+    def __init__(
+        self, stream: ByteStream, endpoint: Endpoint, context: SessionContext, *, may_write: bool = False
+    ) -> None:
+        """Check everything that can be checked before a byte is sent. Raises `ProfileError`, `SecurityError`.
+
+        ``may_write``: whether it is to execute a command, see `set`; without it the meter is not even asked for the right.
+        """
+        self._may_write = may_write
+        self._refuses_lists = False
         settings = settings_of(endpoint)
         dlms = settings.dlms
         self._stream = stream
@@ -173,7 +205,7 @@ class Conversation:
         parameters = _parameters(endpoint, settings, context)
         self.is_unverified = parameters.keys is not None and parameters.keys.is_unverified
         """Whether nobody can vouch for what the meter says, because the authentication key is withheld."""
-        self._association = ClientAssociation(parameters)
+        self._association = ClientAssociation(replace(parameters, may_write=may_write))
 
     async def open(self) -> None:
         """Connect the data link and associate. Raises `TransportTimeout`, `SecurityError`, `MeterRefused` and their kin."""
@@ -205,9 +237,77 @@ class Conversation:
         value: Value = answer.data
         return value
 
+    async def get_many(self, attributes: Sequence[Attribute], *, is_tolerant: bool = False) -> list[Reply]:
+        """Read several attributes in as few exchanges as the negotiated APDU size and services allow, in their order.
+
+        A meter that did not grant lists, or refuses one, is asked for one after the other; it is not asked for a list again
+        in this session. Raises the first `MeterRefused`, unless ``is_tolerant``: then it stands in place of the value.
+        """
+        replies: list[Reply] = []
+        while len(replies) < len(attributes):
+            some = attributes[len(replies) : len(replies) + self._list_size]
+            asked = self._context.now()
+            try:
+                values = await self._values(some)
+            except MeterRefused as refusal:
+                if len(some) > 1:
+                    self._refuses_lists = True
+                    continue
+                values = [refusal]
+            answered = self._context.now()
+            for value in values:
+                if isinstance(value, MeterRefused) and not is_tolerant:
+                    raise value
+                replies.append(Reply(value, asked, answered))
+        return replies
+
+    @property
+    def _list_size(self) -> int:
+        if self._refuses_lists or not self._association.takes_lists:
+            return 1
+        room = self._association.room
+        return max(1, min(MAX_LIST, (room - REQUEST_HEAD) // ITEM_SIZE)) if room else MAX_LIST
+
+    async def _values(self, attributes: Sequence[Attribute]) -> list[Data | MeterRefused]:
+        if len(attributes) == 1:
+            return [await self.get(attributes[0])]
+        answer = await self._ask(GetList(tuple(attributes)))
+        while isinstance(answer, MoreBlocks):
+            answer = await self._ask(NextBlock())
+        if not isinstance(answer, Received):
+            raise LocalProtocolError(f"a list was answered by {type(answer).__name__}")
+        results: tuple[GetResult, ...] = answer.data
+        return [
+            MeterRefused(f"{attribute}: {result_name(result.result)}", result.result)
+            if result.data is None
+            else result.data
+            for attribute, result in zip(attributes, results, strict=True)
+        ]
+
+    async def set(self, attribute: Attribute, data: Data) -> None:
+        """Write one attribute, in as many blocks as it takes. This changes the meter.
+
+        Callers must be commands: proposed, approved, issued at most once, and verified by reading back; after a crash or an
+        answer that did not come they read back and never send again. Raises `LocalProtocolError` in a conversation that was
+        not opened with ``may_write``, `MeterRefused` with the meter's code.
+        """
+        await self._tell(Set(attribute, data))
+
+    async def act(self, method: Attribute, parameters: Data | None = None) -> Data | None:
+        """Invoke one method, and give what it returns. This changes the meter: callers must be commands, see `set`."""
+        return (await self._tell(Act(method, parameters))).data
+
+    async def _tell(self, command: Set | Act) -> Done:
+        answer = await self._ask(command)
+        while isinstance(answer, BlockTaken):
+            answer = await self._ask(NextBlock())
+        if not isinstance(answer, Done):
+            raise LocalProtocolError(f"{type(command).__name__} was answered by {type(answer).__name__}")
+        return answer
+
     async def close(self) -> None:
         """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""
-        if self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
+        if self._association.state in {State.OPEN, State.BETWEEN_BLOCKS, State.BETWEEN_SET_BLOCKS}:
             with suppress(DriverError):
                 await self._ask(Release())
         if isinstance(self._link, HdlcLink) and self._link.state == "open":
