@@ -75,6 +75,7 @@ async def serve(  # noqa: PLR0917  all it needs from the world, in the order of 
     once: bool = False,
     *,
     open_transport: Open = open_any,
+    drivers: Mapping[str, Driver] = DRIVERS,
     timeout_scale: float = 1.0,
 ) -> ServiceSummary:
     """Collect, ingest and validate until ``stop`` is set, or for one round.
@@ -90,7 +91,7 @@ async def serve(  # noqa: PLR0917  all it needs from the world, in the order of 
         writer = GroupCommitWriter(store)
         stack.push_async_callback(writer.close)
         engine = await stack.enter_async_context(
-            _engine(writer, settings, profiles, clock, secrets, open_transport, timeout_scale)
+            _engine(writer, settings, profiles, clock, secrets, open_transport, drivers, timeout_scale)
         )
         validator = Validator(writer, rules)
         intake = Intake(writer, clock, summary.push, stop)
@@ -117,12 +118,13 @@ async def read_now(  # noqa: PLR0917  as `serve`, then what to read
     registers: Sequence[Obis] = (),
     *,
     open_transport: Open = open_any,
+    drivers: Mapping[str, Driver] = DRIVERS,
 ) -> list[RegisterValue]:
     """Read running values of one meter now, store them, and give them. See `Engine.read_now` for what it raises."""
     with Store.open(store_path, clock.now) as store:
         writer = GroupCommitWriter(store)
         try:
-            async with _engine(writer, settings, profiles, clock, secrets, open_transport, 1.0) as engine:
+            async with _engine(writer, settings, profiles, clock, secrets, open_transport, drivers, 1.0) as engine:
                 return await engine.read_now(meter, registers)
         finally:
             await writer.close()
@@ -135,6 +137,7 @@ def _engine(  # noqa: PLR0917  as `serve`
     clock: Clock,
     secrets: Secrets,
     open_transport: Open,
+    drivers: Mapping[str, Driver],
     timeout_scale: float,
 ) -> Engine:
     return Engine(
@@ -143,7 +146,7 @@ def _engine(  # noqa: PLR0917  as `serve`
         clock,
         settings.collect,
         open_transport=open_transport,
-        drivers=DRIVERS,
+        drivers=drivers,
         secrets=secrets,
         system_title=bytes.fromhex(settings.dlms.system_title),
         timeout_scale=timeout_scale,
