@@ -204,6 +204,27 @@ class PushProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class CalledObject:
+    """What an object of a pushed list means whose scaler and unit the meter does not send. ``logical_name``: the meter's."""
+
+    logical_name: Obis
+    obis: Obis
+    scaler_unit: ScalerUnit
+
+
+@dataclass(frozen=True, slots=True)
+class CallProfile:
+    """How to understand a meter that calls us with data-notifications.
+
+    ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified; values are then
+    questionable.  ``objects``: only those the message itself leaves without scaler and unit.
+    """
+
+    authentication_key: AuthenticationKey = "required"
+    objects: tuple[CalledObject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MeterProfile:
     """One meter model. ``source``: the public document the figures come from. ``maker`` makes ``maker:serial`` names."""
 
@@ -220,3 +241,4 @@ class MeterProfile:
     dlms: DlmsProfile | None = None
     modbus: ModbusProfile | None = None
     push: PushProfile | None = None
+    call: CallProfile | None = None

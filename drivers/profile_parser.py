@@ -11,6 +11,8 @@ from typing import Final, Literal, get_args
 from drivers.errors import ProfileError
 from drivers.obis import Obis, by_obis, resolve
 from drivers.profile import (
+    CalledObject,
+    CallProfile,
     ChannelProfile,
     ClockProfile,
     DlmsColumn,
@@ -142,7 +144,8 @@ def _profile(name: str, top: CheckedTable) -> MeterProfile:
         timing=_timing(timing),
         dlms=_dlms(top.table("dlms")) if protocol == "dlms" else None,
         modbus=_modbus(top.table("modbus")) if protocol == "modbus" else None,
-        push=_push(top.table("push")) if protocol == "push" else None,
+        push=_push(top.table("push")) if protocol == "push" and (top.has("push") or not top.has("call")) else None,
+        call=_call(top.table("call")) if top.has("call") else None,
     )
     clock.finish()
     timing.finish()
@@ -338,6 +341,23 @@ def _push(table: CheckedTable) -> PushProfile:
     )
     table.finish()
     return profile
+
+
+def _call(table: CheckedTable) -> CallProfile:
+    profile = CallProfile(
+        authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
+        objects=tuple(_called_object(row) for row in table.tables("objects")),
+    )
+    table.finish()
+    return profile
+
+
+def _called_object(row: CheckedTable) -> CalledObject:
+    logical_name = row.required("logical_name", Obis.parse, NO_OBIS)
+    obis = row.parsed("obis", resolve, logical_name)
+    called = CalledObject(logical_name, obis, _scaler_unit(row, obis))
+    row.finish()
+    return called
 
 
 def _push_channel(row: CheckedTable) -> PushChannel:

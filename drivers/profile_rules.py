@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import pairwise
 
 from drivers.obis import Obis, interval_of, register_of
-from drivers.profile import ChannelProfile, DlmsProfile, MeterProfile, ModbusProfile, PushProfile
+from drivers.profile import CallProfile, ChannelProfile, DlmsProfile, MeterProfile, ModbusProfile, PushProfile
 from drivers.table import Faults
 
 WIDTH = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
@@ -20,7 +20,7 @@ def check(profile: MeterProfile, faults: Faults) -> None:
     """Note every contradiction between the parts of one profile."""
     _distinct("channels", [channel.obis for channel in profile.channels], faults)
     _distinct("registers", list(profile.registers), faults)
-    if not profile.channels and not profile.registers:
+    if not profile.channels and not profile.registers and not profile.call:
         faults.add("channels", "neither channels nor registers: nothing would ever be read")
     for index, channel in enumerate(profile.channels):
         _channel(f"channels[{index}]", channel, faults)
@@ -30,6 +30,8 @@ def check(profile: MeterProfile, faults: Faults) -> None:
         _modbus(profile, profile.modbus, faults)
     if profile.push:
         _push(profile, profile.push, faults)
+    if profile.call:
+        _call(profile, profile.call, faults)
 
 
 def _distinct(where: str, keys: Iterable[Hashable], faults: Faults, what: str = "is there twice") -> None:
@@ -158,6 +160,17 @@ def _push(profile: MeterProfile, push: PushProfile, faults: Faults) -> None:
     if not push.meter.startswith("topic:"):
         paths.append(("push.meter", push.meter))
     _each(paths, lambda text: bool(_PATH.fullmatch(text)), "is not field names and list indexes joined by dots", faults)
+
+
+def _call(profile: MeterProfile, call: CallProfile, faults: Faults) -> None:
+    if profile.protocol == "modbus":
+        faults.add("call", "has no place in a modbus profile; meters call over DLMS/COSEM")
+    if profile.protocol == "push" and not profile.push:
+        for index in range(len(profile.channels)):
+            faults.add(f"channels[{index}]", "a meter that only calls sends register values, no intervals")
+        if profile.registers:
+            faults.add("registers", "cannot be asked of a meter that only calls")
+    _distinct("call.objects", [called.logical_name for called in call.objects], faults)
 
 
 def _topic(push: PushProfile, faults: Faults) -> None:

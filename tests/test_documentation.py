@@ -11,6 +11,8 @@ import click
 import pytest
 
 from drivers.profile import (
+    CalledObject,
+    CallProfile,
     ChannelProfile,
     ClockProfile,
     DlmsColumn,
@@ -203,7 +205,17 @@ def test_every_field_of_a_dlms_profile_is_explained_to_contributors() -> None:
     section = text[text.index("### A DLMS meter") : text.index("### Read one")]
     renamed = {"scaler_unit": "scaler", "name": "inherits", "modbus": "modbus-base", "push": "push-base"}
 
-    kinds = (MeterProfile, ChannelProfile, ClockProfile, TimingProfile, DlmsProfile, DlmsColumn, DlmsRegister)
+    kinds = (
+        MeterProfile,
+        ChannelProfile,
+        ClockProfile,
+        TimingProfile,
+        DlmsProfile,
+        DlmsColumn,
+        DlmsRegister,
+        CallProfile,
+        CalledObject,
+    )
     for kind in kinds:
         for field in fields(kind):
             assert renamed.get(field.name, field.name) in section, f"{kind.__name__}.{field.name}"

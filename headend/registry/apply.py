@@ -94,7 +94,7 @@ def _contradictions(store: Store, rows: Sequence[MeterRow]) -> Iterable[str]:
                     if shared:
                         meters = f"{devices[other.end_device_id].name} and {devices[place.end_device_id].name}"
                         yield f"usage point {name} would have {min(shared)} from meters {meters} at one time"
-    wired = {link.id for link in store.links() if not link.url.startswith(("mqtt:", "mqtts:"))}
+    wired = {link.id for link in store.links() if not link.url.startswith(("mqtt:", "mqtts:", "call:"))}
     by_address: dict[tuple[int, str], list[int]] = {}
     for device in devices.values():
         if device.link_id in wired:

@@ -14,7 +14,9 @@ MAX_CELL = 1_024
 """Longest cell. [characters]"""
 BROKER_LINK = "mqtt:"
 """Link of meters that arrive over the broker of the settings."""
-LINK_SCHEMES = ("tcp", "serial", "memory", "mqtt", "mqtts")
+CALL_LINK = "call:"
+"""Link of meters that only call us."""
+LINK_SCHEMES = ("tcp", "serial", "memory", "mqtt", "mqtts", "call")
 _SECRET = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:\S.*)", re.ASCII)
 _DLMS_ADDRESS = re.compile(r"\d{1,5}(?:/\d{1,5})?", re.ASCII)
 _OPTION = re.compile(r"([a-z][a-z0-9_]*)=([^;=]+)", re.ASCII)
@@ -53,7 +55,7 @@ def parse_text(cell: str) -> str:
 def parse_link(cell: str, profile: MeterProfile | None) -> str:
     """Read a link's URL; meters that push may leave it empty."""
     if not cell and profile is not None and profile.protocol == "push":
-        return BROKER_LINK
+        return BROKER_LINK if profile.push is not None else CALL_LINK
     parts = urlsplit(cell)
     if parts.scheme not in LINK_SCHEMES:
         raise ValueError(f"{cell[:80]!r} is no link; write tcp://host:port or serial:///dev/ttyX?baud=9600")
