@@ -69,16 +69,23 @@ class Notification:
 
 
 @dataclass(frozen=True, slots=True)
-class PushedFacts:
-    """What a message says about its meter.
+class PushedNames:
+    """What a message calls its meter; "" where it does not say."""
 
-    ``logical_device_name``, ``meter_id``, ``meter_type``: "" where not sent.  ``captured_at``: by the meter's clock, or as
-    received.  ``has_stamp``: which of the two.  ``unscaled``: numbers that neither message, layout nor profile gives a unit.
+    logical_device_name: str = ""
+    meter_id: str = ""
+    meter_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PushedFacts:
+    """What a message says of its meter.
+
+    ``captured_at``: by the meter's clock, or as received.  ``has_stamp``: which of the two.  ``unscaled``: numbers that
+    neither message, layout nor profile gives a unit.
     """
 
-    logical_device_name: str
-    meter_id: str
-    meter_type: str
+    names: PushedNames
     captured_at: UtcSeconds
     has_stamp: bool
     registers: tuple[RegisterValue, ...]
@@ -115,6 +122,17 @@ def decode_notification(apdu: bytes) -> Notification:
     return Notification(long_invoke_id, date_time, _objects(items), len(items))
 
 
+def name(notification: Notification) -> PushedNames:
+    """Say what a message calls its meter."""
+    layout = layouts.find_layout(notification.version, notification.count)
+    names, positions = (layout.names, layout.positions) if layout else (_NO_MEANINGS, {})
+    found: dict[str, str] = {}
+    for item in notification.objects:
+        if text := _text(item.data):
+            found.setdefault(_meaning(item, names, positions).role, text)
+    return PushedNames(found.get("logical_device_name", ""), found.get("meter_id", ""), found.get("meter_type", ""))
+
+
 def facts(
     notification: Notification,
     clock: ClockProfile,
@@ -136,18 +154,13 @@ def facts(
     meanings = {**(layout.names if layout else {}), **declared}
     positions = layout.positions if layout else {}
     stamp = notification.date_time
-    texts = {"logical_device_name": "", "meter_id": "", "meter_type": ""}
     values: list[tuple[Obis, PushedObject, ScalerUnit]] = []
     unscaled: list[PushedObject] = []
     for item in notification.objects:
         meaning = _meaning(item, meanings, positions)
         if meaning.role == "clock":
             stamp = _stamp(item.data) or stamp
-        elif meaning.role in texts:
-            texts[meaning.role] = texts[meaning.role] or _text(item.data)
-        elif item.logical_name == layouts.LOGICAL_DEVICE_NAME:
-            texts["logical_device_name"] = _text(item.data)
-        elif _is_number(item.data) and item.attribute in {0, 2}:
+        elif not meaning.role and _is_number(item.data) and item.attribute in {0, 2}:
             obis, worth = meaning.obis or item.logical_name, item.scaler_unit or meaning.scaler_unit
             if obis is None or worth is None:
                 unscaled.append(item)
@@ -158,10 +171,8 @@ def facts(
         rules |= Rule.METER_STATUS
     captured_at = received_at if instant is None else instant
     spread = uncertainty if instant is None else 0
-    return PushedFacts(
-        texts["logical_device_name"], texts["meter_id"], texts["meter_type"], captured_at, instant is not None,
-        _registers(values, captured_at, spread, rules), tuple(unscaled),
-    )  # fmt: skip
+    registers = _registers(values, captured_at, spread, rules)
+    return PushedFacts(name(notification), captured_at, instant is not None, registers, tuple(unscaled))
 
 
 def _registers(
@@ -183,10 +194,8 @@ def _registers(
 def _meaning(item: PushedObject, names: Mapping[Obis, Meaning], positions: Mapping[int, Meaning]) -> Meaning:
     if item.logical_name is None:
         return positions.get(item.position, Meaning())
-    if item.logical_name in layouts.CLOCKS:
-        return Meaning(role="clock")
-    if item.logical_name == layouts.METER_ID:
-        return Meaning(role="meter_id")
+    if (role := layouts.ROLES.get(item.logical_name)) is not None:
+        return Meaning(role=role)
     return names.get(item.logical_name, Meaning())
 
 

@@ -5,6 +5,7 @@ title, and are for suite 0. The tag is always verified, but for a sender whose k
 authentication key: then, and only then, content is taken that nobody vouches for, and is marked so.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -53,13 +54,14 @@ class Unprotected:
     """A plain APDU and how far it can be trusted.
 
     ``system_title``, ``counter``: of the sender; empty and None where the APDU came plain.  ``is_authenticated``: the tag
-    was verified.
+    was verified.  ``key_id``: names sender and key without showing it, for whoever remembers counters.
     """
 
     apdu: bytes
     system_title: bytes = b""
     counter: int | None = None
     is_authenticated: bool = False
+    key_id: str = ""
 
 
 def parse_protected(apdu: bytes) -> Protected | None:
@@ -94,4 +96,9 @@ def unprotect(apdu: bytes, keys_for: KeyProvider) -> Unprotected:
     counter, plain = ciphering.decrypt(pair, title, protected.octets, agreed)
     if not plain or plain[0] == GENERAL_GLO_CIPHERING:
         raise RemoteProtocolError("ciphered APDU holds nothing, or a ciphered one again")
-    return Unprotected(plain, title, counter, not keys.is_authentication_withheld)
+    return Unprotected(plain, title, counter, not keys.is_authentication_withheld, f"{title.hex()}/{_print(keys)}/push")
+
+
+def _print(keys: PushKeys) -> str:
+    """Tell keys apart without showing them: a hash of both, cut short."""
+    return hashlib.sha256(b"push" + keys.encryption + keys.authentication).hexdigest()[:16]

@@ -50,7 +50,7 @@ def check_dlms_parser(case: Push) -> None:
         elif (item := named.get(Obis.parse(code))) is not None:
             assert written(item) == text, code
         else:
-            assert (code, made.meter_id) == ("0.0.96.1.0.255", text)
+            assert (code, made.names.meter_id) == ("0.0.96.1.0.255", text)
     for code, value in case.expect["numbers"].items():
         item = named[Obis.parse(code)]
         if "energomera" in case.name:
@@ -74,7 +74,7 @@ def check_amshan(case: Push) -> None:
         )
     assert len(registers) == len(names)
     assert notification.version == case.expect["list_ver_id"]
-    assert (made.meter_id, made.meter_type) == (case.expect["meter_id"], case.expect["meter_type"])
+    assert (made.names.meter_id, made.names.meter_type) == (case.expect["meter_id"], case.expect["meter_type"])
     assert made.has_stamp is ("meter_datetime" in case.expect)
     if made.has_stamp:
         moment = dt.datetime.fromisoformat(case.expect["meter_datetime"])
@@ -155,14 +155,14 @@ def test_scaler_and_unit_of_the_message_are_exact() -> None:
     assert str(voltage.value) == "236.4"
     instant = int(dt.datetime(2023, 4, 1, 19, 32, 35, tzinfo=dt.UTC).timestamp())
     assert (made.captured_at, voltage.captured_at, voltage.uncertainty) == (instant, instant, 0)
-    assert made.meter_id == "84895126"
+    assert made.names.meter_id == "84895126"
 
 
 def test_deviation_and_daylight_saving_of_the_meter_give_utc() -> None:
     _, made = understood(load("009"))
 
     assert made.captured_at == int(dt.datetime(2021, 9, 27, 7, 47, 15, tzinfo=dt.UTC).timestamp())
-    assert made.meter_id == "181220000009"
+    assert made.names.meter_id == "181220000009"
 
 
 def test_time_without_deviation_is_local_time_of_the_clock_profile() -> None:
@@ -185,8 +185,8 @@ def test_logical_device_name_is_found_where_it_is_sent() -> None:
     _, czech = understood(load("010"))
     _, energomera = understood(load("011"))
 
-    assert (czech.logical_device_name, czech.meter_id) == ("EGD012345", "0123456789")
-    assert (energomera.logical_device_name, energomera.meter_id) == ("EMR0222173608710", "012415173608710")
+    assert (czech.names.logical_device_name, czech.names.meter_id) == ("EGD012345", "0123456789")
+    assert (energomera.names.logical_device_name, energomera.names.meter_id) == ("EMR0222173608710", "012415173608710")
 
 
 def test_content_nobody_vouches_for_is_marked() -> None:
