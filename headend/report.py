@@ -108,16 +108,32 @@ class _Place:
 
 def coverage_by_link(reader: StoreReader, within: Days | Recent, now: UtcSeconds) -> list[LinkCoverage]:
     """Count slots that have fallen due by state, per link, sorted by URL."""
-    found: dict[str, LinkCoverage] = {}
+    return coverages_by_link(reader, (within,), now)[0]
+
+
+def coverages_by_link(
+    reader: StoreReader, periods: Sequence[Days | Recent], now: UtcSeconds
+) -> list[list[LinkCoverage]]:
+    """Count as `coverage_by_link`, for several periods, of which the first contains the others: each slot is read once."""
+    found: list[dict[str, LinkCoverage]] = [{} for _ in periods]
     for place in _places(reader):
-        parts: list[Coverage] = []
-        filled = 0
-        for expectation, series in _channels(reader, place, within, now):
-            parts.append(coverage(series))
-            filled += int(np.count_nonzero(_open(series) & _filled(reader, place, expectation.obis, series)))
-        old = found.get(place.link, LinkCoverage(place.link, 0, Coverage(), 0))
-        found[place.link] = LinkCoverage(place.link, old.meters + 1, old.coverage + total(parts), old.filled + filled)
-    return [found[url] for url in sorted(found)]
+        spans = [within.span(place.zone) for within in periods]
+        parts: list[list[Coverage]] = [[] for _ in periods]
+        filled = [0] * len(periods)
+        for expectation, series in _channels(reader, place, periods[0], now):
+            is_filled = _open(series) & _filled(reader, place, expectation.obis, series)
+            for index, span in enumerate(spans):
+                first, last = (_at_or_after(series, at) for at in span)
+                if first < last:
+                    parts[index].append(coverage(series.window(first, last)))
+                    low, high = ((at - series.start) // series.period for at in (first, last))
+                    filled[index] += int(np.count_nonzero(is_filled[low:high]))
+        for index, links in enumerate(found):
+            old = links.get(place.link, LinkCoverage(place.link, 0, Coverage(), 0))
+            links[place.link] = LinkCoverage(
+                place.link, old.meters + 1, old.coverage + total(parts[index]), old.filled + filled[index]
+            )
+    return [[links[url] for url in sorted(links)] for links in found]
 
 
 def missing_runs(
@@ -279,13 +295,13 @@ def _filled(reader: StoreReader, place: _Place, obis: Obis, series: Series) -> B
 
 def _clip(series: Series, installation: Installation) -> tuple[UtcSeconds, UtcSeconds]:
     """Give the part of a series' window whose slots start within an installation."""
+    last = series.end if installation.end is None else _at_or_after(series, installation.end)
+    return _at_or_after(series, installation.start), last
 
-    def aligned(at: UtcSeconds) -> UtcSeconds:
-        return at + (series.start - at) % series.period
 
-    first = max(series.start, aligned(installation.start))
-    last = series.end if installation.end is None else min(series.end, aligned(installation.end))
-    return first, last
+def _at_or_after(series: Series, at: UtcSeconds) -> UtcSeconds:
+    """Give the start of the first slot at or after an instant, within the series' own start and end."""
+    return min(series.end, max(series.start, at + (series.start - at) % series.period))
 
 
 def _midnight(day: date, zone: tzinfo) -> UtcSeconds:

@@ -9,9 +9,10 @@ from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.words import reason_key, reason_word
 from headend.ledger import Coverage, total
-from headend.report import LinkCoverage, Recent, coverage_by_link
+from headend.report import LinkCoverage, Recent, coverages_by_link
 
-PERIODS = (("today", 1), ("7 days", 7))
+PERIODS = (("7 days", 7), ("today", 1))
+"""The longest first, which contains the others."""
 
 COLUMNS = (
     Column("period", "Period"),
@@ -45,8 +46,8 @@ def command(ctx: click.Context, format_name: str) -> None:
     now = app.now()
     rows: list[dict[str, object]] = []
     with app.reader() as reader:
-        for name, days in PERIODS:
-            links = coverage_by_link(reader, Recent(now, days), now)
+        found = coverages_by_link(reader, [Recent(now, days) for _, days in PERIODS], now)
+        for (name, _), links in reversed(list(zip(PERIODS, found, strict=True))):
             rows += [row(name, link) for link in links]
             if len(links) > 1:
                 rows.append(row(name, together(links)))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import date
 from pathlib import Path
 
 import click
@@ -9,8 +10,11 @@ import pytest
 
 from headend.cli.exits import Exit
 from headend.cli.main import cli
+from headend.places import store_file
+from headend.report import Days, Recent, coverage_by_link, coverages_by_link
+from headend.store.reader import StoreReader
 from simulators.main import main as simulate
-from tests.headend.cli.conftest import METERS, Run
+from tests.headend.cli.conftest import METERS, NOON, Run
 
 
 @pytest.fixture
@@ -364,3 +368,19 @@ def test_every_option_of_every_command_has_help() -> None:
 
     assert not bare(cli, click.Context(cli, info_name="headend"))
     assert not bare(simulate, click.Context(simulate, info_name="headend-simulate"))
+
+
+def test_periods_counted_in_one_pass_are_as_if_counted_one_by_one(filled: Path) -> None:
+    periods: list[Days | Recent] = [
+        Recent(NOON, 7),
+        Recent(NOON, 2),
+        Recent(NOON, 1),
+        Days(date(2024, 11, 19), date(2024, 11, 19)),
+    ]
+
+    with StoreReader.open(store_file(filled)) as reader:
+        together = coverages_by_link(reader, periods, NOON)
+        alone = [coverage_by_link(reader, period, NOON) for period in periods]
+
+    assert together == alone
+    assert len({link.coverage.expected for links in together for link in links}) == 3
