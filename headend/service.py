@@ -25,6 +25,8 @@ from headend.collect.engine import Engine
 from headend.collect.job import RoundSummary
 from headend.collect.line import Open
 from headend.errors import RegistryError
+from headend.ingest.desk import CallSummary, Desk
+from headend.ingest.dial_in import DialIn
 from headend.ingest.mqtt import ingest
 from headend.secrets import Secrets
 from headend.settings import Settings
@@ -62,6 +64,7 @@ class ServiceSummary:
 
     round: RoundSummary = field(default_factory=RoundSummary)
     push: PushSummary = field(default_factory=PushSummary)
+    calls: CallSummary = field(default_factory=CallSummary)
     validation: ValidationSummary = field(default_factory=ValidationSummary)
 
 
@@ -102,6 +105,9 @@ async def serve(  # noqa: PLR0917  all it needs from the world, in the order of 
             tasks.append(_one_round(engine, summary, stop, LISTEN if settings.mqtt.url else 0.0))
         else:
             tasks += [engine.run_forever(stop), _keep_validating(validator, clock, stop)]
+            if settings.push.listen:
+                desk = Desk(intake.with_room, profiles, secrets, clock, summary.calls)
+                tasks.append(DialIn(settings.push, desk).run(stop))
         await _together(tasks, stop)
         await validator.catch_up(clock.now(), with_today=True)
         summary.validation = validator.total
@@ -185,16 +191,16 @@ class Intake:
                 )
             return store.record(device.id, message.facts, received_at)
 
-        self._summary.recorded += await self._with_room(change)
+        self._summary.recorded += await self.with_room(change)
         self._summary.messages += 1
 
     async def set_aside(self, topic: str, payload: bytes, reason: str) -> None:
         """Keep a message nobody could use, durable on return."""
         at = self._clock.now()
-        await self._with_room(lambda store: store.set_aside(topic, payload, reason, at))
+        await self.with_room(lambda store: store.set_aside(topic, payload, reason, at))
         self._summary.set_aside += 1
 
-    async def _with_room(self, change: Callable[[Store], T]) -> T:
+    async def with_room(self, change: Callable[[Store], T]) -> T:
         """Make a change as soon as the store has room for it. Raises `StoreFull` when told to stop before that."""
         is_told = False
         while True:

@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from drivers.table import nearest
+from drivers.transports.url import parse_listen_url
 from headend.errors import SettingsError
 from headend.toml_file import TomlFileError, read_toml
 
@@ -52,6 +53,13 @@ def _broker_url(text: str) -> str:
     if "@" in text:
         raise ValueError("must not carry a user or password; use mqtt.username and mqtt.password_ref")
     return text
+
+
+def _listen(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no place to listen."""
+    for place in places:
+        parse_listen_url(place)
+    return places
 
 
 Cron = Annotated[str, AfterValidator(_cron)]
@@ -102,6 +110,21 @@ class MqttSettings(_Section):
     password_ref: Reference = ""
 
 
+class PushSettings(_Section):
+    """Meters that call us. Without a place to ``listen`` nobody is listened to.
+
+    ``listen``: where, as tcp://0.0.0.0:4059 or udp://0.0.0.0:4059; in the environment separated by blanks.  ``max_calls``:
+    most at once.  ``calls_per_second``: most admitted in a second; the others wait.  ``idle_timeout``: silence that ends a
+    call [s].  ``message_timeout``: within it a message must be whole once it has begun [s].
+    """
+
+    listen: Annotated[tuple[str, ...], AfterValidator(_listen)] = Field(default=(), strict=False)
+    max_calls: int = Field(default=500, ge=1, le=10_000)
+    calls_per_second: int = Field(default=100, ge=1, le=10_000)
+    idle_timeout: int = Field(default=120, ge=1, le=86_400)
+    message_timeout: int = Field(default=30, ge=1, le=3_600)
+
+
 class VeeSettings(_Section):
     """``rules``: name of a shipped rule set, or the path of one of your own (.toml)."""
 
@@ -135,6 +158,7 @@ class Settings(_Section):
     profiles: ProfileSettings = ProfileSettings()
     collect: CollectSettings = CollectSettings()
     mqtt: MqttSettings = MqttSettings()
+    push: PushSettings = PushSettings()
     vee: VeeSettings = VeeSettings()
     export: ExportSettings = ExportSettings()
     dlms: DlmsSettings = DlmsSettings()
@@ -235,7 +259,7 @@ def _from_text(section: str, key: str, text: str) -> object:
         except ValueError:
             return text
     if get_origin(wanted) is tuple:
-        return tuple(part for part in text.split(os.pathsep) if part)
+        return tuple(text.split() if "://" in text else (part for part in text.split(os.pathsep) if part))
     return text
 
 
