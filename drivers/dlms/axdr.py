@@ -55,6 +55,9 @@ class Tag(IntEnum):
     DELTA_DOUBLE_LONG_UNSIGNED = 33
     DONT_CARE = 255
 
+    # Tags are looked up for each item of a load profile; an enum's own hash, of its name, is computed in Python.
+    __hash__ = int.__hash__
+
 
 class Data(NamedTuple):
     """One item: its tag and its value.
@@ -101,10 +104,15 @@ DELTAS = frozenset(
     tag for tag in _FIXED if tag.name.startswith("DELTA_")
 )  # differences from the item before, no values
 INTEGERS = frozenset(_FIXED) - DELTAS
-_FIXED_CODES: Mapping[int, tuple[Tag, struct.Struct]] = {int(tag): (tag, layout) for tag, layout in _FIXED.items()}
+# By code: tag, reader of the content, octets with the tag's own. None where the content has another form.
+_FIXED_CODES: list[tuple[Tag, Callable[[bytes, int], tuple[int]], int] | None] = [None] * 256
+for _tag, _layout in _FIXED.items():
+    _FIXED_CODES[_tag] = _tag, _layout.unpack_from, 1 + _layout.size
 _FLOATS: Mapping[Tag, struct.Struct] = {Tag.FLOAT32: struct.Struct(">f"), Tag.FLOAT64: struct.Struct(">d")}
 _OCTETS: Mapping[Tag, int] = {Tag.BCD: 1, Tag.DATE_TIME: 12, Tag.DATE: 5, Tag.TIME: 4}
-_TAGS: Mapping[int, Tag] = {int(tag): tag for tag in Tag}
+_TAGS: list[Tag | None] = [None] * 256
+for _tag in Tag:
+    _TAGS[_tag] = _tag
 NULL = Data(Tag.NULL, None)
 
 
@@ -165,8 +173,15 @@ class _Reader:
         self.offset = end
         return bytes(taken)
 
+    def octet(self) -> int:
+        at = self.offset
+        if at >= len(self._octets):
+            raise _Short
+        self.offset = at + 1
+        return self._octets[at]
+
     def length(self) -> int:
-        first = self.take(1)[0]
+        first = self.octet()
         if first < 0x80:
             return first
         if not 0x81 <= first <= 0x84:
@@ -177,11 +192,11 @@ class _Reader:
         return length
 
     def tag(self) -> Tag:
-        code = self.take(1)[0]
-        try:
-            return _TAGS[code]
-        except KeyError:
-            raise RemoteProtocolError(f"unknown data tag {code} at offset {self.offset - 1}") from None
+        code = self.octet()
+        tag = _TAGS[code]
+        if tag is None:
+            raise RemoteProtocolError(f"unknown data tag {code} at offset {self.offset - 1}")
+        return tag
 
     def _count(self) -> None:
         self._items += 1
@@ -189,36 +204,52 @@ class _Reader:
             raise RemoteProtocolError(f"more than {MAX_ITEMS} items in one object")
 
     def item(self, depth: int) -> Data:
-        at = self.offset
-        layout = _FIXED_CODES.get(self._octets[at]) if at < len(self._octets) else None
-        if layout is None:
-            return self.content(self.tag(), depth)
-        # The short way for integers, of which a load profile is made.
-        tag, fixed = layout
-        end = at + 1 + fixed.size
-        if end > len(self._octets):
-            raise _Short
-        self._count()
-        self.offset = end
-        return Data(tag, fixed.unpack_from(self._octets, at + 1)[0])
+        return self._items_of(1, depth)[0]
+
+    def _items_of(self, count: int, depth: int) -> list[Data]:
+        """Read items one behind the other; integers, of which a load profile is made, without a call each."""
+        octets, size, make = (
+            self._octets,
+            len(self._octets),
+            tuple.__new__,
+        )  # what Data() does, without a call of Python
+        items: list[Data] = []
+        for _ in range(count):
+            at = self.offset
+            layout = _FIXED_CODES[octets[at]] if at < size else None
+            if layout is None:
+                items.append(self.content(self.tag(), depth))
+                continue
+            tag, unpack, width = layout
+            end = at + width
+            if end > size:
+                raise _Short
+            self._items += 1
+            if self._items > MAX_ITEMS:
+                raise RemoteProtocolError(f"more than {MAX_ITEMS} items in one object")
+            self.offset = end
+            items.append(make(Data, (tag, unpack(octets, at + 1)[0])))
+        return items
 
     def content(self, tag: Tag, depth: int) -> Data:
         self._count()
+        if tag is Tag.OCTET_STRING:
+            return Data(tag, self.take(self.length()))
         if (fixed := _FIXED.get(tag)) is not None:
             return Data(tag, fixed.unpack(self.take(fixed.size))[0])
-        if tag in {Tag.NULL, Tag.DONT_CARE}:
-            return NULL if tag is Tag.NULL else Data(tag, None)
+        if tag is Tag.NULL:
+            return NULL
+        if tag is Tag.DONT_CARE:
+            return Data(tag, None)
         if tag in _COMPOSITE:
             if depth >= MAX_DEPTH:
                 raise RemoteProtocolError(f"data nested deeper than {MAX_DEPTH} at offset {self.offset}")
             if tag is Tag.COMPACT_ARRAY:
                 return self._compact(depth)
-            return Data(tag, tuple([self.item(depth + 1) for _ in range(self.length())]))
+            return Data(tag, tuple(self._items_of(self.length(), depth + 1)))
         return Data(tag, self._simple(tag))
 
     def _simple(self, tag: Tag) -> bytes | str | bool | Decimal:
-        if tag is Tag.OCTET_STRING:
-            return self.take(self.length())
         if tag in {Tag.VISIBLE_STRING, Tag.UTF8_STRING}:
             octets = self.take(self.length())
             try:

@@ -35,6 +35,10 @@ class ClockStatus(IntFlag):
     DAYLIGHT_SAVING = 0x80
 
 
+_UNTRUSTED = int(ClockStatus.INVALID_VALUE | ClockStatus.DOUBTFUL_VALUE)
+_DAYLIGHT_SAVING = int(ClockStatus.DAYLIGHT_SAVING)
+
+
 @dataclass(frozen=True, slots=True)
 class CosemDateTime:
     """A date-time as the meter writes it. 0xFF (year 0xFFFF) in a field means not specified.
@@ -89,13 +93,12 @@ class CosemDateTime:
     @property
     def is_daylight_saving(self) -> bool:
         """True where the meter says that daylight-saving time is in force."""
-        return self.status != STATUS_UNSPECIFIED and bool(self.status & ClockStatus.DAYLIGHT_SAVING)
+        return self.status != STATUS_UNSPECIFIED and bool(self.status & _DAYLIGHT_SAVING)
 
     @property
     def is_invalid(self) -> bool:
         """True where the meter itself does not trust the time (invalid or doubtful value)."""
-        untrusted = ClockStatus.INVALID_VALUE | ClockStatus.DOUBTFUL_VALUE
-        return self.status != STATUS_UNSPECIFIED and bool(self.status & untrusted)
+        return self.status != STATUS_UNSPECIFIED and bool(self.status & _UNTRUSTED)
 
     def local(self) -> datetime:
         """Give local time without zone; unspecified seconds count as 0. Raises `RemoteProtocolError` for a gap elsewhere."""

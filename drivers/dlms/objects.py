@@ -28,6 +28,7 @@ CLOCK_OBJECT = Obis(0, 0, 1, 0, 0)
 VALUE_ATTRIBUTES = {DEMAND_REGISTER: frozenset({2, 3})}  # current and last average; of every other class, 2 alone
 MAX_COLUMNS = 255
 MAX_ENTRIES = 2**32 - 1
+_REPEATING = frozenset({Tag.NULL, *axdr.DELTAS})
 FLOAT32_EXACT = 2**24  # integers beyond are coarser than 1 in a float32
 
 
@@ -223,15 +224,8 @@ def decode_rows(buffer: Data, captured: Sequence[CaptureObject], step: int, cloc
             raise RemoteProtocolError("load profile row without a stamp, and none before to count from")
         elif at is not None:
             at = at[0] + step, at[1]
-        if before is not None:
-            values = tuple(
-                old if new.tag is Tag.NULL else _sum(old, new) if new.tag in axdr.DELTAS else new
-                for old, new in zip(before, values, strict=True)
-            )
-        else:
-            for new in values:
-                if new.tag in axdr.DELTAS:
-                    new.integer()  # raises: there is nothing to add it to
+        if not _REPEATING.isdisjoint([item.tag for item in values]):
+            values = _expanded(before, values)
         before = values
         if at is not None:
             rows.append(Row(*at, values))
@@ -244,6 +238,19 @@ def _instant_or_none(stamp: Data, clock: ClockProfile) -> tuple[UtcSeconds, bool
         return written.to_utc(clock), written.is_doubtful(clock)
     except RemoteProtocolError:  # it leaves open which instant is meant
         return None
+
+
+def _expanded(before: tuple[Data, ...] | None, values: tuple[Data, ...]) -> tuple[Data, ...]:
+    """Undo null-data and deltas of one row, by the row before."""
+    if before is not None:
+        return tuple(
+            old if new.tag is Tag.NULL else _sum(old, new) if new.tag in axdr.DELTAS else new
+            for old, new in zip(before, values, strict=True)
+        )
+    for new in values:
+        if new.tag in axdr.DELTAS:
+            new.integer()  # raises: there is nothing to add it to
+    return values
 
 
 def _sum(before: Data, delta: Data) -> Data:
