@@ -15,7 +15,7 @@ from drivers.dlms.descriptor import Attribute, Cursor, Selection
 from drivers.dlms.getlist import GET_REQUEST, GET_RESPONSE, GetRequestList, GetResponseList
 from drivers.errors import RemoteProtocolError
 
-__all__ = ["GET_REQUEST", "GET_RESPONSE", "Attribute", "Selection"]  # beside what is defined here
+__all__ = ["GET_REQUEST", "GET_RESPONSE", "Attribute", "GetRequestList", "GetResponseList", "Selection"]  # beside what is defined here
 MAX_APDU = 65_536
 DLMS_VERSION = 6
 HIGH_PRIORITY = 0x80

@@ -1,4 +1,6 @@
-"""The COSEM objects of the simulated meter, as encoded data. IEC 62056-6-2: classes 1 Data, 3 Register, 7 Profile generic, 8 Clock."""
+"""The COSEM objects of the simulated meter, as encoded data. IEC 62056-6-2: classes 1 Data, 3 Register, 7 Profile generic, 8 Clock, and
+15 Association LN, which lists them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +8,7 @@ from dataclasses import dataclass
 from drivers.dlms import axdr
 from drivers.dlms.axdr import Data
 from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.listing import ASSOCIATION, CURRENT_ASSOCIATION, READ_ONLY, ObjectEntry, encode_object_list
 from drivers.dlms.xdlms import Attribute, DataAccessResult, Selection
 from drivers.errors import DriverError
 from drivers.obis import Obis
@@ -26,6 +29,7 @@ LOAD_PROFILE = Obis(1, 0, 99, 1, 0)
 DATA_CLASS, REGISTER_CLASS, PROFILE_CLASS, CLOCK_CLASS = 1, 3, 7, 8
 BY_RANGE, BY_ENTRY = 1, 2
 FIFO = 1  # sort_method
+_VERSIONS = {PROFILE_CLASS: 1, ASSOCIATION: 1}
 _ROW_HEAD = bytes((axdr.Tag.STRUCTURE, 2, axdr.Tag.OCTET_STRING, 12))
 _ROW_VALUE = bytes((axdr.Tag.DOUBLE_LONG_UNSIGNED,))
 
@@ -77,7 +81,22 @@ def read(meter: Meter, now: int, habit: ClockHabit, attribute: Attribute, select
 
 
 def _objects(meter: Meter, now: int, habit: ClockHabit) -> dict[Obis, tuple[int, Attributes]]:
-    return {
+    def listed() -> Data:
+        return encode_object_list(
+            [
+                ObjectEntry(
+                    class_id,
+                    _VERSIONS.get(class_id, 0),
+                    name,
+                    dict.fromkeys([1, *({2} if class_id == PROFILE_CLASS else ()), *attributes], READ_ONLY),
+                    {1: 1} if class_id == ASSOCIATION else {},
+                )
+                for name, (class_id, attributes) in objects.items()
+            ]
+        )
+
+    objects: dict[Obis, tuple[int, Attributes]] = {
+        CURRENT_ASSOCIATION: (ASSOCIATION, {2: listed}),
         LOGICAL_DEVICE_NAME: (DATA_CLASS, {2: lambda: axdr.octet_string(meter.name.encode())}),
         SERIAL_NUMBER: (DATA_CLASS, {2: lambda: axdr.octet_string(str(meter.serial).encode())}),
         FIRMWARE: (DATA_CLASS, {2: lambda: axdr.octet_string(b"1.0")}),
@@ -101,6 +120,7 @@ def _objects(meter: Meter, now: int, habit: ClockHabit) -> dict[Obis, tuple[int,
             },
         ),
     }
+    return objects
 
 
 def _register(value: Callable[[], int], scaler: int, unit: Unit) -> Attributes:

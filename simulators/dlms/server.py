@@ -1,4 +1,5 @@
-"""The application layer of the simulated meter: association (none, LLS, HLS-5 with suite 0), GET with blocks, the HLS action.
+"""The application layer of the simulated meter: association (none, LLS, HLS-5 with suite 0), GET with blocks and lists, the
+HLS action.
 
 Sans-IO: an APDU in, an APDU out. IEC 62056-5-3, clauses 9.3 and 9.4.
 """
@@ -12,6 +13,7 @@ from drivers.dlms import acse, axdr, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
 from drivers.dlms.channel import PLAIN_TAGS, SecureChannel
 from drivers.dlms.ciphering import CONTROL, MAX_COUNTER, Keys
+from drivers.dlms.getlist import WITH_LIST
 from drivers.dlms.xdlms import Conformance, DataAccessResult
 from drivers.errors import CounterError, DriverError, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
@@ -27,7 +29,10 @@ CHALLENGE_SIZE = 16
 BLOCK_OVERHEAD = 12  # [octet] GET-response-with-datablock around its raw data
 CIPHER_OVERHEAD = 21  # [octet] glo- tag, length, security control, counter, authentication tag
 MIN_BLOCK = 16
-SERVICES = Conformance.GET | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.ACTION
+SERVICES = (
+    Conformance.GET | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.ACTION
+    | Conformance.MULTIPLE_REFERENCES
+)  # fmt: skip
 SERVICE_NOT_ALLOWED, OPERATION_NOT_POSSIBLE = 1, 1
 SERVICE_UNKNOWN, SERVICE_NOT_SUPPORTED = 2, 2
 ACTION_FAILED = 250  # other-reason
@@ -41,6 +46,7 @@ _MECHANISMS: dict[Authentication, Mechanism] = {
 @dataclass(frozen=True, slots=True)
 class DlmsSettings:
     """How a meter is set up. ``max_pdu``: largest APDU it sends or takes. [octet]  ``latency``: before an answer. [s]
+    ``takes_lists``: whether it grants GET-with-list.
 
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.
@@ -54,6 +60,7 @@ class DlmsSettings:
     latency: float = 0.02
     security: Security | None = None
     takes: Security | None = None
+    takes_lists: bool = True
 
     @property
     def agreed_security(self) -> Security:
@@ -109,6 +116,7 @@ class DlmsServer:
         self._max_pdu = self._settings.max_pdu
         self._left = b""
         self._block = 0
+        self._lists = False
 
     def receive(self, apdu: bytes, now: int) -> bytes | None:
         """Answer an APDU at world time ``now`` [s UTC]; None for what a meter ignores."""
@@ -159,7 +167,9 @@ class DlmsServer:
         if not isinstance(initiate, xdlms.InitiateRequest):
             return self._reject(request, Diagnostic.NO_REASON)
         self._max_pdu = min(initiate.max_pdu or 0xFFFF, self._settings.max_pdu)
-        granted = xdlms.InitiateResponse(initiate.conformance & SERVICES, self._settings.max_pdu)
+        services = SERVICES if self._settings.takes_lists else SERVICES & ~Conformance.MULTIPLE_REFERENCES
+        granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu)
+        self._lists = bool(granted.conformance & Conformance.MULTIPLE_REFERENCES)
         user_information = self._protect(granted.encode())
         title = system_title(self._meter) if is_ciphered else b""
         if not is_high:
@@ -219,6 +229,8 @@ class DlmsServer:
                 return self._act(action)
             case xdlms.GetRequest() as get if self._state is _State.ASSOCIATED:
                 return self._get(get, now)
+            case xdlms.GetRequestList() as get_list if self._lists and self._state is _State.ASSOCIATED:
+                return self._get_list(get_list, now)
             case xdlms.GetRequestNext() as following if self._state is _State.ASSOCIATED:
                 return self._next_block(following)
         if self._state is _State.CHALLENGED:
@@ -249,6 +261,21 @@ class DlmsServer:
         if len(whole) <= self._room():
             return whole
         self._left, self._block = data, 0
+        return self._cut_block(get.invoke_id)
+
+    def _get_list(self, get: xdlms.GetRequestList, now: int) -> bytes:
+        parts = [axdr.encode_length(len(get.items))]
+        for attribute, selection in get.items:
+            try:
+                parts.append(b"\x00" + objects.read(self._meter, now, self._settings.clock, attribute, selection))
+            except Refused as refused:
+                parts.append(bytes((1, refused.result)))
+        results = b"".join(parts)
+        self._left = b""
+        whole = bytes((xdlms.GET_RESPONSE, WITH_LIST, get.invoke_id)) + results
+        if len(whole) <= self._room():
+            return whole
+        self._left, self._block = results, 0
         return self._cut_block(get.invoke_id)
 
     def _next_block(self, following: xdlms.GetRequestNext) -> bytes:
