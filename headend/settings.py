@@ -13,8 +13,8 @@ from typing import Annotated, Literal, get_origin
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from drivers.listen_url import parse_listen_url
 from drivers.table import nearest
-from drivers.transports.url import parse_listen_url
 from headend.errors import SettingsError
 from headend.toml_file import TomlFileError, read_toml
 

@@ -7,13 +7,12 @@ from drivers.transports.base import Deadline, FdStream, pause
 from drivers.transports.listen import TcpListener, UdpListener, listen
 from drivers.transports.memory import MemoryStream, null_modem
 from drivers.transports.open import open_transport
-from drivers.transports.url import LinkUrl, ListenUrl, MemoryUrl, SerialUrl, TcpUrl, parse_listen_url, parse_url
+from drivers.transports.url import LinkUrl, MemoryUrl, SerialUrl, TcpUrl, parse_url
 
 __all__ = [
     "Deadline",
     "FdStream",
     "LinkUrl",
-    "ListenUrl",
     "MemoryStream",
     "MemoryUrl",
     "SerialUrl",
@@ -23,7 +22,6 @@ __all__ = [
     "listen",
     "null_modem",
     "open_transport",
-    "parse_listen_url",
     "parse_url",
     "pause",
 ]

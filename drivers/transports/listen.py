@@ -5,9 +5,9 @@ import socket
 from dataclasses import dataclass
 
 from drivers.errors import PortUnavailable, TransportError
+from drivers.listen_url import ListenUrl
 from drivers.transports.base import FdStream
 from drivers.transports.tcp import adopt_socket
-from drivers.transports.url import ListenUrl
 
 BACKLOG = 4_096  # connections the kernel may hold until we take them; it has its own limit, often this one
 RECEIVE_BUFFER = 4 * 2**20  # of a UDP socket [octet]

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 FORMS = "tcp://host:port, serial:///dev/ttyUSB0?baud=9600&parity=N&bits=8&stop=1 or memory://name"
-LISTEN_FORMS = "tcp://0.0.0.0:4059, tcp://[::]:4059 or udp://0.0.0.0:4059"
 _T = TypeVar("_T")
 
 
@@ -53,36 +52,6 @@ class MemoryUrl:
     def __str__(self) -> str:
         """Write the URL."""
         return f"memory://{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class ListenUrl:
-    """Where to wait. ``host``: address of ours to bind; ``port`` 0 takes any that is free."""
-
-    kind: Literal["tcp", "udp"]
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Write the URL, brackets around an IPv6 address."""
-        return (
-            f"{self.kind}://[{self.host}]:{self.port}" if ":" in self.host else f"{self.kind}://{self.host}:{self.port}"
-        )
-
-
-def parse_listen_url(text: str) -> ListenUrl:
-    """Read where to listen. Raises `ValueError` that names the fault and the right form."""
-    try:
-        parts = urlsplit(text.strip())
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{text!r}: {error}; write {LISTEN_FORMS}") from error
-    kind = parts.scheme
-    if kind not in {"tcp", "udp"} or not parts.hostname or port is None or parts.username or parts.query:
-        raise ValueError(f"{text!r} is no place to listen; write {LISTEN_FORMS}")
-    if parts.path not in {"", "/"}:
-        raise ValueError(f"{text!r} has a path; write {LISTEN_FORMS}")
-    return ListenUrl("tcp" if kind == "tcp" else "udp", parts.hostname, port)
 
 
 LinkUrl = TcpUrl | SerialUrl | MemoryUrl

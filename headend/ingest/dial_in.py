@@ -16,7 +16,8 @@ from drivers.contract import ByteStream
 from drivers.dlms.events import NEED_DATA
 from drivers.dlms.push import PushedApdu, PushReader
 from drivers.errors import ConnectionLost, PortUnavailable, RemoteProtocolError, TransportError, TransportTimeout
-from drivers.transports import Deadline, TcpListener, UdpListener, listen, parse_listen_url, pause
+from drivers.listen_url import parse_listen_url
+from drivers.transports import Deadline, TcpListener, UdpListener, listen, pause
 from headend.errors import SettingsError
 from headend.ingest.desk import Desk
 from headend.settings import PushSettings

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from drivers.errors import PortUnavailable, TransportError
-from drivers.transports import ListenUrl, TcpListener, UdpListener, listen, open_transport, parse_listen_url
+from drivers.listen_url import ListenUrl, parse_listen_url
+from drivers.transports import TcpListener, UdpListener, listen, open_transport
 
 
 @pytest.mark.parametrize("text", ["tcp://0.0.0.0:4059", "udp://127.0.0.1:0", "tcp://[::1]:4059"])
