@@ -42,10 +42,18 @@ class ByteStream(Protocol):
 class CounterStore(Protocol):
     """Invocation counters, reserved durably before use and never lowered (docs/decisions/invocation-counters.md)."""
 
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:
         """Reserve ``size`` fresh counters at or above ``floor`` for the pair named by ``key_id``; durable on return.
 
-        ``key_id`` names (own system title, key), for example ``4845440000000001/meter-17``. Raises `CounterError` at 2^32-1.
+        ``key_id`` names (own system title, key): ``4845440000000001/`` and the key's fingerprint, so that meters with one key
+        share its counters.  ``meter``: who asks, for messages; what was once reserved as ``4845440000000001/meter`` is not
+        handed out either. Raises `CounterError` at 2^32-1.
+        """
+
+    async def note(self, key_id: str, counter: int) -> int:
+        """Note a verified counter of a meter, durably; give the highest noted before it, -1 for none.
+
+        ``key_id`` names (the meter's system title, key). What is noted never goes down.
         """
 
 

@@ -13,6 +13,7 @@
         WrongMeter          no         wrong meter       another meter answers at this address
       SecurityError         no         security          wrong key, bad tag, replay, downgrade: never retried
         CounterError        no         counter           invocation counter out of step or used up
+          CounterRefused    no         counter           the meter refuses ours: it has seen a higher one
       ProfileError          no         (configuration)   lists every fault of a meter profile at once
 
 ``cause`` is the permanent reason code (``kernels.quality.Reason``) stored in each slot the failed read leaves missing.
@@ -97,6 +98,10 @@ class CounterError(SecurityError):
     """The invocation counter is out of step, or used up and the key must be changed."""
 
     cause = Reason.COUNTER
+
+
+class CounterRefused(CounterError):
+    """The meter refuses our invocation counter: it has seen a higher one under this key."""
 
 
 class ProfileError(DriverError):

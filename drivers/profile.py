@@ -19,6 +19,8 @@ Stamp = Literal["start", "end"]
 Authentication = Literal["none", "lls", "hls5"]
 Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
 AuthenticationKey = Literal["required", "withheld"]
+MeterCounters = Literal["rising", "restarting"]
+CounterSync = Literal["refused", "always"]
 Deviation = Literal["meter", "ignore"]
 RangeDeviation = Literal["meter", "unspecified", "utc"]
 
@@ -104,6 +106,9 @@ class DlmsProfile:
 
     ``security``: what every APDU must be, both ways; None for what the authentication implies, see `agreed_security`.
     ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified.
+    ``meter_counters``: do the meter's own counters rise from session to session, or start again in each.
+    ``counter_object``: where client ``counter_client``, without authentication, reads the counter the meter saw last; asked
+    when ours is ``refused``, or ``always`` at first. It moves ours up by ``counter_margin`` at most.
     """
 
     framing: Literal["hdlc", "wrapper"] = "wrapper"
@@ -114,6 +119,11 @@ class DlmsProfile:
     authentication_key: AuthenticationKey = "required"
     security_suite: int = 0
     client_system_title: bytes = b""
+    meter_counters: MeterCounters = "rising"
+    counter_object: Obis | None = None
+    counter_client: int = 16
+    counter_sync: CounterSync = "refused"
+    counter_margin: int = 10_000
     max_pdu: int = 65_535
     max_info: int = 2_030
     identity: Obis = Obis(0, 0, 42, 0, 0)

@@ -67,6 +67,8 @@ def _of_origin(profile: MeterProfile, origin: str) -> Iterable[tuple[str, Channe
 
 def _dlms(profile: MeterProfile, dlms: DlmsProfile, faults: Faults) -> None:
     _origins(profile, ("load_profile", "register"), faults)
+    if dlms.counter_sync == "always" and dlms.counter_object is None:
+        faults.add("dlms.counter_sync", "always needs counter_object, the object to read")
     for line in security_faults(dlms):
         faults.add("dlms.security", line)
     _distinct("dlms.registers", [register.obis for register in dlms.registers], faults)

@@ -20,7 +20,7 @@ from drivers.dlms.ciphering import CONTROL, Keys, check_title
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.xdlms import Attribute, Conformance, Selection
 from drivers.errors import (
-    CounterError,
+    CounterRefused,
     DriverError,
     LocalProtocolError,
     MeterRefused,
@@ -103,7 +103,6 @@ WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET
 SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
-CHALLENGE_SIZE = 16
 MIN_PDU = 64
 _SECURITY_DIAGNOSTICS = frozenset(
     {
@@ -612,7 +611,7 @@ class ClientAssociation:
             return RemoteProtocolError(f"{what}: unexpected {type(apdu).__name__}")
         if apdu.service_error == xdlms.INVOCATION_COUNTER_ERROR:
             hint = "" if apdu.counter is None else f", it expects at least {apdu.counter}"
-            return CounterError(f"{what}: the meter refuses our invocation counter{hint}")
+            return CounterRefused(f"{what}: the meter refuses our invocation counter{hint}")
         if apdu.service_error == xdlms.DECIPHERING_ERROR:
             return SecurityError(f"{what}: the meter cannot decipher our request: wrong key or system title")
         return MeterRefused(

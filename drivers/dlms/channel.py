@@ -2,6 +2,7 @@
 
 from drivers.dlms import axdr
 from drivers.dlms.ciphering import (
+    AUTHENTICATED,
     AUTHENTICATED_ENCRYPTED,
     MAX_COUNTER,
     Keys,
@@ -56,6 +57,26 @@ class SecureChannel:
         if counters.step != 1 or counters.start < 0 or counters.stop > MAX_COUNTER:
             raise CounterError(f"invocation counters {counters} are not usable: change the key")
         self._counters.append(counters)
+
+    @property
+    def is_verified(self) -> bool:
+        """Say whether the tag of all that is taken was verified."""
+        return bool(self._agreed & AUTHENTICATED) and not self._keys.is_unverified
+
+    @property
+    def is_unverified(self) -> bool:
+        """Say whether the authentication key is withheld, so that nothing can be verified."""
+        return self._keys.is_unverified
+
+    @property
+    def own_key_id(self) -> str:
+        """Name the pair of our system title and the key."""
+        return f"{self._own_title.hex()}/{self._keys.fingerprint}"
+
+    @property
+    def peer_key_id(self) -> str:
+        """Name the pair of the other side's system title and the key."""
+        return f"{self._peer_title.hex()}/{self._keys.fingerprint}"
 
     @property
     def counters_left(self) -> int:

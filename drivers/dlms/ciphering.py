@@ -60,6 +60,11 @@ class Keys:
         """Say whether the authentication key is withheld, so that no tag can be compared."""
         return not self.authentication
 
+    @property
+    def fingerprint(self) -> str:
+        """Name the encryption key without revealing it: a hash keyed with it, 16 hexadecimal digits."""
+        return hmac.digest(self.encryption, b"headend invocation counters of this key", "sha256")[:8].hex()
+
 
 def check_title(title: bytes, whose: str) -> None:
     """Refuse a system title that is not 8 octets. Raises `SecurityError`."""

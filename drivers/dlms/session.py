@@ -6,15 +6,14 @@ So nothing that changes a meter is ever sent twice.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar, cast, get_args
+from typing import Final, TypeVar
 
 from drivers.contract import ByteStream, Endpoint, SessionContext
 from drivers.dlms import axdr
 from drivers.dlms.association import (
-    CHALLENGE_SIZE,
     Accepted,
     Act,
     Associate,
@@ -28,7 +27,6 @@ from drivers.dlms.association import (
     GetList,
     MoreBlocks,
     NextBlock,
-    Parameters,
     Prove,
     Received,
     Release,
@@ -36,7 +34,6 @@ from drivers.dlms.association import (
     State,
 )
 from drivers.dlms.axdr import Data
-from drivers.dlms.ciphering import Keys
 from drivers.dlms.events import (
     NEED_DATA,
     Apdu,
@@ -51,20 +48,19 @@ from drivers.dlms.events import (
 from drivers.dlms.getlist import ITEM_SIZE, MAX_LIST, REQUEST_HEAD, GetResult
 from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
 from drivers.dlms.link import HdlcLink
+from drivers.dlms.settings import parameters_of, public_endpoint, settings_of
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute, Selection, result_name
 from drivers.errors import (
+    CounterError,
+    CounterRefused,
     DriverError,
     LocalProtocolError,
     MeterRefused,
-    ProfileError,
     RemoteProtocolError,
-    SecurityError,
     TransportTimeout,
 )
 from drivers.facts import UtcSeconds
-from drivers.profile import Authentication, AuthenticationKey, DlmsProfile, Security
-from drivers.profile_rules import security_faults
 from drivers.transports.base import Deadline, pause
 
 HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the speed of the world [s]
@@ -93,88 +89,6 @@ class Reply:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The profile's session settings with this meter's overrides. ``floor``: lowest invocation counter to use."""
-
-    dlms: DlmsProfile
-    server: HdlcAddress
-    server_title: bytes = b""
-    floor: int = 1
-
-
-def settings_of(endpoint: Endpoint) -> Settings:
-    """Combine profile, address and options. Raises `ProfileError` listing everything that is wrong."""
-    dlms = endpoint.profile.dlms
-    where = f"{endpoint.profile.name} for meter {endpoint.name}"
-    if dlms is None:
-        raise ProfileError(where, ["dlms: the table is missing"])
-    faults: list[str] = []
-    options = endpoint.options
-    client = _number(options, "client", dlms.client, faults, 0x7F if dlms.framing == "hdlc" else 0xFFFF)
-    floor = _number(options, "invocation_counter", 1, faults, 2**32 - 2)
-    size = _number(options, "address_size", 0, faults, 4) if "address_size" in options else 0
-    authentication = _choice(options, "authentication", dlms.authentication, get_args(Authentication), faults)
-    security = _choice(options, "security", dlms.security or "", get_args(Security), faults)
-    withheld = _choice(options, "authentication_key", dlms.authentication_key, get_args(AuthenticationKey), faults)
-    if dlms.security_suite != 0:
-        faults.append(f"dlms.security_suite: only suite 0 is supported, not {dlms.security_suite}")
-    client_title = _title(options, "system_title", dlms.client_system_title, faults)
-    server_title = _title(options, "server_system_title", b"", faults)
-    server = HdlcAddress(dlms.server)
-    try:
-        server = HdlcAddress.parse(endpoint.address or str(dlms.server))
-        if size:
-            server = HdlcAddress(server.upper, server.lower, size)
-    except LocalProtocolError as error:
-        faults.append(f"address: {error}")
-    if server.upper == 0:
-        faults.append(f"address: {endpoint.address!r} names no logical device; 0 is nobody")
-    if dlms.framing == "wrapper" and server.lower is not None:
-        faults.append(f"address: {endpoint.address!r} has a physical part; the wrapper knows logical devices only")
-    chosen = replace(
-        dlms,
-        client=client,
-        authentication=cast("Authentication", authentication),
-        security=cast("Security", security) or None,
-        authentication_key=cast("AuthenticationKey", withheld),
-        client_system_title=client_title,
-    )
-    faults += [f"security: {line}" for line in security_faults(chosen)]
-    if faults:
-        raise ProfileError(where, faults)
-    return Settings(chosen, server, server_title, floor)
-
-
-def _number(options: Mapping[str, str], name: str, default: int, faults: list[str], largest: int) -> int:
-    text = options.get(name, str(default))
-    if text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= largest:
-        return int(text)
-    faults.append(f"option {name}: {text!r} is not a number from 1 to {largest}")
-    return default
-
-
-def _choice(options: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...], faults: list[str]) -> str:
-    text = options.get(name, default)
-    if text in allowed or text == default:
-        return text
-    faults.append(f"option {name}: {text!r} is not one of {', '.join(allowed)}")
-    return default
-
-
-def _title(options: Mapping[str, str], name: str, default: bytes, faults: list[str]) -> bytes:
-    text = options.get(name)
-    if text is None:
-        return default
-    try:
-        title = bytes.fromhex(text)
-    except ValueError:
-        title = b""
-    if len(title) != 8:
-        faults.append(f"option {name}: {text!r} is not 16 hexadecimal digits")
-    return title
-
-
 class Conversation:
     """Opens, asks, closes. The caller owns the stream; nobody else may use it meanwhile."""
 
@@ -191,35 +105,98 @@ class Conversation:
         dlms = settings.dlms
         self._stream = stream
         self._context = context
-        self._name = endpoint.name
+        self._endpoint = endpoint
         self._timing = endpoint.profile.timing
         self._settings = settings
-        # The name of the key pair whose counters are used: docs/decisions/invocation-counters.md.
-        self._key_id = f"{dlms.client_system_title.hex()}/{endpoint.name}"
         self._max_octets = dlms.max_pdu + 8 if dlms.framing == "wrapper" else dlms.max_info + FRAME_OVERHEAD
         self._link: HdlcLink | WrapperLink
-        if dlms.framing == "hdlc":
-            self._link = HdlcLink("client", HdlcAddress(dlms.client), settings.server, dlms.max_info)
-        else:
-            self._link = WrapperLink(dlms.client, settings.server.upper)
-        parameters = _parameters(endpoint, settings, context)
-        self.is_unverified = parameters.keys is not None and parameters.keys.is_unverified
+        self._begin()
+        channel = self._association.channel
+        self.is_unverified = channel is not None and channel.is_unverified
         """Whether nobody can vouch for what the meter says, because the authentication key is withheld."""
-        self._association = ClientAssociation(replace(parameters, may_write=may_write))
+
+    def _begin(self) -> None:
+        dlms = self._settings.dlms
+        if dlms.framing == "hdlc":
+            self._link = HdlcLink("client", HdlcAddress(dlms.client), self._settings.server, dlms.max_info)
+        else:
+            self._link = WrapperLink(dlms.client, self._settings.server.upper)
+        parameters = parameters_of(self._endpoint, self._settings, self._context)
+        self._association = ClientAssociation(replace(parameters, may_write=self._may_write))
 
     async def open(self) -> None:
-        """Connect the data link and associate. Raises `TransportTimeout`, `SecurityError`, `MeterRefused` and their kin."""
+        """Connect the data link and associate. Raises `TransportTimeout`, `SecurityError`, `MeterRefused` and their kin.
+
+        Where the profile names the object, the counter the meter saw last is read first, or when the meter refuses ours.
+        """
+        dlms = self._settings.dlms
+        has_object = dlms.counter_object is not None and self._association.channel is not None
+        if has_object and dlms.counter_sync == "always":
+            await self._catch_up()
+        try:
+            await self._open()
+        except CounterRefused:
+            if not has_object or dlms.counter_sync == "always":
+                raise
+            await self.close()
+            self._begin()
+            await self._catch_up()
+            await self._open()
+        if self.is_unverified:
+            _log.warning(
+                "meter %s: the authentication key is withheld; what it says is not verified", self._endpoint.name
+            )
+
+    async def _open(self) -> None:
         if isinstance(self._link, HdlcLink):
             event = await self._exchange(Connect())
             if not isinstance(event, Connected):
                 raise RemoteProtocolError(f"meter {self._settings.server} does not open the data link")
         answer = await self._ask(Associate())
+        await self._refuse_replay()
         if isinstance(answer, Challenged):
             answer = await self._ask(Prove())
         if not isinstance(answer, Accepted):
             raise LocalProtocolError(f"association ended in {type(answer).__name__}")
-        if self.is_unverified:
-            _log.warning("meter %s: the authentication key is withheld; what it says is not verified", self._name)
+
+    async def _refuse_replay(self) -> None:
+        """Demand that the first counter of the meter is above all that it ever sent, so that an old session is no answer."""
+        channel = self._association.channel
+        if channel is None or not channel.is_verified or self._settings.dlms.meter_counters == "restarting":
+            return
+        before = await self._context.counters.note(channel.peer_key_id, channel.last_seen)
+        if channel.last_seen <= before:
+            raise CounterError(
+                f"the meter begins with invocation counter {channel.last_seen}, it has sent {before} before: a replayed session, "
+                "or its counter was reset; if it was, change its key, or say that its counters are restarting"
+            )
+
+    async def _catch_up(self) -> None:
+        """Read the counter the meter saw last, unprotected, and go on above it: by ``counter_margin`` at most."""
+        dlms, channel = self._settings.dlms, self._association.channel
+        assert dlms.counter_object is not None
+        assert channel is not None
+        public = Conversation(self._stream, public_endpoint(self._endpoint, dlms), self._context)
+        try:
+            await public.open()
+            seen = (await public.get(Attribute(1, dlms.counter_object, 2))).integer()
+        finally:
+            await public.close()
+        ours = await self._reserve(channel.own_key_id, self._settings.floor)
+        if seen >= ours.start:
+            if seen >= ours.start + dlms.counter_margin:
+                raise CounterError(
+                    f"the meter says it has seen invocation counter {seen}, ours is {ours.start}: too far above to be believed "
+                    f"unprotected; if another head-end used the key, set the meter's option invocation_counter={seen + 1}"
+                )
+            _log.warning(
+                "meter %s: invocation counter moved from %d to above %d", self._endpoint.name, ours.start, seen
+            )
+            ours = await self._reserve(channel.own_key_id, seen + 1)
+        channel.supply(ours)
+
+    async def _reserve(self, key_id: str, floor: int) -> range:
+        return await self._context.counters.reserve(key_id, COUNTER_BLOCK, floor, self._endpoint.name)
 
     async def get(self, attribute: Attribute, selection: Selection | None = None) -> Data:
         """Read one attribute, in as many blocks as it takes. Raises `MeterRefused` where the meter does not give it."""
@@ -317,7 +294,7 @@ class Conversation:
     async def _ask(self, command: Command) -> Event:
         channel = self._association.channel
         if channel is not None and channel.counters_left < COUNTERS_PER_REQUEST:
-            channel.supply(await self._context.counters.reserve(self._key_id, COUNTER_BLOCK, self._settings.floor))
+            channel.supply(await self._reserve(channel.own_key_id, self._settings.floor))
         event = await self._exchange(Apdu(self._association.send(command)))
         if not isinstance(event, Apdu):
             raise RemoteProtocolError(f"meter {self._settings.server} closed the data link")
@@ -382,27 +359,3 @@ class Conversation:
         with suppress(TransportTimeout):
             while remaining := deadline.remaining():
                 await self._stream.read(min(remaining, HOST_MARGIN))
-
-
-def _parameters(endpoint: Endpoint, settings: Settings, context: SessionContext) -> Parameters:
-    secrets = endpoint.credentials
-    dlms = settings.dlms
-    keys = None
-    if dlms.agreed_security != "none":
-        is_withheld = dlms.authentication_key == "withheld"
-        if not secrets.encryption_key or not (secrets.authentication_key or is_withheld):
-            what = "HLS-5" if dlms.authentication == "hls5" else f"security {dlms.agreed_security}"
-            raise SecurityError(f"meter {endpoint.name}: {what} needs an encryption key and an authentication key")
-        if secrets.authentication_key and is_withheld:
-            raise SecurityError(f"meter {endpoint.name}: has an authentication key that is said to be withheld")
-        keys = Keys(secrets.encryption_key, secrets.authentication_key, dlms.security_suite)
-    return Parameters(
-        authentication=dlms.authentication,
-        max_pdu=dlms.max_pdu,
-        password=secrets.password if dlms.authentication == "lls" else b"",
-        keys=keys,
-        client_title=dlms.client_system_title,
-        server_title=settings.server_title,
-        challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication == "hls5" else b"",
-        security=dlms.security,
-    )

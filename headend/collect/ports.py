@@ -29,6 +29,10 @@ class StoredCounters:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:
         """Reserve counters durably, see `drivers.contract.CounterStore`."""
-        return await self._writer.submit(lambda store: store.reserve_counter(key_id, size, floor))
+        return await self._writer.submit(lambda store: store.reserve_counter(key_id, size, floor, meter))
+
+    async def note(self, key_id: str, counter: int) -> int:
+        """Note a meter's counter durably, see `drivers.contract.CounterStore`."""
+        return await self._writer.submit(lambda store: store.note_counter(key_id, counter))

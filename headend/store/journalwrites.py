@@ -82,29 +82,48 @@ class JournalWrites(WritableDatabase, JournalReads):
                 (name, seq, self._now()),
             )
 
-    def reserve_counter(self, key_id: str, size: int, floor: int = 0) -> range:
+    def reserve_counter(self, key_id: str, size: int, floor: int = 0, meter: str = "") -> range:
         """Reserve ``size`` invocation counters at or above ``floor``; they are never handed out again.
 
+        ``meter``: who asks. Counters once reserved under its name, not its key's, are not handed out either.
         Use them only once the transaction is committed. Raises `CounterError` where the last is not below 2^32-1.
         """
         self._require_transaction()
         if size < 1 or floor < 0:
             raise ValueError(f"cannot reserve {size} counters from {floor} on")
-        row = self._row("SELECT next FROM invocation_counter WHERE key_id = ?", (key_id,))
-        first = max(int(row[0]) if row else 0, floor)
+        by_name = f"{key_id.partition('/')[0]}/{meter}" if meter else key_id
+        first = max(self._next_counter(key_id), self._next_counter(by_name), floor)
+        whose = f"{key_id} (meter {meter})" if meter else key_id
         if first + size > COUNTER_LIMIT:
             raise CounterError(
-                f"invocation counter of {key_id} is used up ({first} of {COUNTER_LIMIT}); change the key before going on"
+                f"invocation counter of {whose} is used up ({first} of {COUNTER_LIMIT}); change the key before going on"
             )
+        self._keep_counter(key_id, first + size, whose)
+        return range(first, first + size)
+
+    def note_counter(self, key_id: str, counter: int) -> int:
+        """Note an invocation counter seen of a meter; give the highest noted before, -1 for none. Never goes down."""
+        self._require_transaction()
+        if not 0 <= counter <= COUNTER_LIMIT:
+            raise ValueError(f"{counter} is no invocation counter")
+        following = self._next_counter(key_id)
+        if counter >= following:
+            self._keep_counter(key_id, counter + 1, key_id)
+        return following - 1
+
+    def _next_counter(self, key_id: str) -> int:
+        row = self._row("SELECT next FROM invocation_counter WHERE key_id = ?", (key_id,))
+        return int(row[0]) if row else 0
+
+    def _keep_counter(self, key_id: str, following: int, whose: str) -> None:
         self._run(
             "INSERT INTO invocation_counter (key_id, next) VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
-            (key_id, first + size),
+            (key_id, following),
         )
-        if first + size >= COUNTER_WARN:
+        if following >= COUNTER_WARN:
             now = self._now()
-            text = f"invocation counter of {key_id} has passed half of its range; plan a key change"
+            text = f"invocation counter of {whose} has passed half of its range; plan a key change"
             self.add_event(None, "counter_warning", 0, now - now % 86_400, text, now)
-        return range(first, first + size)
 
     def audit(self, user: str, action: str, subject: str, detail: str = "") -> int:
         """Note who did what, and give the entry's id."""

@@ -153,7 +153,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Invocation counter of one (system title, key). ``next``: first value never handed out yet."""
+    """Invocation counter of one (system title, key), ours or a meter's.
+
+    ``key_id``: system title and fingerprint of the key.  ``next``: first value never handed out, or seen, yet.
+    """
 
     key_id: str
     next: int

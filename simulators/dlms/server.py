@@ -26,6 +26,7 @@ ASSOCIATION = Obis(0, 0, 40, 0, 0)
 ASSOCIATION_CLASS = 15
 REPLY_TO_HLS = 1
 CHALLENGE_SIZE = 16
+COUNTER_EPOCH = 1_577_836_800  # 2020-01-01T00:00:00Z [s UTC]
 BLOCK_OVERHEAD = 12  # [octet] GET-response-with-datablock around its raw data
 CIPHER_OVERHEAD = 21  # [octet] glo- tag, length, security control, counter, authentication tag
 MIN_BLOCK = 16
@@ -49,7 +50,7 @@ class DlmsSettings:
     ``takes_lists``: whether it grants GET-with-list.
 
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
-    None for the same.
+    None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
     """
 
     authentication: Authentication = "none"
@@ -61,6 +62,7 @@ class DlmsSettings:
     security: Security | None = None
     takes: Security | None = None
     takes_lists: bool = True
+    counter_object: Obis | None = None
 
     @property
     def agreed_security(self) -> Security:
@@ -70,7 +72,7 @@ class DlmsSettings:
     def __post_init__(self) -> None:
         """Refuse ciphering without keys, LLS without password, and PDUs too small for a block."""
         if (self.authentication == "hls5" or self.agreed_security != "none") != (self.keys is not None):
-            raise ValueError("keys belong to ciphering, and hls5 needs them")
+            raise ValueError("keys belong to ciphering, hls5 needs them")
         if (self.authentication == "lls") != bool(self.password):
             raise ValueError("a password belongs to lls, and lls needs one")
         if not BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK <= self.max_pdu <= 0xFFFF:
@@ -79,9 +81,12 @@ class DlmsSettings:
 
 @dataclass(slots=True)
 class Memory:
-    """What the meter keeps across associations: its own next counter, and the last one seen of each client title."""
+    """What the meter keeps across associations: its own next counter, and the last one seen of each client title.
 
-    next_counter: int = 1
+    It begins with the seconds of its first day, so that a simulator that is started again goes on above.
+    """
+
+    next_counter: int = 0
     last_seen: dict[bytes, int] = field(default_factory=dict)
 
 
@@ -89,6 +94,7 @@ class _State(Enum):
     IDLE = "idle"
     CHALLENGED = "challenged"
     ASSOCIATED = "associated"
+    PUBLIC = "public"
 
 
 def system_title(meter: Meter) -> bytes:
@@ -122,7 +128,7 @@ class DlmsServer:
         """Answer an APDU at world time ``now`` [s UTC]; None for what a meter ignores."""
         try:
             if apdu[0] in {acse.AARQ, acse.RLRQ}:
-                return self._associate(acse.decode(apdu))
+                return self._associate(acse.decode(apdu), now)
             if self._state is _State.IDLE:
                 return xdlms.ExceptionResponse(SERVICE_NOT_ALLOWED, OPERATION_NOT_POSSIBLE).encode()
             return self._protect(self._serve(self._unprotect(apdu), now))
@@ -134,17 +140,21 @@ class DlmsServer:
         except RemoteProtocolError:
             return xdlms.ExceptionResponse(SERVICE_UNKNOWN, SERVICE_NOT_SUPPORTED).encode()
 
-    def _associate(self, apdu: Aarq | Aare | acse.Release) -> bytes | None:
+    def _associate(self, apdu: Aarq | Aare | acse.Release, now: int) -> bytes | None:
         self._keep_counters()
         self._reset()
         match apdu:
             case acse.Release():
                 return acse.Release(is_response=True).encode()
             case Aarq():
-                return self._accept(apdu)
+                return self._accept(apdu, now)
         return None
 
-    def _accept(self, request: Aarq) -> bytes:
+    def _accept(self, request: Aarq, now: int) -> bytes:
+        if self._settings.counter_object is not None and request.mechanism is Mechanism.NONE:
+            self._state = _State.PUBLIC
+            granted = xdlms.InitiateResponse(SERVICES, self._settings.max_pdu)
+            return Aare(ApplicationContext.LOGICAL_NAME, user_information=granted.encode()).encode()
         expected = _MECHANISMS[self._settings.authentication]
         if request.mechanism is not expected:
             known = Diagnostic.AUTHENTICATION_REQUIRED if request.mechanism is Mechanism.NONE else None
@@ -159,8 +169,10 @@ class DlmsServer:
             return self._reject(request, Diagnostic.CONTEXT_NOT_SUPPORTED)
         try:
             if is_ciphered:
-                self._open_channel(request)
+                self._open_channel(request, now)
             initiate = xdlms.decode(self._unprotect(request.user_information))
+        except CounterError:
+            raise
         except DriverError:
             self._reset()
             return self._reject(request, Diagnostic.AUTHENTICATION_FAILURE if is_ciphered else Diagnostic.NO_REASON)
@@ -189,7 +201,7 @@ class DlmsServer:
     def _reject(self, request: Aarq, diagnostic: Diagnostic) -> bytes:
         return Aare(request.context, Result.REJECTED_PERMANENT, diagnostic).encode()
 
-    def _open_channel(self, request: Aarq) -> None:
+    def _open_channel(self, request: Aarq, now: int) -> None:
         assert self._settings.keys is not None  # by DlmsSettings.__post_init__
         channel = SecureChannel(
             self._settings.keys,
@@ -198,6 +210,7 @@ class DlmsServer:
             CONTROL[self._settings.agreed_security],
             CONTROL[self._settings.takes or self._settings.agreed_security],
         )
+        self._memory.next_counter = self._memory.next_counter or max(1, now - COUNTER_EPOCH)
         channel.supply(range(self._memory.next_counter, MAX_COUNTER))
         channel.last_seen = self._memory.last_seen.get(request.calling_title, -1)
         self._channel, self._title = channel, request.calling_title
@@ -229,6 +242,8 @@ class DlmsServer:
                 return self._act(action)
             case xdlms.GetRequest() as get if self._state is _State.ASSOCIATED:
                 return self._get(get, now)
+            case xdlms.GetRequest() as get if self._state is _State.PUBLIC:
+                return self._public_get(get)
             case xdlms.GetRequestList() as get_list if self._lists and self._state is _State.ASSOCIATED:
                 return self._get_list(get_list, now)
             case xdlms.GetRequestNext() as following if self._state is _State.ASSOCIATED:
@@ -250,6 +265,12 @@ class DlmsServer:
         self._state = _State.ASSOCIATED
         proof = axdr.octet_string(self._channel.prove(of_client))
         return xdlms.ActionResponse(action.invoke_id, 0, proof).encode()
+
+    def _public_get(self, get: xdlms.GetRequest) -> bytes:
+        if get.attribute != xdlms.Attribute(objects.DATA_CLASS, self._settings.counter_object or objects.CLOCK, 2):
+            return xdlms.GetResponse(get.invoke_id, None, DataAccessResult.READ_WRITE_DENIED).encode()
+        seen = max(self._memory.last_seen.values(), default=0)
+        return xdlms.GetResponse(get.invoke_id, axdr.double_long_unsigned(max(seen, 0))).encode()
 
     def _get(self, get: xdlms.GetRequest, now: int) -> bytes:
         self._left = b""

@@ -52,11 +52,16 @@ class Counters:
         self.next = 0
         self.key_ids: set[str] = set()
 
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
         start = max(self.next, floor)
         self.next = start + size
         self.key_ids.add(key_id)
         return range(start, self.next)
+
+    async def note(self, key_id: str, counter: int) -> int:
+        assert key_id
+        assert counter >= 0
+        return -1
 
 
 def endpoint(known: dict[str, Any], **changes: Any) -> Endpoint:

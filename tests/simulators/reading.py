@@ -21,11 +21,16 @@ class Counters:
     def __init__(self, first: int = 1) -> None:
         self.following = first
 
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
         assert key_id
         first = max(self.following, floor)
         self.following = first + size
         return range(first, first + size)
+
+    async def note(self, key_id: str, counter: int) -> int:
+        assert key_id
+        assert counter >= 0
+        return -1
 
 
 def context(now: Callable[[], int], scale: float = 1.0, counters: Counters | None = None) -> SessionContext:

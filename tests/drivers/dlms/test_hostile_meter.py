@@ -19,7 +19,7 @@ from drivers.dlms.events import Apdu, Connect
 from drivers.dlms.hdlc import Frame, HdlcAddress, Kind
 from drivers.dlms.link import MAX_REPEATS, HdlcLink
 from drivers.dlms.objects import CaptureObject, Row
-from drivers.dlms.session import settings_of
+from drivers.dlms.settings import settings_of
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import DriverError, MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout
 from drivers.facts import IntervalBlock
@@ -37,8 +37,13 @@ NAME = Attribute(1, Obis(0, 0, 42, 0, 0), 2)
 class NoCounters:
     """None left."""
 
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:
+    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
         raise AssertionError(key_id, size, floor)
+
+    async def note(self, key_id: str, counter: int) -> int:
+        assert key_id
+        assert counter >= 0
+        return -1
 
 
 class Babbling:

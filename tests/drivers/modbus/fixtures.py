@@ -38,8 +38,13 @@ def endpoint(meter: MeterProfile, address: str = "17", **options: str) -> Endpoi
 
 
 class NoCounters:
-    async def reserve(self, key_id: str, size: int, floor: int) -> range:  # noqa: ARG002 - the Protocol's names
+    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
         raise AssertionError("Modbus has no counters")
+
+    async def note(self, key_id: str, counter: int) -> int:
+        assert key_id
+        assert counter >= 0
+        return -1
 
 
 def context(instants: Iterable[int] = (), scale: float = 1.0) -> SessionContext:

@@ -470,6 +470,24 @@ def test_a_counter_follows_the_meter_up_and_never_goes_down(store: Store) -> Non
     assert [(counter.key_id, counter.next) for counter in store.counters()] == [("k", 1_010), ("other", 1)]
 
 
+def test_counters_once_reserved_under_a_meter_s_name_are_not_handed_out_under_its_key(store: Store) -> None:
+    with store.transaction():
+        store.reserve_counter("title/meter-17", 300)
+        assert store.reserve_counter("title/0123", 10, meter="meter-17") == range(300, 310)
+        assert store.reserve_counter("title/0123", 10, meter="meter-18") == range(310, 320)
+        with pytest.raises(CounterError, match=r"of title/0123 \(meter meter-17\) is used up"):
+            store.reserve_counter("title/0123", 10, COUNTER_LIMIT - 1, "meter-17")
+
+
+def test_a_meter_s_counter_is_noted_and_never_goes_down(store: Store) -> None:
+    with store.transaction():
+        assert [store.note_counter("meter/key", counter) for counter in (7, 5, 7, 9)] == [-1, 7, 7, 7]
+        assert store.note_counter("meter/key", 0) == 9
+        for counter in (-1, 2**32):
+            with pytest.raises(ValueError, match="no invocation counter"):
+                store.note_counter("meter/key", counter)
+
+
 def test_a_counter_warns_at_half_and_ends_before_its_last(store: Store) -> None:
     with store.transaction():
         store.reserve_counter("k", 10, floor=COUNTER_WARN - 11)

@@ -133,3 +133,5 @@ async def test_counters_come_durable_from_the_store(opened: Opened) -> None:
     assert await counters.reserve("k", 1_000, 5) == range(5, 1_005)
 
     assert reader.counters()[0].next == 1_005
+    assert await counters.note("meter", 41) == -1
+    assert await counters.note("meter", 7) == 41
