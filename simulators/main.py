@@ -167,6 +167,23 @@ def dlms(
     )
 
 
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default).")
+@click.option("--pty", is_flag=True, help="Answer on a pseudo-terminal, paced as the recorded line was.")
+@rate_option
+def replay(*, file: Path, port: int | None, pty: bool, rate: float) -> None:
+    """Answer as the meter of a recorded trace did, until interrupted; its password is not checked.
+
+    FILE comes from "headend read --trace". What was never asked in it gets no answer. Ciphered sessions cannot be replayed.
+    """
+    if pty and port is not None:
+        raise click.UsageError("choose one of --port and --pty")
+    from simulators.serve import serve_replay  # noqa: PLC0415  # heavy; --help stays light
+
+    _run(lambda: serve_replay(file, None if pty else port or 0, rate))
+
+
 def _parse(texts: tuple[str, ...], start: int) -> "tuple[Fault, ...]":
     from simulators.faults import parse_fault  # noqa: PLC0415  # heavy; --help stays light
 

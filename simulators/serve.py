@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drivers.dlms.ciphering import Keys
 from drivers.profile import Authentication
+from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
+from drivers.transports.url import SerialUrl, parse_url
 from simulators import control, town, world
 from simulators.chance import seeded
 from simulators.clock import WorldClock
@@ -23,6 +25,7 @@ from simulators.household import bundled
 from simulators.line import Line
 from simulators.meter import Meter, Position, position
 from simulators.modbus import NAME_FORMAT, ModbusBus, ModbusTcpConversation
+from simulators.replay import ReplayBus, ReplayConversation, Script
 from simulators.tcp import HOST, serving
 from simulators.town import DAY, DIALS, HOUR, REGISTER_REFRESH
 
@@ -144,6 +147,46 @@ async def serve_dlms(
             f"a meter row with profile sim-dlms-{framing}, link tcp://{HOST}:{bound}, address {addresses[0]}",
         )
         await stop.wait()
+
+
+async def serve_replay(path: Path, port: int | None, rate: float) -> None:
+    """Serve the meter of a trace on ``port`` (0 for a free one), or on a pty where it is None, until a signal.
+
+    Raises `ValueError` for a trace that cannot be replayed, `OSError`.
+    """
+    stop = _stop_on_signal()
+    with path.open("rb") as file:
+        octets = file.read(MAX_TEXT + 1)
+    try:
+        trace = parse_trace(octets)
+        script = Script(trace, lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201  words for whoever watches
+    except TraceError as error:
+        raise ValueError(f"{path}: {error}") from error
+    header = trace.header
+    for fault in trace.faults:
+        sys.stderr.write(f"{path}: {fault}\n")
+    clock = WorldClock(0, rate, time.monotonic)
+    what = f"{header.meter} as recorded ({header.framing}, {len(script.exchanges)} questions)"
+    row = f"a meter row with profile {header.profile}, address {header.address}"
+    if port is not None:
+        async with serving(clock, lambda: ReplayConversation(script), port) as bound:
+            _tell(f"{what} on {HOST}:{bound}", f"{row}, link tcp://{HOST}:{bound}")
+            await stop.wait()
+        return
+    url = _line_of(header.link)
+    line = Line(ReplayBus(script), clock, baud=url.baud, bits_per_character=url.bits_per_character)
+    with line.opened() as device:
+        _tell(f"{what} on {device}", f"{row}, link {replace(url, path=device)}")
+        await _until(stop, line.run())
+
+
+def _line_of(link: str) -> SerialUrl:
+    """Give the line settings of a recorded link; the usual ones where it was none."""
+    try:
+        url = parse_url(link)
+    except ValueError:
+        url = None
+    return url if isinstance(url, SerialUrl) else SerialUrl("pty")
 
 
 def _read_secret(path: Path) -> str:

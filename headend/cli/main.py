@@ -27,6 +27,7 @@ COMMANDS = {
     "curve": ("headend.cli.curve", "Draw a meter's day in the terminal, gaps as gaps."),
     "export": ("headend.cli.export", "Write billing files: csv or nem12."),
     "config": ("headend.cli.config", "Check and show settings; reads no meter."),
+    "trace": ("headend.cli.trace", "Take recorded wire traces apart, offline."),
     "profile": ("headend.cli.profile", "Check and list meter profiles."),
     "doctor": ("headend.cli.doctor", "Check everything around the program, with a fix for each fault."),
 }

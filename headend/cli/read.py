@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,7 @@ from headend.cli.exits import Exit
 from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
+from headend.cli.tracing import wiring
 from headend.registry.find import find_meter
 from headend.service import read_now
 
@@ -36,9 +38,13 @@ def _items(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tup
 @click.command()
 @click.argument("meter")
 @click.argument("items", nargs=-1, callback=_items, metavar="[ITEM...]")
+@click.option(
+    "--trace", "trace_file", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what the link carries to this file, passwords and keys masked; see: headend trace decode.",
+)  # fmt: skip
 @output_option
 @click.pass_context
-def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_name: str) -> int:
+def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], trace_file: Path | None, format_name: str) -> int:
     """Read METER now and store what it says. ITEM: catalogue name or OBIS code; all of the model's without one.
 
     Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 3 an item is not there, 4 no
@@ -49,9 +55,9 @@ def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], format_n
     with app.reader() as reader:  # reading must not make a store
         find_meter(reader, meter)
     started = app.clock.monotonic()
-    with app.output.busy(f"reading {meter}"):
+    with wiring(app, file=trace_file) as wires, app.output.busy(f"reading {meter}"):
         values: Sequence[RegisterValue] = asyncio.run(
-            read_now(app.store_path, app.settings, app.profiles, app.clock, app.secrets, meter, items)
+            read_now(app.store_path, app.settings, app.profiles, app.clock, app.secrets, meter, items, **wires)
         )
     took = app.clock.monotonic() - started
     app.output.emit(

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from pathlib import Path
 
 import click
 
@@ -10,6 +11,7 @@ from headend.cli.exits import Exit
 from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document
+from headend.cli.tracing import Wiring, wiring
 from headend.cli.words import reason_key, reason_word
 from headend.service import ServiceSummary, serve
 from kernels.quality import Reason
@@ -33,17 +35,23 @@ REFUSALS = frozenset({Reason.REFUSED, Reason.SECURITY, Reason.COUNTER, Reason.WR
 @click.option(
     "--once", is_flag=True, help="One collection round, then exit: 0 all read, 3 some failed, 4 nothing answered."
 )
+@click.option(
+    "--trace", "trace_directory", type=click.Path(path_type=Path, file_okay=False),
+    help="With --once: write what the links carry to this directory, a file per meter, passwords and keys masked.",
+)  # fmt: skip
 @output_option
 @click.pass_context
-def command(ctx: click.Context, *, once: bool, format_name: str) -> int:
+def command(ctx: click.Context, *, once: bool, trace_directory: Path | None, format_name: str) -> int:
     """Collect from all registered meters, take in what concentrators publish, validate, and store.
 
     Runs until it is interrupted or terminated; stopping loses nothing, what was not finished stays due.
     """
+    if trace_directory is not None and not once:
+        raise click.UsageError("--trace is for one round; add --once")
     app = App.of(ctx, format_name)
     start_logs(app)
-    with app.output.busy("collecting"):
-        summary, was_interrupted = asyncio.run(_run(app, once=once))
+    with wiring(app, directory=trace_directory) as wires, app.output.busy("collecting"):
+        summary, was_interrupted = asyncio.run(_run(app, wires, once=once))
     app.output.emit(Document("headend.run/1", COLUMNS, [_row(summary)]))
     for failure in summary.validation.failed:
         app.output.warn(failure)
@@ -52,7 +60,7 @@ def command(ctx: click.Context, *, once: bool, format_name: str) -> int:
     return verdict(summary)
 
 
-async def _run(app: App, *, once: bool) -> tuple[ServiceSummary, bool]:
+async def _run(app: App, wires: Wiring, *, once: bool) -> tuple[ServiceSummary, bool]:
     stop = asyncio.Event()
     was_interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -64,7 +72,7 @@ async def _run(app: App, *, once: bool) -> tuple[ServiceSummary, bool]:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     app.data_directory.mkdir(parents=True, exist_ok=True)
-    summary = await serve(app.store_path, app.settings, app.profiles, app.clock, app.secrets, stop, once=once)
+    summary = await serve(app.store_path, app.settings, app.profiles, app.clock, app.secrets, stop, once=once, **wires)
     return summary, was_interrupted.is_set()
 
 
