@@ -169,7 +169,9 @@ def dlms(
 
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default).")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default)."
+)
 @click.option("--pty", is_flag=True, help="Answer on a pseudo-terminal, paced as the recorded line was.")
 @rate_option
 def replay(*, file: Path, port: int | None, pty: bool, rate: float) -> None:

@@ -84,6 +84,8 @@ class Dialogue:
             self._blocks.clear()
             return self.asked
         name = type(decoded).__name__
+        if name.endswith("RequestList"):
+            self.asked = ""
         return f"to {self.asked}" if self.asked and name.startswith(("GetResponse", "ActionResponse")) else ""
 
     def _joined(self, decoded: object) -> tuple[Part, ...]:
@@ -213,6 +215,8 @@ class _Shown:
     def _list(self, name: str, values: Iterable[Any]) -> tuple[Part, ...]:
         parts: list[Part] = []
         for number, value in enumerate(values, start=1):
+            if value is None:
+                continue
             if self._left <= 0:
                 parts.append(Part("...", "more is not listed"))
                 break

@@ -44,7 +44,9 @@ def _items(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tup
 )  # fmt: skip
 @output_option
 @click.pass_context
-def command(ctx: click.Context, *, meter: str, items: tuple[Obis, ...], trace_file: Path | None, format_name: str) -> int:
+def command(
+    ctx: click.Context, *, meter: str, items: tuple[Obis, ...], trace_file: Path | None, format_name: str
+) -> int:
     """Read METER now and store what it says. ITEM: catalogue name or OBIS code; all of the model's without one.
 
     Needs the store to itself: while "headend run" holds it, stop that first. Exit codes: 3 an item is not there, 4 no
