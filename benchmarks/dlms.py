@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 import pytest
 
 from drivers.contract import ByteStream, Credentials, Endpoint, SessionContext
-from drivers.dlms import axdr, driver, objects, xdlms
+from drivers.dlms import acse, axdr, driver, objects, xdlms
 from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import Keys, encrypt, gmac_token
@@ -44,9 +44,6 @@ from drivers.obis import Obis
 from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn, DlmsProfile, MeterProfile
 from drivers.transports import open_transport
 from drivers.units import ScalerUnit, Unit
-from simulators.dlms.server import DlmsServer, DlmsSettings, Memory, system_title
-from simulators.household import bundled
-from simulators.meter import Meter
 from tests.drivers.dlms import pushes, test_push_vectors, test_vectors
 from tests.drivers.dlms.cases import load_all
 from tests.shared import shared_data
@@ -56,7 +53,10 @@ ROUNDS = 15
 RIVAL = ROOT / "tests" / "peers" / "gurux_decoder.py"
 CLIENT, CLIENT_TITLE = 16, b"HEADEND1"
 KEYS = Keys(bytes(range(16)), bytes(range(16, 32)))
+SERVER_TITLE = b"BENCH\0\0\1"
 CHALLENGE = bytes(range(100, 116))
+COUNTER_VALUE = 123_456
+GRANTED = xdlms.Conformance.GET | xdlms.Conformance.ACTION | xdlms.Conformance.SELECTIVE_ACCESS
 COUNTER = Obis.parse("0-0:43.1.0")
 STATUS = Obis.parse("0-0:96.10.1")
 INTERVALS = [Obis.parse(f"{code}.29.0") for code in (1, 2, 3, 4)]
@@ -109,54 +109,79 @@ BUFFER = buffer_octets()
 RESPONSE = bytes((xdlms.GET_RESPONSE, 1, 0xC1, 0)) + BUFFER
 
 
-def meter() -> Meter:
-    return Meter("BENCH0000000001", 1, bundled()[0].moved_to(START), START, 0)
-
-
-SERVER_TITLE = system_title(meter())
-
-
 # -- The meter, in its own process
 
 
-class BenchServer(DlmsServer):
-    """The simulated meter's association and ciphering, with this day for its only profile."""
+class Meter:
+    """A meter with HLS-5 and this day for its only profile; it checks what it is sent, and answers nothing else."""
 
-    def _get(self, get: xdlms.GetRequest, now: int) -> bytes:
-        match get.attribute.class_id, get.attribute.index:
+    def __init__(self) -> None:
+        self.counters = range(1, 2**31)
+        self.channel: SecureChannel | None = None
+        self.challenges = (b"", b"")
+
+    def answer(self, apdu: bytes) -> bytes:
+        if apdu[0] == acse.RLRQ:
+            return acse.Release(is_response=True).encode()
+        if apdu[0] == acse.AARQ:
+            return self.accept(cast("acse.Aarq", acse.decode(apdu)))
+        assert self.channel is not None
+        match xdlms.decode(self.channel.open(apdu)):
+            case xdlms.ActionRequest(invoke_id=invoke_id, parameters=Data() as token):
+                self.channel.verify(self.challenges[1], token.octets())
+                proof = axdr.octet_string(self.channel.prove(self.challenges[0]))
+                return self.channel.seal(xdlms.ActionResponse(invoke_id, 0, proof).encode())
+            case xdlms.GetRequest(invoke_id=invoke_id, attribute=attribute):
+                return self.channel.seal(bytes((xdlms.GET_RESPONSE, 1, invoke_id, 0)) + self.value(attribute))
+        raise SystemExit("the meter is asked what it does not know")
+
+    def accept(self, request: acse.Aarq) -> bytes:
+        if self.channel is not None:
+            self.counters = self.counters[-self.channel.counters_left :]
+        self.channel = SecureChannel(KEYS, SERVER_TITLE, request.calling_title)
+        self.channel.supply(self.counters)
+        self.channel.open(request.user_information)
+        self.challenges = request.authentication_value, os.urandom(16)
+        return acse.Aare(
+            acse.ApplicationContext.LOGICAL_NAME_CIPHERED,
+            diagnostic=acse.Diagnostic.AUTHENTICATION_REQUIRED,
+            responding_title=SERVER_TITLE,
+            mechanism=acse.Mechanism.HIGH_GMAC,
+            authentication_value=self.challenges[1],
+            user_information=self.channel.seal(xdlms.InitiateResponse(GRANTED, 0xFFFF).encode()),
+        ).encode()
+
+    def value(self, attribute: Attribute) -> bytes:
+        match attribute.class_id, attribute.index:
             case objects.PROFILE_GENERIC, objects.BUFFER:
-                data = BUFFER
+                return BUFFER
             case objects.PROFILE_GENERIC, objects.CAPTURE_OBJECTS:
-                data = axdr.encode(axdr.array([column.encode() for column in CAPTURED]))
+                return axdr.encode(axdr.array([column.encode() for column in CAPTURED]))
             case objects.PROFILE_GENERIC, objects.CAPTURE_PERIOD:
-                data = axdr.encode(axdr.double_long_unsigned(PERIOD))
+                return axdr.encode(axdr.double_long_unsigned(PERIOD))
             case objects.REGISTER, 3:
-                data = axdr.encode(objects.encode_scaler_unit(WATT_HOUR))
-            case _:
-                data = axdr.encode(axdr.double_long_unsigned(now % 2**32))
-        return bytes((xdlms.GET_RESPONSE, 1, get.invoke_id, 0)) + data
+                return axdr.encode(objects.encode_scaler_unit(WATT_HOUR))
+        return axdr.encode(axdr.double_long_unsigned(COUNTER_VALUE))
 
 
 def serve() -> None:
     """Answer whoever connects, until killed."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    memory = Memory(1)
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=converse, args=(connection, memory), daemon=True).start()
+        threading.Thread(target=converse, args=(connection,), daemon=True).start()
 
 
-def converse(connection: socket.socket, memory: Memory) -> None:
+def converse(connection: socket.socket) -> None:
     """Be the meter on one connection, for one association after the other."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link, server = WrapperLink(1, None), BenchServer(meter(), DlmsSettings("hls5", keys=KEYS), memory, os.urandom)
+    link, meter = WrapperLink(1, None), Meter()
     with connection:
         while octets := connection.recv(65_536):
             link.receive_data(octets)
             while (event := link.next_event()) is not NEED_DATA:
-                if (answer := server.receive(event.octets, START)) is not None:
-                    connection.sendall(link.send(Apdu(answer)))
+                connection.sendall(link.send(Apdu(meter.answer(event.octets))))
 
 
 @contextmanager
@@ -403,7 +428,7 @@ def measure(port: int, rival: Rival) -> Figures:
                 assert ours == same, f"{work}: by kernel {same}, by codec {ours}"
             assert same == theirs, f"{work}: ours {same}, rival {theirs}"
             if work.startswith(("decode", "session")):
-                assert same == (TRUTH if work.startswith("decode") else [START, TRUTH]), (
+                assert same == (TRUTH if work.startswith("decode") else [COUNTER_VALUE, TRUTH]), (
                     f"{work}: not what the meter had"
                 )
             if turn:
