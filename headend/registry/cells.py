@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from drivers.facts import UtcSeconds
 from drivers.profile import MeterProfile
+from drivers.transports.url import parse_url
 from headend.registry.model import MAX_MULTIPLIER, check_name
 
 MAX_CELL = 1_024
@@ -16,7 +17,8 @@ BROKER_LINK = "mqtt:"
 """Link of meters that arrive over the broker of the settings."""
 CALL_LINK = "call:"
 """Link of meters that only call us."""
-LINK_SCHEMES = ("tcp", "serial", "memory", "mqtt", "mqtts", "call")
+WIRED_SCHEMES = ("tcp", "serial", "memory")
+LINK_SCHEMES = (*WIRED_SCHEMES, "mqtt", "mqtts", "call")
 _SECRET = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:\S.*)", re.ASCII)
 _DLMS_ADDRESS = re.compile(r"\d{1,5}(?:/\d{1,5})?", re.ASCII)
 _OPTION = re.compile(r"([a-z][a-z0-9_]*)=([^;=]+)", re.ASCII)
@@ -55,14 +57,19 @@ def parse_text(cell: str) -> str:
 def parse_link(cell: str, profile: MeterProfile | None) -> str:
     """Read a link's URL; meters that push may leave it empty."""
     if not cell and profile is not None and profile.protocol == "push":
-        return BROKER_LINK if profile.push is not None else CALL_LINK
-    parts = urlsplit(cell)
+        return CALL_LINK if profile.call is not None and profile.push is None else BROKER_LINK
+    try:
+        parts = urlsplit(cell)
+    except ValueError as error:
+        raise ValueError(f"{cell[:80]!r} is no link: {error}") from None
     if parts.scheme not in LINK_SCHEMES:
         raise ValueError(f"{cell[:80]!r} is no link; write tcp://host:port or serial:///dev/ttyX?baud=9600")
+    if cell == CALL_LINK and profile is not None and (profile.call is None or profile.protocol != "push"):
+        raise ValueError(f"{CALL_LINK} is for meters that only call, and profile {profile.name} is no model of one")
     if parts.password is not None:
         raise ValueError("a link must not hold a password; give it as a reference in the settings")
-    if parts.scheme == "tcp" and (not parts.hostname or parts.port is None):
-        raise ValueError(f"{cell[:80]!r} lacks host or port; write tcp://host:port")
+    if parts.scheme in WIRED_SCHEMES:
+        parse_url(cell)
     return parse_text(cell)
 
 
