@@ -18,7 +18,7 @@ from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.unprotect import GENERAL_GLO_CIPHERING, parse_protected
 from drivers.errors import DriverError, RemoteProtocolError
 from drivers.obis import Obis, by_obis
-from drivers.trace.mask import service_flags
+from drivers.trace.mask import SECRET_ATTRIBUTES, service_flags
 
 MAX_PARTS = 20_000  # parts of one APDU that are listed
 MAX_SHOWN = 64  # octets of one value that are written out
@@ -57,6 +57,7 @@ class Dialogue:
     client_title: bytes = b""
     server_title: bytes = b""
     asked: str = ""
+    _asks_secret: bool = False
     _blocks: bytearray = field(default_factory=bytearray)
     _general: dict[bool, BlockAssembler] = field(default_factory=dict)
 
@@ -72,7 +73,11 @@ class Dialogue:
             number = int.from_bytes(apdu[2:4], "big")
             return Part("block", f"{number}", () if whole is None else (self.part(whole, is_sent=is_sent),))
         decoded = xdlms.decode(apdu)
-        shown = _Shown(is_secret=any(service_flags(apdu)))
+        name = type(decoded).__name__
+        if name.startswith("GetRequest") and not isinstance(decoded, xdlms.GetRequestNext):
+            self._asks_secret = any(item in apdu for item in SECRET_ATTRIBUTES)
+        is_answer = name.startswith("GetResponse")
+        shown = _Shown(is_secret=self._asks_secret if is_answer else any(service_flags(apdu)))
         parts = list(shown.fields(decoded))
         return Part(_name(decoded), self._about(decoded), (*parts, *self._joined(decoded)))
 
@@ -90,7 +95,7 @@ class Dialogue:
 
     def _joined(self, decoded: object) -> tuple[Part, ...]:
         """Join blocks of a GET-response, and give what they hold behind the last."""
-        if not isinstance(decoded, xdlms.GetResponseBlock) or decoded.raw is None:
+        if not isinstance(decoded, xdlms.GetResponseBlock) or decoded.raw is None or self._asks_secret:
             return ()
         if decoded.block_number == 1:
             self._blocks.clear()
@@ -195,7 +200,8 @@ class _Shown:
             content = getattr(value, item.name)
             if item.name in self._hidden or content is None or content == b"" or isinstance(content, xdlms.Attribute):
                 continue
-            yield self.part(item.name.replace("_", " "), content)
+            name = item.name.replace("_", " ")
+            yield Part(name, f"{len(content)} octets") if name == "raw" else self.part(name, content)
 
     def part(self, name: str, value: Any) -> Part:
         """Show one value."""

@@ -28,7 +28,8 @@ _INITIATE_WITH_KEY = b"\x01\x01"
 # Association SN and LN (0-0:40.0.e), Security setup (0-0:43.0.e): what is set or invoked there are secrets. IEC 62056-6-2, 4.4.
 _SECRET_CLASSES = (12, 15, 64)
 _SECRET_OBJECTS = (b"\x00\x0c\x00\x00\x28", b"\x00\x0f\x00\x00\x28", b"\x00\x40\x00\x00\x2b")
-_LLS_SECRET = 7  # attribute of Association LN
+SECRET_ATTRIBUTES = tuple(bytes([0, 15, 0, 0, 40, 0, entry, 255, 7]) for entry in range(16))
+"""Descriptors of the password in Association LN objects: class, logical name, attribute 7."""
 _HIGH_MECHANISMS = range(2, 8)  # what they put into AARQ is a challenge, no secret
 
 
@@ -149,9 +150,7 @@ class _Services:
         parts = service_flags(apdu)
         tag, choice = apdu[0], apdu[1] if len(apdu) > 1 else 0
         if tag == _GET and choice != 2:
-            self._asked_for_secret = any(name in apdu for name in _SECRET_OBJECTS[:2]) and (
-                choice != 1 or apdu[11:12] == bytes([_LLS_SECRET])
-            )
+            self._asked_for_secret = any(name in apdu for name in SECRET_ATTRIBUTES)
         elif tag == _GET_RESPONSE and self._asked_for_secret:
             parts[4:] = b"\x01" * len(parts[4:])
         elif tag in {_SET, _ACTION}:
