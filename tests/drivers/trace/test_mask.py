@@ -1,6 +1,7 @@
 """No secret is ever in a trace: wherever it stands, and however it is split over writes, reads and segments."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from drivers.contract import Credentials
 from drivers.dlms import acse, axdr, xdlms
 from drivers.dlms.acse import Aarq, Mechanism
 from drivers.dlms.events import Apdu, Connect, Connected
-from drivers.dlms.hdlc import FrameReader, HdlcAddress
+from drivers.dlms.hdlc import Frame, FrameReader, HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import ActionRequest, Attribute, GetResponse
@@ -26,7 +27,7 @@ AARQ = Aarq(mechanism=Mechanism.LOW, authentication_value=PASSWORD, user_informa
 
 def pieces(octets: bytes, cuts: Sequence[int]) -> list[bytes]:
     edges = [0, *sorted({cut % (len(octets) + 1) for cut in cuts}), len(octets)]
-    return [octets[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+    return [octets[start:end] for start, end in pairwise(edges) if start < end]
 
 
 def traced(framing: str, carried: Sequence[tuple[str, bytes]]) -> list[Record]:
@@ -79,10 +80,8 @@ def test_the_password_of_an_aarq_in_hdlc_is_hidden_however_it_is_split(cuts: lis
     reader = FrameReader()
     reader.receive_data(joined)
     information = b""
-    while frames := reader.next_event():
-        if not hasattr(frames, "information"):
-            break
-        information += frames.information
+    while isinstance(frame := reader.next_event(), Frame):
+        information += frame.information
     decoded = acse.decode(information[3:])
     assert isinstance(decoded, Aarq)
     assert decoded.authentication_value == bytes([MASK]) * len(PASSWORD)
