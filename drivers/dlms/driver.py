@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from drivers.contract import ByteStream, Endpoint, SessionContext
 from drivers.dlms import objects
 from drivers.dlms.axdr import Data
+from drivers.dlms.discovery import Description, describe
 from drivers.dlms.doubt import doubted
 from drivers.dlms.objects import CaptureObject, Column
 from drivers.dlms.rows import Buffer, Rows
@@ -77,6 +78,23 @@ class DlmsSession:
         replies = dict(zip(wanted, await self._conversation.get_many(wanted), strict=True))
         values = [self._register_value(register, replies) for register in registers]
         return [doubted(value) for value in values] if self._conversation.is_unverified else values
+
+    async def describe(self) -> Description:
+        """Ask the meter what it is and has: identity, object list, registers, load profiles. Reads, and writes nothing."""
+        script = describe(self._profile.clock, self._dlms.identity)
+        wanted = next(script)
+        while True:
+            replies = await self._conversation.get_many(wanted, is_tolerant=True)
+            try:
+                wanted = script.send([reply.value for reply in replies])
+            except StopIteration as finished:
+                description: Description = finished.value
+                return description
+
+    @property
+    def settings(self) -> DlmsProfile:
+        """What the session is held with: the profile's settings with this meter's overrides and address."""
+        return self._conversation.settings
 
     async def read_load_profile(self, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
         """Read the intervals in ``[start, end)`` [s UTC]: a block per interval column, and cumulative columns' snapshots.

@@ -61,6 +61,7 @@ from drivers.errors import (
     TransportTimeout,
 )
 from drivers.facts import UtcSeconds
+from drivers.profile import DlmsProfile
 from drivers.transports.base import Deadline, pause
 
 HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the speed of the world [s]
@@ -123,6 +124,11 @@ class Conversation:
             self._link = WrapperLink(dlms.client, self._settings.server.upper)
         parameters = parameters_of(self._endpoint, self._settings, self._context)
         self._association = ClientAssociation(replace(parameters, may_write=self._may_write))
+
+    @property
+    def settings(self) -> DlmsProfile:
+        """What the conversation is held with: the profile's settings with this meter's overrides and address."""
+        return replace(self._settings.dlms, server=self._settings.server.upper)
 
     async def open(self) -> None:
         """Connect the data link and associate. Raises `TransportTimeout`, `SecurityError`, `MeterRefused` and their kin.
