@@ -5,7 +5,7 @@ Profiles are TOML files in ``config/profiles``. `drivers.profile_parser` makes t
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from drivers.obis import Obis
 from drivers.units import ScalerUnit
@@ -16,7 +16,7 @@ ValueType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "fl
 Table = Literal["holding", "input"]
 Origin = Literal["load_profile", "register", "push"]
 Stamp = Literal["start", "end"]
-Authentication = Literal["none", "lls", "hls5"]
+Authentication = Literal["none", "lls", "hls3", "hls4", "hls5", "hls6"]
 Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
 AuthenticationKey = Literal["required", "withheld"]
 MeterCounters = Literal["rising", "restarting"]
@@ -138,6 +138,15 @@ class DlmsProfile:
     def agreed_security(self) -> Security:
         """What every APDU must be: as declared, else both for HLS-5 and nothing for the rest."""
         return self.security or implied_security(self.authentication)
+
+
+def parse_authentication(text: str) -> Authentication:
+    """Read the name of an authentication mechanism. Raises `ValueError` that says what is possible, and why some are not."""
+    for known in get_args(Authentication):
+        if text == known:
+            return cast("Authentication", known)
+    why = {"hls2": ": each maker has its own", "hls7": ": ECDSA is not supported yet"}.get(text, "")
+    raise ValueError(f"is {text[:40]!r}, not one of {', '.join(get_args(Authentication))}{why}")
 
 
 def implied_security(authentication: Authentication) -> Security:

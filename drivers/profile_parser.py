@@ -28,6 +28,7 @@ from drivers.profile import (
     Security,
     TimingProfile,
     ValueType,
+    parse_authentication,
 )
 from drivers.profile_rules import REGISTERS, WIDTH, check
 from drivers.table import MAX_FAULTS, CheckedTable, Faults, nearest, type_name
@@ -229,7 +230,7 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         framing=table.choice("framing", ("hdlc", "wrapper"), "wrapper"),
         client=table.integer("client", 16, 1, 0x7F),  # IEC 62056-46: client addresses are one byte
         server=table.integer("server", 1, 1, 0x3FFF),  # 14 bits: the longest HDLC upper address
-        authentication=table.choice("authentication", ("none", "lls", "hls5"), "none"),
+        authentication=table.parsed("authentication", parse_authentication, "none"),
         security=_security(table),
         authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
         security_suite=table.integer("security_suite", 0, 0, 0),

@@ -1,4 +1,4 @@
-"""The client's side of a COSEM association, sans-IO: none, LLS and HLS-5; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
+"""The client's side of a COSEM association, sans-IO: none, LLS and HLS-3 to 6; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
 
 It reads. Only one that was opened for commands (`Parameters.may_write`) asks for the right to SET, and sends SET and ACTION.
 
@@ -13,7 +13,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any
 
-from drivers.dlms import acse, axdr, getlist, writing, xdlms
+from drivers.dlms import acse, axdr, getlist, hls, writing, xdlms
 from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import CONTROL, Keys, check_title
@@ -244,20 +244,23 @@ class Parameters:
             raise LocalProtocolError(f"largest APDU {self.max_pdu} is not {MIN_PDU} to 65535")
         if self.authentication == "lls" and not self.password:
             raise SecurityError("low-level security needs a password")
+        if self.authentication in hls.BY_SECRET and not self.password:
+            raise SecurityError(f"{self.authentication.upper()} needs a secret, given as the password")
         if self.authentication == "hls5" and (self.keys is None or self.keys.is_unverified):
             raise SecurityError("HLS-5 needs an encryption key and an authentication key")
         if self.authentication == "hls5" and self.agreed_security == "none":
             raise SecurityError("HLS-5 without protected APDUs is not supported")
-        if self.agreed_security != "none":
-            if self.keys is None:
-                raise SecurityError(f"security {self.agreed_security} needs keys")
+        if self.agreed_security != "none" and self.keys is None:
+            raise SecurityError(f"security {self.agreed_security} needs keys")
+        if self.agreed_security != "none" or self.authentication in hls.WITH_TITLES:
             check_title(self.client_title, "the client's")
-        if self.authentication == "hls5" and not 8 <= len(self.challenge) <= 64:
+        if self.authentication in hls.HIGH and not 8 <= len(self.challenge) <= 64:
             raise SecurityError(f"a challenge has 8 to 64 octets, not {len(self.challenge)}")
 
 
 _MECHANISMS: dict[Authentication, acse.Mechanism] = {
-    "none": acse.Mechanism.NONE, "lls": acse.Mechanism.LOW, "hls5": acse.Mechanism.HIGH_GMAC,
+    "none": acse.Mechanism.NONE, "lls": acse.Mechanism.LOW, "hls3": acse.Mechanism.HIGH_MD5,
+    "hls4": acse.Mechanism.HIGH_SHA1, "hls5": acse.Mechanism.HIGH_GMAC, "hls6": acse.Mechanism.HIGH_SHA256,
 }  # fmt: skip
 
 
@@ -273,6 +276,7 @@ class ClientAssociation:
         self._inbox: list[bytes] = []
         self._invoke_id = 0
         self._server_challenge = b""
+        self._server_title = b""
         self._granted: Accepted | None = None
         self._asked: Attribute | str | None = None
         self._kind = getlist.NORMAL
@@ -395,7 +399,7 @@ class ClientAssociation:
             self._context,
             _MECHANISMS[asked.authentication],
             asked.password if asked.authentication == "lls" else asked.challenge,
-            asked.client_title if self._channel else b"",
+            asked.client_title if self._has_titles else b"",
             self._channel.seal(initiate) if self._channel else initiate,
         ).encode()
 
@@ -413,10 +417,10 @@ class ClientAssociation:
         if aare.result is not acse.Result.ACCEPTED:
             raise _association_refused(aare)
         wants_proof = aare.diagnostic == acse.Diagnostic.AUTHENTICATION_REQUIRED
-        is_high = self._parameters.authentication == "hls5"
+        is_high = self._parameters.authentication in hls.HIGH
         if wants_proof and not is_high:
             raise SecurityError("the meter demands high-level security; the profile does not offer it")
-        if self._channel is not None:
+        if self._has_titles:
             self._check_title(aare)
         if is_high:
             self._check_hls(aare, wants_proof=wants_proof)
@@ -438,15 +442,19 @@ class ClientAssociation:
         return self._granted
 
     def _check_title(self, aare: acse.Aare) -> None:
-        assert self._channel is not None
         expected = self._parameters.server_title
-        if aare.context is not acse.ApplicationContext.LOGICAL_NAME_CIPHERED:
+        if self._channel and aare.context is not acse.ApplicationContext.LOGICAL_NAME_CIPHERED:
             raise SecurityError("the meter answers with an application context without ciphering")
         if expected and aare.responding_title != expected:
             raise SecurityError(
                 f"server system title {aare.responding_title.hex()} is not the expected {expected.hex()}"
             )
-        self._channel.set_peer(aare.responding_title)
+        check_title(aare.responding_title, "the other side's")
+        if aare.responding_title == self._parameters.client_title:
+            raise SecurityError("the other side claims our own system title")
+        self._server_title = aare.responding_title
+        if self._channel is not None:
+            self._channel.set_peer(aare.responding_title)
 
     def _check_hls(self, aare: acse.Aare, *, wants_proof: bool) -> None:
         agreed = self._parameters.authentication
@@ -457,23 +465,42 @@ class ClientAssociation:
         if aare.authentication_value == self._parameters.challenge:
             raise SecurityError("the meter sends our own challenge back")
 
+    @property
+    def _has_titles(self) -> bool:
+        return self._channel is not None or self._parameters.authentication in hls.WITH_TITLES
+
+    def _sides(self) -> tuple[hls.Side, hls.Side]:
+        asked = self._parameters
+        return hls.Side(asked.client_title, asked.challenge), hls.Side(self._server_title, self._server_challenge)
+
     def _prove(self) -> bytes:
-        assert self._channel is not None
+        asked = self._parameters
         self._next_invoke_id()
-        token = self._channel.prove(self._server_challenge)
+        if asked.authentication in hls.BY_SECRET:
+            token = hls.answer(asked.authentication, asked.password, *self._sides())
+        else:
+            assert self._channel is not None
+            token = self._channel.prove(self._server_challenge)
         request = xdlms.ActionRequest(self._invoke_octet, REPLY_TO_HLS, axdr.octet_string(token))
         return self._sealed(request.encode())
 
     def _received_proof(self, apdu: bytes) -> Event:
+        asked = self._parameters
         response = self._response(apdu)
         if not isinstance(response, xdlms.ActionResponse):
             raise RemoteProtocolError(f"expected an ACTION-response, got {type(response).__name__}")
         self._check_invoke_id(response.invoke_id)
         if response.result != 0 or response.data is None:
-            raise SecurityError(f"the meter refuses our HLS-5 proof: {xdlms.result_name(response.result)}")
-        assert self._channel is not None
+            raise SecurityError(
+                f"the meter refuses our {asked.authentication.upper()} proof: {xdlms.result_name(response.result)}"
+            )
         assert self._granted is not None
-        self._channel.verify(self._parameters.challenge, response.data.octets())
+        if asked.authentication in hls.BY_SECRET:
+            client, server = self._sides()
+            hls.verify(asked.authentication, asked.password, server, client, response.data.octets())
+        else:
+            assert self._channel is not None
+            self._channel.verify(asked.challenge, response.data.octets())
         self._move(Step.PROVED)
         return self._granted
 

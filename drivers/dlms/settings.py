@@ -8,8 +8,9 @@ from drivers.contract import Credentials, Endpoint, SessionContext
 from drivers.dlms.association import Parameters
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.hdlc import HdlcAddress
+from drivers.dlms.hls import BY_SECRET, HIGH
 from drivers.errors import LocalProtocolError, ProfileError, SecurityError
-from drivers.profile import Authentication, AuthenticationKey, DlmsProfile, Security
+from drivers.profile import AuthenticationKey, DlmsProfile, Security, parse_authentication
 from drivers.profile_rules import security_faults
 
 CHALLENGE_SIZE: Final = 16  # 8 to 64 by IEC 62056-5-3, 9.2.2.2; some meters take 16 only [octet]
@@ -36,7 +37,11 @@ def settings_of(endpoint: Endpoint) -> Settings:
     client = _number(options, "client", dlms.client, faults, 0x7F if dlms.framing == "hdlc" else 0xFFFF)
     floor = _number(options, "invocation_counter", 1, faults, 2**32 - 2)
     size = _number(options, "address_size", 0, faults, 4) if "address_size" in options else 0
-    authentication = _choice(options, "authentication", dlms.authentication, get_args(Authentication), faults)
+    authentication = dlms.authentication
+    try:
+        authentication = parse_authentication(options.get("authentication", authentication))
+    except ValueError as error:
+        faults.append(f"option authentication: {error}")
     security = _choice(options, "security", dlms.security or "", get_args(Security), faults)
     withheld = _choice(options, "authentication_key", dlms.authentication_key, get_args(AuthenticationKey), faults)
     if dlms.security_suite != 0:
@@ -57,7 +62,7 @@ def settings_of(endpoint: Endpoint) -> Settings:
     chosen = replace(
         dlms,
         client=client,
-        authentication=cast("Authentication", authentication),
+        authentication=authentication,
         security=cast("Security", security) or None,
         authentication_key=cast("AuthenticationKey", withheld),
         client_system_title=client_title,
@@ -113,11 +118,11 @@ def parameters_of(endpoint: Endpoint, settings: Settings, context: SessionContex
     return Parameters(
         authentication=dlms.authentication,
         max_pdu=dlms.max_pdu,
-        password=secrets.password if dlms.authentication == "lls" else b"",
+        password=secrets.password if dlms.authentication == "lls" or dlms.authentication in BY_SECRET else b"",
         keys=keys,
         client_title=dlms.client_system_title,
         server_title=settings.server_title,
-        challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication == "hls5" else b"",
+        challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication in HIGH else b"",
         security=dlms.security,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from drivers.dlms import acse, axdr, xdlms
+from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
 from drivers.dlms.channel import PLAIN_TAGS, SecureChannel
 from drivers.dlms.ciphering import CONTROL, MAX_COUNTER, Keys
@@ -40,7 +40,10 @@ ACTION_FAILED = 250  # other-reason
 _MECHANISMS: dict[Authentication, Mechanism] = {
     "none": Mechanism.NONE,
     "lls": Mechanism.LOW,
+    "hls3": Mechanism.HIGH_MD5,
+    "hls4": Mechanism.HIGH_SHA1,
     "hls5": Mechanism.HIGH_GMAC,
+    "hls6": Mechanism.HIGH_SHA256,
 }
 
 
@@ -73,8 +76,9 @@ class DlmsSettings:
         """Refuse ciphering without keys, LLS without password, and PDUs too small for a block."""
         if (self.authentication == "hls5" or self.agreed_security != "none") != (self.keys is not None):
             raise ValueError("keys belong to ciphering, hls5 needs them")
-        if (self.authentication == "lls") != bool(self.password):
-            raise ValueError("a password belongs to lls, and lls needs one")
+        has_secret = self.authentication == "lls" or self.authentication in hls.BY_SECRET
+        if has_secret != bool(self.password):
+            raise ValueError("a password belongs to lls, hls3, hls4 and hls6, and each needs one")
         if not BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK <= self.max_pdu <= 0xFFFF:
             raise ValueError(f"PDU size {self.max_pdu} is not {BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK} to 65535")
 
@@ -162,7 +166,7 @@ class DlmsServer:
         given, password = request.authentication_value, self._settings.password
         if expected is Mechanism.LOW and not hmac.compare_digest(given, password):
             return self._reject(request, Diagnostic.AUTHENTICATION_FAILURE)
-        is_high = expected is Mechanism.HIGH_GMAC
+        is_high = self._settings.authentication in hls.HIGH
         is_ciphered = self._settings.agreed_security != "none"
         context = ApplicationContext.LOGICAL_NAME_CIPHERED if is_ciphered else ApplicationContext.LOGICAL_NAME
         if request.context is not context:
@@ -183,7 +187,9 @@ class DlmsServer:
         granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu)
         self._lists = bool(granted.conformance & Conformance.MULTIPLE_REFERENCES)
         user_information = self._protect(granted.encode())
-        title = system_title(self._meter) if is_ciphered else b""
+        has_title = is_ciphered or self._settings.authentication in hls.WITH_TITLES
+        title = system_title(self._meter) if has_title else b""
+        self._title = request.calling_title
         if not is_high:
             self._state = _State.ASSOCIATED
             return Aare(context, responding_title=title, mechanism=expected, user_information=user_information).encode()
@@ -256,15 +262,24 @@ class DlmsServer:
         method = (action.method.class_id, action.method.logical_name, action.method.index)
         if self._state is not _State.CHALLENGED or method != (ASSOCIATION_CLASS, ASSOCIATION, REPLY_TO_HLS):
             return xdlms.ActionResponse(action.invoke_id, DataAccessResult.READ_WRITE_DENIED).encode()
-        assert self._channel is not None  # only a ciphered association is ever challenged
-        of_client, ours = self._challenges
         try:
-            self._channel.verify(ours, action.parameters.octets() if action.parameters else b"")
+            proof = self._exchange_proofs(action.parameters.octets() if action.parameters else b"")
         except SecurityError:
             return xdlms.ActionResponse(action.invoke_id, ACTION_FAILED).encode()
         self._state = _State.ASSOCIATED
-        proof = axdr.octet_string(self._channel.prove(of_client))
-        return xdlms.ActionResponse(action.invoke_id, 0, proof).encode()
+        return xdlms.ActionResponse(action.invoke_id, 0, axdr.octet_string(proof)).encode()
+
+    def _exchange_proofs(self, given: bytes) -> bytes:
+        """Check the client's answer to our challenge, and answer its own. Raises `SecurityError`."""
+        kind, secret = self._settings.authentication, self._settings.password
+        of_client, ours = self._challenges
+        if kind in hls.BY_SECRET:
+            client, server = hls.Side(self._title, of_client), hls.Side(system_title(self._meter), ours)
+            hls.verify(kind, secret, client, server, given)
+            return hls.answer(kind, secret, server, client)
+        assert self._channel is not None  # HLS-5 is ciphered
+        self._channel.verify(ours, given)
+        return self._channel.prove(of_client)
 
     def _public_get(self, get: xdlms.GetRequest) -> bytes:
         if get.attribute != xdlms.Attribute(objects.DATA_CLASS, self._settings.counter_object or objects.CLOCK, 2):

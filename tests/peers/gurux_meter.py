@@ -63,6 +63,7 @@ INTERVALS = "1.0.1.29.0.255"
 LOAD_PROFILE = "1.0.99.1.0.255"
 UNIT_WATT_HOUR = 30
 AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
+AUTHENTICATIONS |= {"hls3": Authentication.HIGH_MD5, "hls4": Authentication.HIGH_SHA1, "hls6": Authentication.HIGH_SHA256}
 UTC = dt.UTC
 
 
@@ -95,26 +96,39 @@ class Profile(GXDLMSProfileGeneric):
 
 
 class Association(GXDLMSAssociationLogicalName):
-    """HLS pass 3 and 4, computed by gurux's own GMAC."""
+    """HLS pass 3 and 4, computed by gurux's own functions."""
 
     def invoke(self, settings, e):
-        if e.index != 1 or settings.authentication != Authentication.HIGH_GMAC:
+        if e.index != 1 or settings.authentication <= Authentication.HIGH:
             e.error = ErrorCode.READ_WRITE_DENIED
             return None
         token = bytes(e.parameters)
         counter = int.from_bytes(token[1:5], "big")
         cipher = settings.cipher
-        wanted = GXSecure.secure(settings, cipher, counter, settings.stoCChallenge, bytes(settings.sourceSystemTitle))
+        ours, theirs = settings.stoCChallenge, settings.getCtoSChallenge()
+        wanted = GXSecure.secure(
+            settings, cipher, counter, ours, secret_of(settings, settings.sourceSystemTitle, cipher.systemTitle, ours, theirs)
+        )
         if bytes(wanted) != token:
             self.associationStatus = AssociationStatus.NON_ASSOCIATED
             e.error = ErrorCode.READ_WRITE_DENIED
             return None
         self.associationStatus = AssociationStatus.ASSOCIATED
         answer = GXSecure.secure(
-            settings, cipher, cipher.invocationCounter, settings.getCtoSChallenge(), bytes(cipher.systemTitle)
-        )
+            settings, cipher, cipher.invocationCounter, theirs,
+            secret_of(settings, cipher.systemTitle, settings.sourceSystemTitle, theirs, ours),
+        )  # fmt: skip
         cipher.invocationCounter += 1
         return bytearray(answer)
+
+
+def secret_of(settings, prover, verifier, answered, own):
+    """Give what gurux's client would hand to `GXSecure.secure`."""
+    if settings.authentication == Authentication.HIGH_GMAC:
+        return bytes(prover)
+    if settings.authentication == Authentication.HIGH_SHA256:
+        return PASSWORD + bytes(prover) + bytes(verifier) + bytes(answered) + bytes(own)
+    return PASSWORD
 
 
 class Meter(GXDLMSSecureServer):
@@ -269,7 +283,7 @@ def generate_aare(settings, data, result, diagnostic, cipher, error, _encrypted)
     context = 3 if is_ciphered else 1
     parts = [bytes.fromhex("a109060760857405 0801") + bytes((context,)), bytes((0xA2, 3, 2, 1, int(result)))]
     parts.append(bytes((0xA3, 5, 0xA1, 3, 2, 1, int(diagnostic))))
-    if is_ciphered:
+    if is_ciphered or settings.authentication == Authentication.HIGH_SHA256:
         parts.append(bytes((0xA4, 10, 4, 8)) + bytes(cipher.systemTitle))
     if settings.authentication > Authentication.LOW:
         challenge = bytes(settings.stoCChallenge)

@@ -26,7 +26,7 @@ from drivers.errors import (
 )
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis, resolve
-from drivers.profile import Security
+from drivers.profile import Authentication, Security
 from drivers.transports import null_modem
 from kernels.quality import Rule
 from simulators.chance import seeded
@@ -204,17 +204,32 @@ async def test_who_cannot_prove_himself_is_refused(
 
 
 @FRAMINGS
-@pytest.mark.parametrize("authentication", ["none", "lls", "hls5"])
+@pytest.mark.parametrize("authentication", ["none", "lls", "hls3", "hls4", "hls5", "hls6"])
 @pytest.mark.parametrize("security", ["authenticated", "encrypted", "authenticated-encrypted"])
 async def test_whatever_security_is_agreed_a_meter_is_read_under_it(
-    framing: str, authentication: str, security: Security
+    framing: str, authentication: Authentication, security: Security
 ) -> None:
-    settings = replace(SETTINGS[authentication], keys=KEYS, security=security, max_pdu=200)
-    meter = client(framing, authentication, security=security)
+    password = b"" if authentication in {"none", "hls5"} else b"12345678"
+    settings = DlmsSettings(authentication, password, KEYS, security=security, max_pdu=200)
+    meter = client(framing, "lls", security=security)
+    meter = replace(meter, options={**meter.options, "authentication": authentication})
     secrets = replace(CREDENTIALS["hls5"], password=settings.password)
     async with (
         served(framing, settings, named(17)) as url,
         dlms_session(url, replace(meter, credentials=secrets), context(lambda: NOW)) as session,
+    ):
+        assert counts(await session.read_load_profile(MONDAY, NOW)) == [100, 0, 360, None, 7, 900]
+
+
+@FRAMINGS
+@pytest.mark.parametrize("authentication", ["hls3", "hls4", "hls6"])
+async def test_a_secret_is_proved_both_ways_without_ciphering_too(framing: str, authentication: Authentication) -> None:
+    settings = DlmsSettings(authentication, b"12345678")
+    meter = client(framing, "lls")
+    meter = replace(meter, options={**meter.options, "authentication": authentication})
+    async with (
+        served(framing, settings, named(17)) as url,
+        dlms_session(url, meter, context(lambda: NOW)) as session,
     ):
         assert counts(await session.read_load_profile(MONDAY, NOW)) == [100, 0, 360, None, 7, 900]
 
