@@ -65,7 +65,7 @@ class Dialogue:
         """Take one APDU apart. Raises `DriverError` where it is damaged, or of a service nobody here knows."""
         tag = apdu[0] if apdu else -1
         if acse.AARQ <= tag <= acse.RLRE:
-            return self._association(apdu)
+            return self._association(apdu, is_sent=is_sent)
         if tag in _CIPHERED:
             return self._ciphered(apdu, is_sent=is_sent)
         if tag == GENERAL_BLOCK_TRANSFER:
@@ -112,7 +112,7 @@ class Dialogue:
         except DriverError as error:
             return (Part("fault", str(error)),)
 
-    def _association(self, apdu: bytes) -> Part:
+    def _association(self, apdu: bytes, *, is_sent: bool) -> Part:
         decoded = acse.decode(apdu)
         inner: list[Part] = []
         is_password = False
@@ -123,7 +123,7 @@ class Dialogue:
             self.server_title = decoded.responding_title or self.server_title
         if information := decoded.user_information:
             try:
-                inner.append(self.part(information, is_sent=isinstance(decoded, acse.Aarq)))
+                inner.append(self.part(information, is_sent=is_sent))
             except DriverError as error:
                 inner.append(Part("fault", str(error)))
         shown = _Shown(hidden=frozenset({"user_information"}))

@@ -1,0 +1,185 @@
+"""Traces taken apart: published frames by name, faults named and passed over, nothing secret shown."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.dlms.ciphering import Keys
+from drivers.profile import ModbusPoint
+from drivers.trace.apdu import Dialogue, Part
+from drivers.trace.text import Header, Record, Trace, TraceError
+from drivers.trace.tree import Step, take_apart
+from headend.profiles import load_profiles
+from tests.drivers.dlms.cases import load
+
+FRAMINGS = ["hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp"]
+
+
+def trace(framing: str, *carried: tuple[str, bytes]) -> Trace:
+    records = [Record(1, 1_000 * at, mark, octets) for at, (mark, octets) in enumerate(carried, start=1)]  # type: ignore[arg-type]
+    return Trace(Header("ACM1", "acme", framing), (Record(1, 0, "@", text="2026-01-01T00:00:00Z"), *records))
+
+
+def lines(parts: Sequence[Part]) -> Iterator[str]:
+    for part in parts:
+        yield f"{part.name}: {part.value}" if part.value else part.name
+        yield from lines(part.parts)
+
+
+def text(steps: Sequence[Step]) -> str:
+    return "\n".join(lines([step.part for step in steps]))
+
+
+def apdu_text(apdu: bytes, *, is_sent: bool = True, dialogue: Dialogue | None = None) -> str:
+    return "\n".join(lines([(dialogue or Dialogue()).part(apdu, is_sent=is_sent)]))
+
+
+def test_a_published_aarq_is_shown_without_its_password() -> None:
+    shown = apdu_text(load("dlms-acse-047").frame)
+
+    assert "mechanism: low" in shown
+    assert "authentication value: 8 octets, not shown" in shown
+    assert "12345678" not in shown
+    assert b"12345678".hex() not in shown
+
+
+def test_a_published_get_request_names_its_attribute() -> None:
+    case = load("dlms-apdu-041")
+
+    shown = apdu_text(case.frame)
+
+    assert shown.startswith("GET-request: ")
+    assert " attribute " in shown
+
+
+def test_a_published_range_selection_shows_its_instants() -> None:
+    selection = load("dlms-apdu-044").frame
+
+    shown = apdu_text(bytes.fromhex("c001c1 0007 0100630100ff 02 01") + selection)
+
+    assert "profile generic" in shown
+    assert " status 0x" in shown
+
+
+def test_a_published_notification_shows_its_values() -> None:
+    assert "data-notification" in apdu_text(load("dlms-apdu-035").frame, is_sent=False)
+
+
+def test_a_published_ciphered_request_is_opened_with_its_keys_and_only_with_them() -> None:
+    case = load("dlms-crypto-032")
+    keys = Keys(case.key("encryption_key"), case.key("authentication_key"))
+    title = bytes.fromhex(case.expected["system_title"])
+    content = (
+        b"\x30" + case.expected["invocation_counter"].to_bytes(4) + bytes.fromhex(case.expect["cipher_and_tag_hex"])
+    )
+    apdu = b"\xc8" + bytes([len(content)]) + content
+
+    closed = apdu_text(apdu)
+    opened = apdu_text(apdu, dialogue=Dialogue(keys, client_title=title))
+    wrong = apdu_text(apdu, dialogue=Dialogue(Keys(bytes(16), bytes(16)), client_title=title))
+
+    assert "globally ciphered" in closed
+    assert "GET-request" not in closed
+    assert "opened, verified" in opened
+    assert "GET-request: " in opened
+    assert "fault: not opened: authentication tag is wrong" in wrong
+    assert keys.encryption.hex() not in opened + wrong
+    assert keys.authentication.hex() not in opened + wrong
+
+
+def test_a_published_profile_in_segments_is_one_answer_with_its_rows() -> None:
+    case = load("gurux-segmented-profile")
+
+    steps = list(take_apart(trace("hdlc", *(("<", frame) for frame in case.frames))))
+
+    assert "segment: " in text(steps)
+    assert "GET-response" in text(steps)
+    assert not [step.fault for step in steps if step.fault]
+
+
+def test_the_time_between_frames_is_told() -> None:
+    request, answer = (
+        bytes.fromhex("000100100001000dc001c1000100002a0000ff0200"),
+        bytes.fromhex("000100010010000400000000"),
+    )
+    whole = Trace(trace("wrapper").header, (
+        Record(1, 0, "@", text="x"), Record(1, 1_000, ">", request), Record(1, 26_000, "<", answer[:5]),
+        Record(1, 31_000, "<", answer[5:]), Record(1, 40_000, "!", text="TransportTimeout: nothing"),
+    ))  # fmt: skip
+
+    steps = list(take_apart(whole))
+
+    assert [(step.mark, step.at, step.gap) for step in steps] == [
+        ("@", 0, 0), (">", 1_000, 1_000), ("<", 31_000, 30_000), ("!", 40_000, 9_000),
+    ]  # fmt: skip
+    assert "not one we know" in steps[2].fault
+
+
+def test_damage_and_noise_are_named_and_the_next_frame_is_read() -> None:
+    frame = bytes.fromhex("7ea00802232153b1a27e")
+    broken = frame[:5] + b"\xff" + frame[6:]
+
+    steps = list(take_apart(trace("hdlc", ("<", b"\x00\xff"), ("<", broken), (">", frame), ("<", frame[:6]))))
+
+    assert any("check sequence" in step.fault for step in steps)
+    assert any("noise" in step.fault for step in steps)
+    assert "HDLC DISC: 16 to 1/17" in text(steps)
+    assert "at the end make no whole frame" in steps[-1].fault
+
+
+def test_modbus_registers_are_shown_with_the_names_of_the_model() -> None:
+    modbus = load_profiles()["sim-modbus-rtu"].modbus
+    assert modbus is not None
+
+    steps = list(take_apart(trace("rtu", (">", REQUEST), ("<", ANSWER[:4]), ("<", ANSWER[4:])), points=modbus.points))
+
+    assert "read holding registers: 10 to 11" in text(steps)
+    assert "active_energy_import 1-0:1.8.0*255: " in text(steps)
+    assert not [step.fault for step in steps if step.fault]
+
+
+def test_modbus_faults_are_named() -> None:
+    rtu = take_apart(
+        trace("rtu", ("<", b"\x00"), (">", REQUEST), ("<", ANSWER[:-1] + b"\x00"), (">", REQUEST), ("<", EXCEPTION))
+    )
+    tcp = take_apart(
+        trace("tcp", (">", TCP_REQUEST), ("<", b"\x00\x02" + TCP_REQUEST[2:]), ("<", b"GET / HTTP/1.1\r\n"))
+    )
+
+    faults = [step.fault for step in (*rtu, *tcp) if step.fault]
+
+    assert any("answer nothing" in fault for fault in faults)
+    assert any("wrong CRC" in fault for fault in faults)
+    assert any("transaction 2, asked was 1" in fault for fault in faults)
+    assert any("not Modbus TCP" in fault for fault in faults)
+
+
+def test_a_framing_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(TraceError, match="'pigeon' is not one"):
+        list(take_apart(trace("pigeon", (">", b"coo"))))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([">", "<", "x"]), st.binary(max_size=200)), max_size=10),
+    st.sampled_from(FRAMINGS),
+)
+def test_whatever_was_carried_is_taken_apart(carried: list[tuple[str, bytes]], framing: str) -> None:
+    points: tuple[ModbusPoint, ...] = ()
+
+    assert list(take_apart(trace(framing, *carried), Keys(bytes(16), bytes(16)), points))
+
+
+@given(st.binary(max_size=80), st.sampled_from([0x60, 0x61, 0x21, 0xC0, 0xC1, 0xC4, 0xC8, 0xDB, 0xE0, 0x0F]))
+def test_whatever_an_apdu_holds_is_shown_or_named_as_a_fault(content: bytes, tag: int) -> None:
+    apdu = bytes([tag]) + content
+    wrapped = b"\x00\x01\x00\x10\x00\x01" + len(apdu).to_bytes(2, "big") + apdu
+
+    assert list(take_apart(trace("wrapper", (">", wrapped), ("<", wrapped)), Keys(bytes(16), bytes(16))))
+
+
+REQUEST = bytes.fromhex("0103000a0002e409")
+ANSWER = bytes.fromhex("010304000233004f03")
+EXCEPTION = bytes.fromhex("018302c0f1")
+TCP_REQUEST = bytes.fromhex("0001000000060103000a0002")
