@@ -76,7 +76,9 @@ class Dialogue:
         name = type(decoded).__name__
         if name.startswith("GetRequest") and not isinstance(decoded, xdlms.GetRequestNext):
             self._asks_secret = any(item in apdu for item in SECRET_ATTRIBUTES)
-        is_answer = name.startswith("GetResponse")
+        elif name.startswith("ActionRequest"):
+            self._asks_secret = any(service_flags(apdu))
+        is_answer = name.startswith(("GetResponse", "ActionResponse"))
         shown = _Shown(is_secret=self._asks_secret if is_answer else any(service_flags(apdu)))
         parts = list(shown.fields(decoded))
         return Part(_name(decoded), self._about(decoded), (*parts, *self._joined(decoded)))

@@ -23,7 +23,8 @@ GRAM = 4
 DISTINCT = 4
 """Different octets a password must have to be hidden inside other values of a meter: 00000000 stands in many serial numbers."""
 MIN_ANYWHERE = 6
-_AARQ, _SET, _ACTION, _ACCESS, _GET, _GET_RESPONSE = 0x60, 0xC1, 0xC3, 0xD9, 0xC0, 0xC4
+_AARQ, _SET, _ACTION, _ACCESS = 0x60, 0xC1, 0xC3, 0xD9
+_GET, _GET_RESPONSE, _ACTION_RESPONSE = 0xC0, 0xC4, 0xC7
 _INITIATE_WITH_KEY = b"\x01\x01"
 # Association SN and LN (0-0:40.0.e), Security setup (0-0:43.0.e): what is set or invoked there are secrets. IEC 62056-6-2, 4.4.
 _SECRET_CLASSES = (12, 15, 64)
@@ -153,6 +154,8 @@ class _Services:
             self._asked_for_secret = any(name in apdu for name in SECRET_ATTRIBUTES)
         elif tag == _GET_RESPONSE and self._asked_for_secret:
             parts[4:] = b"\x01" * len(parts[4:])
+        elif tag == _ACTION_RESPONSE and self._is_secret_row:
+            parts = response_flags(apdu)  # the meter's own proof: with the challenge it would let a password be guessed
         elif tag in {_SET, _ACTION}:
             has_object = choice in {1, 2, 4, 5} or (tag == _ACTION and choice == 3)
             if has_object:
@@ -172,15 +175,21 @@ def service_flags(apdu: bytes) -> bytearray:
         _flag_dedicated_key(apdu, 0, len(apdu), flags)
     elif tag in {_SET, _ACTION} and apdu[1:2] == b"\x01":
         if int.from_bytes(apdu[3:5], "big") in _SECRET_CLASSES:
-            _flag_parameters(apdu, flags)
+            _flag_parameters(apdu, 13, flags)  # behind tag, choice, invoke-id, class, logical name, index, what follows
     elif tag in {_SET, _ACTION, _ACCESS} and any(name in apdu for name in _SECRET_OBJECTS):
         flags[3:] = b"\x01" * len(flags[3:])
     return flags
 
 
-def _flag_parameters(apdu: bytes, flags: bytearray) -> None:
-    """Flag the parameters of SET or ACTION: of an octet-string its octets, else all."""
-    start = 13  # tag, choice, invoke-id, class, logical name, index, whether parameters or a selection follow
+def response_flags(apdu: bytes) -> bytearray:
+    """Flag what an ACTION-response returns."""
+    flags = bytearray(len(apdu))
+    _flag_parameters(apdu, 6, flags)  # behind tag, choice, invoke-id, result, whether data follow, and of which kind
+    return flags
+
+
+def _flag_parameters(apdu: bytes, start: int, flags: bytearray) -> None:
+    """Flag data at the end of an APDU: of an octet-string its octets, else all."""
     content = start
     if apdu[start : start + 1] == bytes([axdr.Tag.OCTET_STRING]):
         try:

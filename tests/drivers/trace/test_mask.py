@@ -142,6 +142,17 @@ def test_proofs_new_passwords_and_new_keys_are_hidden(attribute: Attribute, para
     assert records[0].octets[8:21] == apdu[:13]
 
 
+def test_the_proof_of_a_meter_is_hidden_as_ours_is() -> None:
+    client, server = WrapperLink(16, 1), WrapperLink(1, 16)
+    question = ActionRequest(0xC1, Attribute(15, ASSOCIATION, 1), axdr.octet_string(b"our-proof")).encode()
+    answer = xdlms.ActionResponse(0xC1, 0, axdr.octet_string(b"its-proof")).encode()
+
+    records = traced("wrapper", [(">", client.send(Apdu(question))), ("<", server.send(Apdu(answer)))])
+
+    assert_clean(records, [b"our-proof", b"its-proof"])
+    assert records[1].masked == ((16, 25),)
+
+
 def test_a_password_that_a_meter_gives_is_hidden() -> None:
     client, server = WrapperLink(16, 1), WrapperLink(1, 16)
     question = xdlms.GetRequest(0xC1, Attribute(15, ASSOCIATION, 7)).encode()
