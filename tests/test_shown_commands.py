@@ -335,7 +335,9 @@ def operator(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
 
 @contextmanager
 def technician(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
-    """A meter on a serial line."""
+    """A meter on a serial line, and one of a model that nobody has described yet."""
+    port = free_port()
+    shell.start(f"headend-simulate dlms --meters 1 --port {port}")
     told = shell.start("headend-simulate modbus --pty --meters 2")
     device = told.split(" on ")[1].split(",")[0]
     link = f"serial://{device}?baud=9600&parity=N"
@@ -344,8 +346,10 @@ def technician(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     ]
     yield Taken(
         {"meters.csv": HEADING + "".join(rows)},
-        swaps={"/dev/ttyUSB0": device},
+        swaps={"/dev/ttyUSB0": device, "192.0.2.10:4059": f"127.0.0.1:{port}"},
         answers={
+            "headend identify tcp://192.0.2.10:4059 --address 1": "active_energy_import .* Wh",
+            "headend identify tcp://192.0.2.10:4059 --address 1 --draft acme-e50.toml": "is a valid profile",
             "headend read SIM:1001": "active_energy_import .* Wh",
             "headend read SIM:1001 active_energy_import": "active_energy_import .* Wh",
             "headend curve SIM:1001 --day 2026-01-01": "missing 48",

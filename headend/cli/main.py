@@ -19,6 +19,7 @@ COMMANDS = {
     "meter": ("headend.cli.meter", "Register meters: add, import, list, show."),
     "run": ("headend.cli.run", "Collect, validate and store: the daemon, or one round."),
     "read": ("headend.cli.read", "Read one meter now."),
+    "identify": ("headend.cli.identify", "Ask a DLMS meter who it is and what it has; draft a profile from it."),
     "status": (
         "headend.cli.status",
         "Show what was read today and in the last 7 days, by link, and what was not and why.",

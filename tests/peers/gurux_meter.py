@@ -31,11 +31,14 @@ from gurux_dlms.enums import (
     ErrorCode,
     InterfaceType,
     MethodAccessMode,
+    ObjectType,
     RequestTypes,
     SourceDiagnostic,
 )  # fmt: skip
 from gurux_dlms.GXCiphering import GXCiphering
 from gurux_dlms.GXDLMS import GXDLMS
+from gurux_dlms.GXDLMSLNCommandHandler import GXDLMSLNCommandHandler
+from gurux_dlms.GXDLMSLNParameters import GXDLMSLNParameters
 from gurux_dlms.GXDLMSLongTransaction import GXDLMSLongTransaction
 from gurux_dlms.GXSecure import GXSecure
 from gurux_dlms.internal._GXCommon import _GXCommon
@@ -61,9 +64,10 @@ REGISTER = "1.0.1.8.0.255"
 DENIED = "1.0.2.8.0.255"
 INTERVALS = "1.0.1.29.0.255"
 LOAD_PROFILE = "1.0.99.1.0.255"
-UNIT_WATT_HOUR = 30
+UNIT_WATT_HOUR, UNIT_VOLT = 30, 35
 AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
 AUTHENTICATIONS |= {"hls3": Authentication.HIGH_MD5, "hls4": Authentication.HIGH_SHA1, "hls6": Authentication.HIGH_SHA256}
+LARGEST_HEAD = 40  # [octet] of an answer around its data, ciphered
 UTC = dt.UTC
 
 
@@ -219,6 +223,7 @@ def build(arguments):
     column = GXDLMSRegister(INTERVALS)
     column.scaler, column.unit = 10, UNIT_WATT_HOUR
     column.setDataType(2, DataType.UINT32)
+    column.value = arguments.values[-1]
     profile = Profile(LOAD_PROFILE)
     profile.takes = frozenset(arguments.selective_access.split(","))
     profile.addCaptureObject(clock, 2, 0)
@@ -232,9 +237,12 @@ def build(arguments):
         profile.buffer.append([stamp, value, running])
     profile.entriesInUse = profile.profileEntries = len(profile.buffer)
     association = Association("0.0.40.0.0.255")
-    association.objectList.append(name)  # left empty, 1.0.203 would append a list to it and fail
-    for item in (name, firmware, clock, register, GXDLMSRegister(DENIED), column, profile, association):
+    voltage = GXDLMSRegister("1.0.32.7.0.255")
+    voltage.scaler, voltage.unit, voltage.value = 0.1, UNIT_VOLT, 2304
+    voltage.setDataType(2, DataType.UINT16)
+    for item in (name, firmware, clock, register, GXDLMSRegister(DENIED), voltage, column, profile, association):
         meter.items.append(item)
+        association.objectList.append(item)  # left empty, 1.0.203 would append a list to it and fail
     meter.initialize()
     return meter
 
@@ -310,7 +318,42 @@ def open_request(settings, data):
     data.command = Command(data.data.getUInt8())
 
 
+def answer_list(settings, invoke_id, server, data, reply, _xml):
+    """Answer GET-with-list: 1.0.203 writes an error where the choice belongs, gives what it should deny, and has no blocks."""
+    results = GXByteBuffer()
+    count = _GXCommon.getObjectCount(data)
+    _GXCommon.setObjectCount(count, results)
+    for _ in range(count):
+        kind, name = ObjectType(data.getUInt16()), bytearray(6)
+        data.get(name)
+        index = data.getUInt8()
+        data.getUInt8()  # no selective access
+        target = settings.objects.findByLN(kind, _GXCommon.toLogicalName(name))
+        e = ValueEventArgs(server, target, index, 0, None)
+        if target is None or server.onGetAttributeAccess(e) == AccessMode.NO_ACCESS:
+            results.setUInt8(1)
+            results.setUInt8(ErrorCode.UNDEFINED_OBJECT if target is None else ErrorCode.READ_WRITE_DENIED)
+            continue
+        value = target.getValue(settings, e)
+        results.setUInt8(0)
+        if e.byteArray:
+            results.set(value)
+        else:
+            GXDLMS.appendData(settings, target, index, results, value)
+    settings.setCount(0)
+    settings.setIndex(0)
+    settings.resetBlockIndex()
+    is_large = len(results) + LARGEST_HEAD > settings.maxPduSize
+    kind, status = (1, 0) if is_large else (3, 0xFF)
+    GXDLMS.getLNPdu(GXDLMSLNParameters(settings, invoke_id, Command.GET_RESPONSE, kind, None, results, status), reply)
+    if len(results) != results.position:
+        server.setTransaction(GXDLMSLongTransaction([], Command.GET_REQUEST, results))
+
+
 GXDLMS.handleGloDedRequest = staticmethod(open_request)
+GXDLMSLNCommandHandler.getRequestWithList = staticmethod(answer_list)
+# Read under this name, set under another; the list is then given whole, and cut into blocks where all else is.
+ValueEventArgs.isSkipMaxPduSize = True
 _GXAPDU.generateAARE = staticmethod(generate_aare)
 # Called as methods, there only as attributes.
 GXServerReply.getConnectionInfo = lambda self: self.connectionInfo

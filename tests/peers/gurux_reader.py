@@ -3,7 +3,7 @@
     python tests/peers/gurux_reader.py --port 4059 --framing hdlc --server 1/17 --authentication none
 
 reads logical device name, clock, the energy register and the load profile from a meter on the loopback, by range where ``--from`` and
-``--to`` are given, and prints them as one line of JSON. gurux-dlms is GPL-2.0-only: it is imported here alone, never by what ships.
+``--to`` are given, and prints them as one line of JSON; with ``--objects`` its object list instead. gurux-dlms is GPL-2.0-only: it is imported here alone, never by what ships.
 """
 
 import argparse
@@ -115,6 +115,28 @@ def told(reader, arguments):
     }
 
 
+def listed(reader):
+    """Give what gurux makes of the object list: class, logical name, and access to each attribute."""
+    reply = reader.ask(reader.client.getObjectsRequest())
+    return [
+        {
+            "class": int(item.objectType),
+            "name": item.logicalName,
+            "access": [int(item.getAccess(1 + index)) for index in range(item.getAttributeCount())],
+        }
+        for item in reader.client.parseObjects(reply.data, onlyKnownObjects=False, ignoreInactiveObjects=False)
+    ]
+
+
+def several(reader):
+    """Read three values with one GET-with-list."""
+    items = [(GXDLMSRegister(f"1.0.{code}.255"), 2) for code in ("1.8.0", "32.7.0", "31.7.0")]
+    values = []
+    for frames in reader.client.readList(items):
+        values += reader.ask(frames).value
+    return [int(value) for value in values]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--port", type=int, required=True)
@@ -126,12 +148,17 @@ def main():
     parser.add_argument("--authentication-key", default="")
     parser.add_argument("--from", dest="first", type=int, default=0, help="[s UTC]")
     parser.add_argument("--to", dest="last", type=int, default=0, help="[s UTC]")
+    parser.add_argument(
+        "--objects", action="store_true", help="read the object list, and three registers with one request"
+    )
     arguments = parser.parse_args()
     noise = io.StringIO()
     with contextlib.redirect_stdout(noise):  # it prints "Encryption is applied." for each ciphered APDU
         reader = Reader(build(arguments), arguments.port)
         reader.open()
-        answer = told(reader, arguments)
+        answer = (
+            {"objects": listed(reader), "several": several(reader)} if arguments.objects else told(reader, arguments)
+        )
     sys.stdout.write(json.dumps(answer) + "\n")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,22 @@ async def test_gurux_reads_a_range_of_the_load_profile(framing: str) -> None:
     )
 
     assert [wh for _, wh in told["rows"]] == [0, 360, 7]
+
+
+@FRAMINGS
+@AUTHENTICATIONS
+@pytest.mark.parametrize("max_pdu", [0xFFFF, 128])
+async def test_gurux_reads_the_object_list_and_several_registers_at_once(
+    framing: str, authentication: str, max_pdu: int
+) -> None:
+    settings = replace(SETTINGS[authentication], max_pdu=max_pdu)
+
+    told = await read(gateway(framing, settings, named(17, register_start=5000)), framing, authentication, "--objects")
+
+    assert [(item["class"], item["name"]) for item in told["objects"]] == [
+        (15, "0.0.40.0.0.255"), (1, "0.0.42.0.0.255"), (1, "0.0.96.1.0.255"), (1, "1.0.0.2.0.255"), (8, "0.0.1.0.0.255"),
+        (3, "1.0.1.8.0.255"), (3, "1.0.1.29.0.255"), (3, "1.0.32.7.0.255"), (3, "1.0.31.7.0.255"), (7, "1.0.99.1.0.255"),
+    ]  # fmt: skip
+    assert [item["access"] for item in told["objects"] if item["class"] == 3] == [[1, 1, 1]] * 4
+    assert told["several"][0] == 6367
+    assert len(told["several"]) == 3
