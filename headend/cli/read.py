@@ -53,9 +53,9 @@ def command(
     answer, 6 port missing, busy or not permitted, 7 refused or another meter answered.
     """
     app = App.of(ctx, format_name)
-    start_logs(app, "error")  # what goes wrong is this command's own answer
     with app.reader() as reader:  # reading must not make a store
         find_meter(reader, meter)
+    start_logs(app, "error")  # what goes wrong is this command's own answer
     started = app.clock.monotonic()
     with wiring(app, file=trace_file) as wires, app.output.busy(f"reading {meter}"):
         values: Sequence[RegisterValue] = asyncio.run(

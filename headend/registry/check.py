@@ -17,7 +17,9 @@ def check_rows(rows: Sequence[MeterRow]) -> Iterator[Fault]:
     yield from _disagreements(rows, "usage_point", _OF_USAGE_POINT)
     for row, other in _overlapping(rows, lambda row: row.meter):
         yield Fault(
-            row.number, "from", f"meter {row.meter} hangs elsewhere at that time (row {other.number}); set its to"
+            row.number,
+            "from",
+            f"meter {row.meter} is in row {other.number} too at that time; let one end (to) where the other begins (from)",
         )
     for row, other in _overlapping(rows, lambda row: row.usage_point):
         shared = {item.obis for item in row.profile.channels} & {item.obis for item in other.profile.channels}

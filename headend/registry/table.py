@@ -97,11 +97,17 @@ def _faults(text: str, profiles: Mapping[str, MeterProfile], rows: list[MeterRow
 
 
 def _heading_faults(heading: Sequence[str]) -> Iterator[Fault]:
-    if len(heading) == 1 and heading[0].count(";") > 1:
-        yield Fault(1, "", "columns are separated by semicolons; save the table comma-separated")
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(heading) == 1 and separator in heading[0]:
+            yield Fault(1, "", f"columns are separated by {word}; save the table comma-separated")
+            return
+    if not any(heading):
+        yield Fault(1, "", f"there is no heading; columns are {', '.join(COLUMNS)}")
         return
-    for name in heading:
-        if name not in COLUMNS:
+    for number, name in enumerate(heading, start=1):
+        if not name:
+            yield Fault(1, "", f"column {number} has no name; delete it, or name it")
+        elif name not in COLUMNS:
             near = get_close_matches(name, COLUMNS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"columns are {', '.join(COLUMNS)}"
             yield Fault(1, name[:80], f"unknown column; {hint}")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_a_secret_written_out_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("other", "column", "what"),
     [
-        ("UP2,SIM:1,dlms,tcp://h:4059,1,2026-02-01,,UTC,,,env:SIM_1,max_pdu=512;client=1", "from", "hangs elsewhere"),
+        ("UP2,SIM:1,dlms,tcp://h:4059,1,2026-02-01,,UTC,,,env:SIM_1,max_pdu=512;client=1", "from", "is in row 2 too"),
         ("UP1,SIM:2,modbus,tcp://h:502,1,2026-02-01,,Europe/Vienna,North,,,", "from", "already has 1-0:1.29.0"),
         ("UP2,SIM:2,dlms,tcp://h:4059,1,2026-02-01,,UTC,,,,", "address", "SIM:1 answers there"),
         ("UP1,SIM:2,hourly,,,2026-02-01,,UTC,North,,,", "zone", "differs from row 2"),
@@ -196,8 +197,11 @@ def test_rows_that_contradict_the_store_change_nothing(store: Store, other: str,
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "column is missing"),
+        ("", "there is no heading"),
         ("usage_point;meter;profile;from;zone\n", "semicolons"),
+        ("usage_point;meter\n", "semicolons"),
+        ("usage_point\tmeter\tprofile\tfrom\tzone\n", "tabs"),
+        ("usage_point,meter,profile,from,zone,\n", "column 6 has no name"),
         ("usage_point,meter,profile,from,zome\n", "did you mean zone?"),
         ("usage_point,meter,profile,from,zone,zone\n", "more than once"),
         ('usage_point,meter,profile,from,zone\n"a"b,c,d,e,f\n', "not comma-separated"),
@@ -249,3 +253,20 @@ def test_an_instant_that_is_none_is_refused(cell: str) -> None:
 
     with pytest.raises(ValueError, match=r"instant|offset|whole second"):
         cells.parse_instant(cell, parse_zone("UTC"))
+
+
+@pytest.mark.parametrize(
+    ("link", "what"),
+    [
+        ("tcp://h", "needs a host and a port"),
+        ("tcp://h:99999", "tcp://host:port"),
+        ("tcp://[::1:4059", "is no link"),
+        ("serial://ttyUSB0", "needs three slashes"),
+        ("serial:///dev/ttyUSB0?baud=fast", "not a whole number"),
+        ("serial:///dev/ttyUSB0?bauds=9600", "unknown setting bauds; known: baud"),
+        ("modbus://h:502", "is no link"),
+    ],
+)
+def test_a_link_that_could_never_be_opened_is_refused_at_the_door(link: str, what: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(what)):
+        cells.parse_link(link, None)
