@@ -19,6 +19,8 @@ Stamp = Literal["start", "end"]
 Authentication = Literal["none", "lls", "hls3", "hls4", "hls5", "hls6"]
 Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
 AuthenticationKey = Literal["required", "withheld"]
+Ciphering = Literal["service", "general"]
+SessionKey = Literal["global", "dedicated"]
 MeterCounters = Literal["rising", "restarting"]
 CounterSync = Literal["refused", "always"]
 Deviation = Literal["meter", "ignore"]
@@ -106,6 +108,7 @@ class DlmsProfile:
 
     ``security``: what every APDU must be, both ways; None for what the authentication implies, see `agreed_security`.
     ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified.
+    ``ciphering``: form of protected APDUs.  ``session_key``: encrypt with the meter's key, or with a fresh one per association.
     ``meter_counters``: do the meter's own counters rise from session to session, or start again in each.
     ``counter_object``: where client ``counter_client``, without authentication, reads the counter the meter saw last; asked
     when ours is ``refused``, or ``always`` at first. It moves ours up by ``counter_margin`` at most.
@@ -118,6 +121,8 @@ class DlmsProfile:
     security: Security | None = None
     authentication_key: AuthenticationKey = "required"
     security_suite: int = 0
+    ciphering: Ciphering = "service"
+    session_key: SessionKey = "global"
     client_system_title: bytes = b""
     meter_counters: MeterCounters = "rising"
     counter_object: Obis | None = None

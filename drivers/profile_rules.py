@@ -91,6 +91,8 @@ def security_faults(dlms: DlmsProfile) -> list[str]:
     security, faults = dlms.agreed_security, []
     if dlms.authentication == "hls5" and security == "none":
         faults.append("none is not possible with hls5, which needs the keys anyway; choose what its APDUs must be")
+    if dlms.session_key == "dedicated" and "encrypted" not in security:
+        faults.append(f"{security} would send the dedicated key in the clear; it needs encryption")
     if dlms.authentication_key == "withheld":
         if dlms.authentication == "hls5":
             faults.append("hls5 proves possession of the authentication key, which is withheld; it can have no session")

@@ -16,7 +16,7 @@ from typing import Any
 from drivers.dlms import acse, axdr, getlist, hls, writing, xdlms
 from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
-from drivers.dlms.ciphering import CONTROL, Keys, check_title
+from drivers.dlms.ciphering import CONTROL, ENCRYPTED, Keys, check_title
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.xdlms import Attribute, Conformance, Selection
 from drivers.errors import (
@@ -28,7 +28,7 @@ from drivers.errors import (
     SecurityError,
 )
 from drivers.obis import Obis
-from drivers.profile import Authentication, Security, implied_security
+from drivers.profile import Authentication, Ciphering, Security, implied_security
 
 
 class State(Enum):
@@ -101,6 +101,7 @@ CONFORMANCE = (
 )  # fmt: skip
 WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET
 SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
+TITLE_OVERHEAD = 9  # [octet] of a general one on top: the sender's system title
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
 MIN_PDU = 64
@@ -231,6 +232,8 @@ class Parameters:
     server_title: bytes = b""
     challenge: bytes = field(default=b"", repr=False)
     security: Security | None = None
+    ciphering: Ciphering = "service"
+    dedicated_key: bytes = field(default=b"", repr=False)
     may_write: bool = False
 
     @property
@@ -252,6 +255,8 @@ class Parameters:
             raise SecurityError("HLS-5 without protected APDUs is not supported")
         if self.agreed_security != "none" and self.keys is None:
             raise SecurityError(f"security {self.agreed_security} needs keys")
+        if self.dedicated_key and not CONTROL[self.agreed_security] & ENCRYPTED:
+            raise SecurityError(f"security {self.agreed_security} would send the dedicated key in the clear")
         if self.agreed_security != "none" or self.authentication in hls.WITH_TITLES:
             check_title(self.client_title, "the client's")
         if self.authentication in hls.HIGH and not 8 <= len(self.challenge) <= 64:
@@ -272,7 +277,9 @@ class ClientAssociation:
         self._parameters = parameters
         self._channel: SecureChannel | None = None
         if parameters.keys is not None and (control := CONTROL[parameters.agreed_security]):
-            self._channel = SecureChannel(parameters.keys, parameters.client_title, control=control)
+            self._channel = SecureChannel(
+                parameters.keys, parameters.client_title, control=control, ciphering=parameters.ciphering
+            )
         self._inbox: list[bytes] = []
         self._invoke_id = 0
         self._server_challenge = b""
@@ -390,7 +397,10 @@ class ClientAssociation:
 
     def _initiate_request(self) -> bytes:
         wanted = CONFORMANCE | WRITING if self._parameters.may_write else CONFORMANCE
-        return xdlms.InitiateRequest(wanted, self._parameters.max_pdu).encode()
+        if self._parameters.ciphering == "general":
+            wanted |= Conformance.GENERAL_PROTECTION
+        key = self._parameters.dedicated_key if self.state is State.ASSOCIATING else b""
+        return xdlms.InitiateRequest(wanted, self._parameters.max_pdu, dedicated_key=key).encode()
 
     def _associate(self) -> bytes:
         asked = self._parameters
@@ -438,8 +448,13 @@ class ClientAssociation:
             self._server_challenge = aare.authentication_value
             self._move(Step.CHALLENGE)
             return Challenged()
+        self._accepted()
         self._move(Step.ACCEPTED)
         return self._granted
+
+    def _accepted(self) -> None:
+        if self._channel is not None and self._parameters.dedicated_key:
+            self._channel.use_dedicated(self._parameters.dedicated_key)
 
     def _check_title(self, aare: acse.Aare) -> None:
         expected = self._parameters.server_title
@@ -501,16 +516,23 @@ class ClientAssociation:
         else:
             assert self._channel is not None
             self._channel.verify(asked.challenge, response.data.octets())
+        self._accepted()
         self._move(Step.PROVED)
         return self._granted
 
     # -- asking
 
     @property
+    def _overhead(self) -> int:
+        if self._channel is None:
+            return 0
+        return SEAL_OVERHEAD + (TITLE_OVERHEAD if self._parameters.ciphering == "general" else 0)
+
+    @property
     def room(self) -> int:
         """Largest plain APDU that the meter takes, 0 for no limit. [octet]"""
         limit = self._granted.max_pdu if self._granted else 0
-        return max(1, limit - (SEAL_OVERHEAD if self._channel else 0)) if limit else 0
+        return max(1, limit - self._overhead) if limit else 0
 
     def _begin(self, step: Step, asked: Attribute | str, decode: Callable[[bytes], Any] = axdr.decode) -> None:
         self._move(step)

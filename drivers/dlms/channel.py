@@ -1,4 +1,10 @@
-"""The ciphered channel of one association: which security was agreed, whose counters, in which order. IEC 62056-5-3, 9.2.7."""
+"""The ciphered channel of one association: which security was agreed, whose counters, in which order. IEC 62056-5-3, 9.2.7.
+
+A protected APDU is wrapped by a tag of its own service (glo-, ded-), or by a general one that names its sender: general-glo-
+ciphering and general-ded-ciphering. Either form is taken; which key was used must be the one that was agreed.
+"""
+
+from collections.abc import Collection
 
 from drivers.dlms import axdr
 from drivers.dlms.ciphering import (
@@ -13,16 +19,25 @@ from drivers.dlms.ciphering import (
     verify_gmac_token,
 )
 from drivers.errors import CounterError, LocalProtocolError, RemoteProtocolError, SecurityError
+from drivers.profile import Ciphering
 
 # Plain tag -> tag of its globally ciphered form. IEC 62056-5-3, 9.5.
 GLO_TAGS = {0x01: 0x21, 0x08: 0x28, 0x0E: 0x2E, 0xC0: 0xC8, 0xC1: 0xC9, 0xC3: 0xCB, 0xC4: 0xCC, 0xC5: 0xCD, 0xC7: 0xCF}
 PLAIN_TAGS = {glo: plain for plain, glo in GLO_TAGS.items()}
+# Plain tag -> tag of its form ciphered with the association's dedicated key. IEC 62056-5-3, 9.5.
+DED_TAGS = {0xC0: 0xD0, 0xC1: 0xD1, 0xC3: 0xD3, 0xC4: 0xD4, 0xC5: 0xD5, 0xC7: 0xD7}
+_OF_DEDICATED = {ded: plain for plain, ded in DED_TAGS.items()}
+GENERAL_GLO_CIPHERING = 0xDB
+GENERAL_DED_CIPHERING = 0xDC
+_INITIATE = frozenset({0x01, 0x08, 0x0E})
+"""Always ciphered with the global key, and by their own tags: they agree on what comes after."""
 
 
 class SecureChannel:
     """Turns plain APDUs into glo- ones and back, for one side of one association.
 
     ``control``: security control bits put on what is sent.  ``agreed``: least that is taken, ``control`` if left out.
+    ``ciphering``: form of what is sent, by service or general.
     Each counter of ``supply`` is used once. The other side's must rise strictly. Ask `counters_left` before sending.
     """
 
@@ -33,6 +48,8 @@ class SecureChannel:
         peer_title: bytes = b"",
         control: int = AUTHENTICATED_ENCRYPTED,
         agreed: int | None = None,
+        *,
+        ciphering: Ciphering = "service",
     ) -> None:
         check_title(own_title, "our")
         self._keys = keys
@@ -41,6 +58,9 @@ class SecureChannel:
         self._control = control
         self._agreed = control if agreed is None else agreed
         self._counters: list[range] = []
+        self._dedicated: Keys | None = None
+        self._dedicated_seen = -1
+        self.ciphering: Ciphering = ciphering
         self.last_seen = -1
         if peer_title:
             self.set_peer(peer_title)
@@ -84,28 +104,70 @@ class SecureChannel:
         return sum(len(counters) for counters in self._counters)
 
     def seal(self, apdu: bytes) -> bytes:
-        """Protect a plain APDU as its glo- form. Raises `CounterError` without counters, `LocalProtocolError` without form."""
+        """Protect a plain APDU in its ciphered form. Raises `CounterError` without counters, `LocalProtocolError` without form."""
         glo = GLO_TAGS.get(apdu[0])
         if glo is None:
             raise LocalProtocolError(f"APDU 0x{apdu[0]:02x} has no globally ciphered form")
-        protected = encrypt(self._keys, self._own_title, self._next_counter(), apdu, self._control)
-        return bytes([glo]) + axdr.encode_length(len(protected)) + protected
+        is_initiate = apdu[0] in _INITIATE
+        keys = self._keys if is_initiate or self._dedicated is None else self._dedicated
+        protected = encrypt(keys, self._own_title, self._next_counter(), apdu, self._control)
+        content = axdr.encode_length(len(protected)) + protected
+        if is_initiate or self.ciphering == "service":
+            return bytes([glo if keys is self._keys else DED_TAGS[apdu[0]]]) + content
+        tag = GENERAL_GLO_CIPHERING if keys is self._keys else GENERAL_DED_CIPHERING
+        return bytes([tag, len(self._own_title)]) + self._own_title + content
+
+    def use_dedicated(self, key: bytes) -> None:
+        """From now on protect, and demand, all but initiate APDUs with the association's own encryption key."""
+        self._dedicated = Keys(key, self._keys.authentication, self._keys.suite)
+        self._dedicated_seen = -1
+
+    @property
+    def is_dedicated(self) -> bool:
+        """Say whether a dedicated key is in use."""
+        return self._dedicated is not None
 
     def open(self, apdu: bytes) -> bytes:
-        """Verify a glo- APDU and give the plain one. Raises `SecurityError`, also for a plain APDU or a replay."""
-        if not apdu or apdu[0] not in PLAIN_TAGS:
-            raise SecurityError(f"APDU 0x{apdu[:1].hex()} where a globally ciphered one was agreed")
+        """Verify a ciphered APDU and give the plain one. Raises `SecurityError`, also for a plain APDU or a replay."""
+        tag = apdu[0] if apdu else -1
+        is_initiate = PLAIN_TAGS.get(tag) in _INITIATE
+        wanted: Collection[int] = (*PLAIN_TAGS, GENERAL_GLO_CIPHERING)
+        if self._dedicated is not None and not is_initiate:
+            wanted = (*_OF_DEDICATED, GENERAL_DED_CIPHERING)
+        if tag not in wanted:
+            with_key = "one ciphered with the dedicated key" if self._dedicated else "a globally ciphered one"
+            raise SecurityError(f"APDU 0x{apdu[:1].hex()} where {with_key} was agreed")
         check_title(self._peer_title, "the other side's")
-        length, start = axdr.parse_length(apdu, 1)
+        at = self._after_title(apdu) if tag in {GENERAL_GLO_CIPHERING, GENERAL_DED_CIPHERING} else 1
+        length, start = axdr.parse_length(apdu, at)
         if start + length != len(apdu):
             raise RemoteProtocolError(f"ciphered APDU says {length} octets and has {len(apdu) - start}")
-        counter, plain = decrypt(self._keys, self._peer_title, apdu[start:], self._agreed)
-        if counter <= self.last_seen:
-            raise CounterError(f"invocation counter {counter} is not above {self.last_seen}: replayed, or out of step")
-        self.last_seen = counter
-        if not plain or plain[0] != PLAIN_TAGS[apdu[0]]:
-            raise SecurityError(f"APDU 0x{apdu[0]:02x} holds another service than it says, or the key is wrong")
+        plain = self._opened(apdu[start:], None if is_initiate else self._dedicated)
+        service = PLAIN_TAGS.get(tag) or _OF_DEDICATED.get(tag)
+        if not plain or plain[0] not in GLO_TAGS or (service is not None and plain[0] != service):
+            raise SecurityError(f"APDU 0x{tag:02x} holds another service than it says, or the key is wrong")
         return plain
+
+    def _opened(self, protected: bytes, dedicated: Keys | None) -> bytes:
+        counter, plain = decrypt(dedicated or self._keys, self._peer_title, protected, self._agreed)
+        seen = self.last_seen if dedicated is None else self._dedicated_seen
+        if counter <= seen:
+            raise CounterError(f"invocation counter {counter} is not above {seen}: replayed, or out of step")
+        if dedicated is None:
+            self.last_seen = counter
+        else:
+            self._dedicated_seen = counter
+        return plain
+
+    def _after_title(self, apdu: bytes) -> int:
+        """Check the sender's title in a general form, empty where it is known anyway; give the offset behind it."""
+        length, start = axdr.parse_length(apdu, 1)
+        title = apdu[start : start + length]
+        if title and title != self._peer_title:
+            raise SecurityError(
+                f"ciphered APDU of system title {title.hex()}, the other side's is {self._peer_title.hex()}"
+            )
+        return start + length
 
     def prove(self, challenge: bytes) -> bytes:
         """Give our HLS-5 answer f(challenge), using up one counter."""

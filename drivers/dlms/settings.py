@@ -6,7 +6,7 @@ from typing import Final, cast, get_args
 
 from drivers.contract import Credentials, Endpoint, SessionContext
 from drivers.dlms.association import Parameters
-from drivers.dlms.ciphering import Keys
+from drivers.dlms.ciphering import KEY_SIZES, Keys
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.hls import BY_SECRET, HIGH
 from drivers.errors import LocalProtocolError, ProfileError, SecurityError
@@ -44,8 +44,8 @@ def settings_of(endpoint: Endpoint) -> Settings:
         faults.append(f"option authentication: {error}")
     security = _choice(options, "security", dlms.security or "", get_args(Security), faults)
     withheld = _choice(options, "authentication_key", dlms.authentication_key, get_args(AuthenticationKey), faults)
-    if dlms.security_suite != 0:
-        faults.append(f"dlms.security_suite: only suite 0 is supported, not {dlms.security_suite}")
+    if dlms.security_suite not in KEY_SIZES:
+        faults.append(f"dlms.security_suite: {dlms.security_suite} is none of {', '.join(map(str, KEY_SIZES))}")
     client_title = _title(options, "system_title", dlms.client_system_title, faults)
     server_title = _title(options, "server_system_title", b"", faults)
     server = HdlcAddress(dlms.server)
@@ -124,6 +124,8 @@ def parameters_of(endpoint: Endpoint, settings: Settings, context: SessionContex
         server_title=settings.server_title,
         challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication in HIGH else b"",
         security=dlms.security,
+        ciphering=dlms.ciphering,
+        dedicated_key=context.random_bytes(KEY_SIZES[dlms.security_suite]) if dlms.session_key == "dedicated" else b"",
     )
 
 
@@ -136,6 +138,7 @@ def public_endpoint(endpoint: Endpoint, dlms: DlmsProfile) -> Endpoint:
         security=None,
         authentication_key="required",
         counter_object=None,
+        session_key="global",
     )
     kept = {name: text for name, text in endpoint.options.items() if name == "address_size"}
     return replace(endpoint, profile=replace(endpoint.profile, dlms=public), credentials=Credentials(), options=kept)

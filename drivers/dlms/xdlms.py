@@ -5,7 +5,7 @@ Each is a dataclass with ``encode``; `decode` reads any plain one. GET-with-list
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Literal
 
@@ -15,7 +15,14 @@ from drivers.dlms.descriptor import Attribute, Cursor, Selection
 from drivers.dlms.getlist import GET_REQUEST, GET_RESPONSE, GetRequestList, GetResponseList
 from drivers.errors import RemoteProtocolError
 
-__all__ = ["GET_REQUEST", "GET_RESPONSE", "Attribute", "GetRequestList", "GetResponseList", "Selection"]  # beside what is defined here
+__all__ = [
+    "GET_REQUEST",
+    "GET_RESPONSE",
+    "Attribute",
+    "GetRequestList",
+    "GetResponseList",
+    "Selection",
+]  # beside what is defined here
 MAX_APDU = 65_536
 DLMS_VERSION = 6
 HIGH_PRIORITY = 0x80
@@ -81,16 +88,22 @@ def result_name(code: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class InitiateRequest:
-    """What the client offers. ``max_pdu``: largest APDU it takes. [octet]"""
+    """What the client offers. ``max_pdu``: largest APDU it takes. [octet]  ``dedicated_key``: of this association, never shown."""
 
     conformance: Conformance
     max_pdu: int
     version: int = DLMS_VERSION
+    dedicated_key: bytes = field(default=b"", repr=False)
 
     def encode(self) -> bytes:
-        """Give the octets: no dedicated key, response allowed, no quality of service."""
+        """Give the octets: response allowed, no quality of service."""
+        key = (
+            b"\x01" + axdr.encode_length(len(self.dedicated_key)) + self.dedicated_key
+            if self.dedicated_key
+            else b"\x00"
+        )
         offer = _CONFORMANCE_TAG + int(self.conformance).to_bytes(3, "big") + self.max_pdu.to_bytes(2, "big")
-        return bytes([INITIATE_REQUEST, 0, 0, 0, self.version]) + offer
+        return bytes([INITIATE_REQUEST]) + key + bytes([0, 0, self.version]) + offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,14 +355,13 @@ def _action_response(cursor: Cursor) -> Apdu:
 
 
 def _initiate_request(cursor: Cursor) -> Apdu:
-    if cursor.flag():
-        cursor.octets()  # dedicated key: taken note of by nobody, so a server must not use one
+    dedicated_key = cursor.octets() if cursor.flag() else b""
     if cursor.flag():
         cursor.flag()  # response-allowed
     if cursor.flag():
         cursor.number()  # proposed quality of service
     version = cursor.number()
-    return InitiateRequest(_conformance(cursor), cursor.number(2), version)
+    return InitiateRequest(_conformance(cursor), cursor.number(2), version, dedicated_key)
 
 
 def _initiate_response(cursor: Cursor) -> Apdu:

@@ -203,7 +203,7 @@ class _Shown:
             if item.name in self._hidden or content is None or content == b"" or isinstance(content, xdlms.Attribute):
                 continue
             name = item.name.replace("_", " ")
-            yield Part(name, f"{len(content)} octets") if name == "raw" else self.part(name, content)
+            yield Part(name, f"{len(content)} octets") if name in {"raw", "dedicated key"} else self.part(name, content)
 
     def part(self, name: str, value: Any) -> Part:
         """Show one value."""

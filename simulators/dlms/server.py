@@ -11,7 +11,7 @@ from enum import Enum
 
 from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
-from drivers.dlms.channel import PLAIN_TAGS, SecureChannel
+from drivers.dlms.channel import GENERAL_DED_CIPHERING, GENERAL_GLO_CIPHERING, PLAIN_TAGS, SecureChannel
 from drivers.dlms.ciphering import CONTROL, MAX_COUNTER, Keys
 from drivers.dlms.getlist import WITH_LIST
 from drivers.dlms.xdlms import Conformance, DataAccessResult
@@ -28,7 +28,7 @@ REPLY_TO_HLS = 1
 CHALLENGE_SIZE = 16
 COUNTER_EPOCH = 1_577_836_800  # 2020-01-01T00:00:00Z [s UTC]
 BLOCK_OVERHEAD = 12  # [octet] GET-response-with-datablock around its raw data
-CIPHER_OVERHEAD = 21  # [octet] glo- tag, length, security control, counter, authentication tag
+CIPHER_OVERHEAD = 30  # [octet] tag, system title, length, security control, counter, authentication tag
 MIN_BLOCK = 16
 SERVICES = (
     Conformance.GET | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.ACTION
@@ -124,6 +124,7 @@ class DlmsServer:
         self._title = b""
         self._challenges = (b"", b"")  # of the client, ours
         self._max_pdu = self._settings.max_pdu
+        self._dedicated_key = b""
         self._left = b""
         self._block = 0
         self._lists = False
@@ -182,6 +183,7 @@ class DlmsServer:
             return self._reject(request, Diagnostic.AUTHENTICATION_FAILURE if is_ciphered else Diagnostic.NO_REASON)
         if not isinstance(initiate, xdlms.InitiateRequest):
             return self._reject(request, Diagnostic.NO_REASON)
+        self._dedicated_key = initiate.dedicated_key
         self._max_pdu = min(initiate.max_pdu or 0xFFFF, self._settings.max_pdu)
         services = SERVICES if self._settings.takes_lists else SERVICES & ~Conformance.MULTIPLE_REFERENCES
         granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu)
@@ -231,7 +233,11 @@ class DlmsServer:
             if apdu and apdu[0] in PLAIN_TAGS:
                 raise SecurityError("a ciphered APDU in a plain association")
             return apdu
+        if self._state is _State.ASSOCIATED and self._dedicated_key and not self._channel.is_dedicated:
+            self._channel.use_dedicated(self._dedicated_key)
         plain = self._channel.open(apdu)
+        if apdu[0] in {GENERAL_GLO_CIPHERING, GENERAL_DED_CIPHERING}:
+            self._channel.ciphering = "general"
         self._keep_counters()
         return plain
 

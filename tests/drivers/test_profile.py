@@ -172,6 +172,8 @@ def test_a_profile_says_what_security_is_agreed_and_an_authentication_implies_on
     [
         ({"security": "weak"}, "not one of none, authenticated, encrypted, authenticated-encrypted"),
         ({"authentication": "hls5", "security": "none"}, "dlms.security: none is not possible with hls5"),
+        ({"session_key": "dedicated", "security": "authenticated"}, "dlms.security: authenticated would send"),
+        ({"session_key": "dedicated"}, "dlms.security: none would send the dedicated key in the clear"),
         ({"authentication_key": "withheld"}, "dlms.security: none cannot be sent"),
         ({"authentication": "hls5", "authentication_key": "withheld"}, "dlms.security: hls5 proves possession"),
     ],

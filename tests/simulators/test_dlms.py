@@ -9,7 +9,7 @@ import pytest
 
 from drivers.contract import Credentials, Endpoint
 from drivers.dlms import axdr, xdlms
-from drivers.dlms.ciphering import Keys
+from drivers.dlms.ciphering import KEY_SIZES, Keys
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.driver import open_session
 from drivers.dlms.events import Apdu, Connect
@@ -230,6 +230,30 @@ async def test_a_secret_is_proved_both_ways_without_ciphering_too(framing: str, 
     async with (
         served(framing, settings, named(17)) as url,
         dlms_session(url, meter, context(lambda: NOW)) as session,
+    ):
+        assert counts(await session.read_load_profile(MONDAY, NOW)) == [100, 0, 360, None, 7, 900]
+
+
+@FRAMINGS
+@pytest.mark.parametrize("authentication", ["lls", "hls5"])
+@pytest.mark.parametrize("ciphering", ["service", "general"])
+@pytest.mark.parametrize("session_key", ["global", "dedicated"])
+@pytest.mark.parametrize("suite", [0, 1, 2])
+async def test_general_ciphering_dedicated_keys_and_each_suite_read_the_same(
+    framing: str, authentication: Authentication, ciphering: str, session_key: str, suite: int
+) -> None:
+    size = KEY_SIZES[suite]
+    keys = Keys(bytes(range(size)), bytes(range(0x80, 0x80 + size)), suite)
+    password = b"12345678" if authentication == "lls" else b""
+    settings = DlmsSettings(authentication, password, keys, security="authenticated-encrypted", max_pdu=200)
+    meter = client(framing, authentication, security="authenticated-encrypted")
+    assert meter.profile.dlms is not None
+    agreed: Any = {"ciphering": ciphering, "session_key": session_key, "security_suite": suite}
+    profile = replace(meter.profile, dlms=replace(meter.profile.dlms, **agreed))
+    secrets = Credentials(password, keys.encryption, keys.authentication)
+    async with (
+        served(framing, settings, named(17)) as url,
+        dlms_session(url, replace(meter, profile=profile, credentials=secrets), context(lambda: NOW)) as session,
     ):
         assert counts(await session.read_load_profile(MONDAY, NOW)) == [100, 0, 360, None, 7, 900]
 

@@ -375,7 +375,7 @@ async def test_timeouts_grow_with_the_bytes_on_a_slow_line() -> None:
         (endpoint(address="one", client="x", authentication="hls9", system_title="zz"), 4),
         (endpoint(address="1/17"), 1),
         (endpoint(invocation_counter="4294967295"), 1),
-        (endpoint(with_dlms(security_suite=1)), 1),
+        (endpoint(with_dlms(security_suite=3)), 1),
         (endpoint(replace(PROFILE, dlms=None)), 1),
     ],
 )
