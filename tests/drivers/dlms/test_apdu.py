@@ -165,3 +165,33 @@ def test_a_value_set_in_blocks_arrives_whole_and_no_request_is_too_large(value: 
     assert axdr.decode(b"".join(block.raw for block in blocks)) == data
     assert [block.block_number for block in blocks] == list(range(1, len(blocks) + 1))
     assert [block.is_last for block in blocks] == [False] * (len(blocks) - 1) + [True]
+
+
+# What the client of gurux-dlms 1.0.203 sends for a write of octets 0, 1, 2 and for a method with integer 0.
+GURUX_SET = "c101c100010000603200ff02000914000102030405060708090a0b0c0d0e0f10111213"
+GURUX_ACTION = "c301c10046000060030aff01010f00"
+GURUX_BLOCKS = (
+    "c102c100010000603200ff020000000000012d098196" + bytes(range(42)).hex(),
+    "c103c1000000000237" + bytes(range(42, 97)).hex(),
+)
+
+
+def test_what_an_independent_client_writes_is_what_ours_writes() -> None:
+    data = xdlms.Attribute(1, Obis(0, 0, 96, 50, 0), 2)
+    disconnect = xdlms.Attribute(70, Obis(0, 0, 96, 3, 10), 1)
+
+    (request,) = writing.requests(0xC1, data, axdr.octet_string(bytes(range(20))), 0)
+
+    assert request.encode().hex() == GURUX_SET
+    assert xdlms.decode(bytes.fromhex(GURUX_SET)) == request
+    assert xdlms.ActionRequest(0xC1, disconnect, axdr.integer(0)).encode().hex() == GURUX_ACTION
+
+
+def test_blocks_of_an_independent_client_are_read_and_written_back() -> None:
+    first, second = (xdlms.decode(bytes.fromhex(octets)) for octets in GURUX_BLOCKS)
+
+    assert isinstance(first, writing.SetRequestFirstBlock)
+    assert isinstance(second, writing.SetRequestBlock)
+    assert (first.block_number, second.block_number) == (1, 2)
+    assert first.raw + second.raw == bytes.fromhex("098196") + bytes(range(97))
+    assert (first.encode().hex(), second.encode().hex()) == GURUX_BLOCKS
