@@ -14,11 +14,29 @@ from functools import partial
 from typing import Any
 
 from drivers.dlms import acse, axdr, getlist, hls, writing, xdlms
-from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import CONTROL, ENCRYPTED, Keys, check_title
+from drivers.dlms.commands import (
+    Accepted,
+    Act,
+    Associate,
+    BlockTaken,
+    Challenged,
+    Command,
+    Done,
+    Event,
+    Get,
+    GetList,
+    MoreBlocks,
+    NextBlock,
+    Prove,
+    Received,
+    Release,
+    Released,
+    Set,
+)
 from drivers.dlms.events import NEED_DATA, NeedData
-from drivers.dlms.xdlms import Attribute, Conformance, Selection
+from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import (
     CounterRefused,
     DriverError,
@@ -29,6 +47,26 @@ from drivers.errors import (
 )
 from drivers.obis import Obis
 from drivers.profile import Authentication, Ciphering, Security, implied_security
+
+__all__ = [  # beside what is defined here
+    "Accepted",
+    "Act",
+    "Associate",
+    "BlockTaken",
+    "Challenged",
+    "Command",
+    "Done",
+    "Event",
+    "Get",
+    "GetList",
+    "MoreBlocks",
+    "NextBlock",
+    "Prove",
+    "Received",
+    "Release",
+    "Released",
+    "Set",
+]
 
 
 class State(Enum):
@@ -111,109 +149,6 @@ _SECURITY_DIAGNOSTICS = frozenset(
         acse.Diagnostic.AUTHENTICATION_FAILURE, acse.Diagnostic.AUTHENTICATION_REQUIRED,
     }
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Associate:
-    """Command: open the association."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prove:
-    """Command: answer the meter's challenge (HLS pass 3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Get:
-    """Command: ask for one attribute.
-
-    ``decode``: makes what `Received` holds of the attribute's octets; it raises `RemoteProtocolError` for damage.
-    """
-
-    attribute: Attribute
-    selection: Selection | None = None
-    decode: Callable[[bytes], Any] = axdr.decode
-
-
-@dataclass(frozen=True, slots=True)
-class GetList:
-    """Command: ask for several attributes; `Received` then holds a tuple of `getlist.GetResult`, in their order."""
-
-    attributes: tuple[Attribute, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Set:
-    """Command: write one attribute. For those who execute an approved command alone."""
-
-    attribute: Attribute
-    data: Data
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Command: invoke one method. For those who execute an approved command alone."""
-
-    method: Attribute
-    parameters: Data | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NextBlock:
-    """Command: ask for the block after the one received, or send the one after the block that was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Command: close the association."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The association is open. ``max_pdu``: largest APDU the meter takes, 0 for no limit. [octet]"""
-
-    conformance: Conformance
-    max_pdu: int
-
-
-@dataclass(frozen=True, slots=True)
-class Challenged:
-    """The meter wants proof: send `Prove`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """The attribute's value, whole: a `Data`, or what the `Get` was told to make of it."""
-
-    data: Any
-
-
-@dataclass(frozen=True, slots=True)
-class MoreBlocks:
-    """A block came, more are to be asked for with `NextBlock`. ``octets``: received so far."""
-
-    octets: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockTaken:
-    """The meter took a block of a SET, more are to be sent with `NextBlock`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The meter did what it was told. ``data``: what a method returned."""
-
-    data: Data | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The association is closed."""
-
-
-Command = Associate | Prove | Get | GetList | Set | Act | NextBlock | Release
-Event = Accepted | Challenged | Received | MoreBlocks | BlockTaken | Done | Released
 
 
 @dataclass(frozen=True, slots=True)
