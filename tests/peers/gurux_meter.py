@@ -66,7 +66,11 @@ INTERVALS = "1.0.1.29.0.255"
 LOAD_PROFILE = "1.0.99.1.0.255"
 UNIT_WATT_HOUR, UNIT_VOLT = 30, 35
 AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
-AUTHENTICATIONS |= {"hls3": Authentication.HIGH_MD5, "hls4": Authentication.HIGH_SHA1, "hls6": Authentication.HIGH_SHA256}
+AUTHENTICATIONS |= {
+    "hls3": Authentication.HIGH_MD5,
+    "hls4": Authentication.HIGH_SHA1,
+    "hls6": Authentication.HIGH_SHA256,
+}
 LARGEST_HEAD = 40  # [octet] of an answer around its data, ciphered
 UTC = dt.UTC
 
@@ -111,7 +115,11 @@ class Association(GXDLMSAssociationLogicalName):
         cipher = settings.cipher
         ours, theirs = settings.stoCChallenge, settings.getCtoSChallenge()
         wanted = GXSecure.secure(
-            settings, cipher, counter, ours, secret_of(settings, settings.sourceSystemTitle, cipher.systemTitle, ours, theirs)
+            settings,
+            cipher,
+            counter,
+            ours,
+            secret_of(settings, settings.sourceSystemTitle, cipher.systemTitle, ours, theirs),
         )
         if bytes(wanted) != token:
             self.associationStatus = AssociationStatus.NON_ASSOCIATED
