@@ -73,6 +73,8 @@ AUTHENTICATIONS |= {
 }
 LARGEST_HEAD = 40  # [octet] of an answer around its data, ciphered
 UTC = dt.UTC
+# What the meter's own invocation counter goes on from, also when it is started again: seconds since 2020.
+COUNTER = [int(dt.datetime.now(UTC).timestamp()) - 1_577_836_800]
 
 
 class Profile(GXDLMSProfileGeneric):
@@ -286,6 +288,7 @@ def converse(meter, connection, arguments):
             meter.handleRequest(request)
         if arguments.verbose:
             print("<", data.hex(), ">", bytes(request.reply or b"").hex(), noise.getvalue(), file=sys.stderr)
+        COUNTER[0] = max(COUNTER[0], meter.settings.cipher.invocationCounter + 1)
         if request.reply:
             connection.sendall(bytes(request.reply))
 
@@ -305,6 +308,8 @@ def generate_aare(settings, data, result, diagnostic, cipher, error, _encrypted)
         challenge = bytes(settings.stoCChallenge)
         parts.append(bytes.fromhex("88020780 890760857405 0802") + bytes((int(settings.authentication),)))
         parts.append(bytes((0xAA, len(challenge) + 2, 0x80, len(challenge))) + challenge)
+    if is_ciphered:
+        cipher.invocationCounter = COUNTER[0]  # 1.0.203 begins at 0 in each association; a meter goes on
     inside = bytes(error.array() if error else _GXAPDU.getUserInformation(settings, cipher))
     if is_ciphered and not error:
         cipher.invocationCounter += 1
