@@ -354,6 +354,7 @@ class _Bare:
     def __init__(self, data: bytes) -> None:
         self._buffer = bytearray(data)
         self._extent = ApduExtent()
+        self._has_header = False
         self.skipped = 0
 
     def receive_data(self, data: bytes) -> None:
@@ -365,7 +366,8 @@ class _Bare:
         return octets
 
     def reset(self) -> bool:
-        return False
+        had_header, self._has_header = self._has_header, False
+        return had_header
 
     def next_event(self) -> bytes | NeedData:
         buffer = self._buffer
@@ -373,6 +375,7 @@ class _Bare:
             if len(buffer) < len(LLC_RESPONSE):
                 return NEED_DATA
             del buffer[: len(LLC_RESPONSE)]
+            self._has_header = True
         try:
             end = self._extent.find(buffer)
         except RemoteProtocolError:
@@ -384,6 +387,7 @@ class _Bare:
         octets = bytes(buffer[:end])
         del buffer[:end]
         self._extent = ApduExtent()
+        self._has_header = False
         return octets
 
 

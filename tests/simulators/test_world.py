@@ -241,7 +241,7 @@ async def test_a_standing_simulator_says_where_it_is_and_ends_on_a_signal(argume
         (["modbus"], "choose one of"),
         (["modbus", "--tcp", "0", "--fault", "deaf"], "known: dead"),
         (["modbus", "--tcp", "0", "--start", "soon"], "ISO 8601"),
-        (["dlms", "--authentication", "hls5"], "hls5 needs them"),
+        (["dlms", "--authentication", "hls5"], "go together"),
         (["world", "--mqtt", "localhost"], "write it like"),
     ],
 )
