@@ -5,6 +5,8 @@ It reads. Only one that was opened for commands (`Parameters.may_write`) asks fo
 The session sends commands and feeds whole APDUs; this object checks order, invoke-id, security and block numbers.
 Where security is agreed the association is ciphered from the first octet: the initiate APDU, the HLS exchange and all that
 follows must be glo- with at least that; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
+
+It is long because every transition of the one state table stands in this file, beside the table.
 """
 
 from collections.abc import Callable
