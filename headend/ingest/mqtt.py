@@ -16,7 +16,8 @@ import asyncio
 import json
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -74,8 +75,9 @@ async def ingest(
     is_out = False
     while not stop.is_set():
         try:
-            async with _client(settings, password) as client:
+            async with _connected(_client(settings, password)) as client:
                 await ingester.subscribe(client)
+                _notice_cancellation()
                 log.info("broker connected", url=settings.url, after_outage=is_out)
                 pause, is_out = FIRST_PAUSE, False
                 await ingester.serve(client, stop)
@@ -83,6 +85,7 @@ async def ingest(
             if not is_out:
                 log.warning("broker lost, connecting again", url=settings.url, reason=str(error))
             is_out = True
+        _notice_cancellation()
         await _sleep_unless(stop, pause * (0.5 + jitter()))
         pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -154,6 +157,32 @@ class _Ingester:
             await client.publish(RECEIPT_PREFIX + topic, json.dumps(receipt), qos=1)
         except aiomqtt.MqttError as error:
             log.info("receipt not sent; the message will come again", topic=topic, reason=str(error))
+
+
+def _notice_cancellation() -> None:
+    """Raise `CancelledError` if it was asked for: `asyncio.wait_for` of Python 3.11, by which aiomqtt waits, may swallow it."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+@asynccontextmanager
+async def _connected(client: aiomqtt.Client) -> AsyncIterator[aiomqtt.Client]:
+    """Connect for the length of a block. Raises `MqttError`.
+
+    Cancelled while it connects, aiomqtt leaves an open socket and a task behind; so connecting is finished first, which
+    its own timeouts bound, and then left in order.
+    """
+    entering = asyncio.ensure_future(client.__aenter__())
+    try:
+        await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        with suppress(aiomqtt.MqttError):
+            await entering
+            await client.__aexit__(None, None, None)
+        raise
+    async with AsyncExitStack() as stack:
+        stack.push_async_exit(client.__aexit__)
+        yield client
 
 
 def _client(settings: MqttSettings, password: str) -> aiomqtt.Client:

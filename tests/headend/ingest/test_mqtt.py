@@ -204,6 +204,19 @@ async def test_ingestion_cut_off_again_and_again_loses_and_doubles_nothing(broke
     assert keeper.conflicts == 0
 
 
+@pytest.mark.parametrize("after", [0.0, 0.0005, 0.001, 0.002, 0.004])
+async def test_ingestion_cut_off_while_it_connects_leaves_no_connection_behind(broker: Mosquitto, after: float) -> None:
+    before = asyncio.all_tasks()
+    task = start(broker, Keeper(), asyncio.Event())
+
+    await asyncio.sleep(after)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(0)
+
+    assert asyncio.all_tasks() == before
+
+
 async def test_broker_keeps_messages_while_ingestion_is_stopped(broker: Mosquitto) -> None:
     """The session is persistent: a sender that publishes once and goes is heard all the same."""
     keeper, sender = Keeper(), Sender(broker)
