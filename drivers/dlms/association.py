@@ -6,18 +6,17 @@ The session sends commands and feeds whole APDUs; this object checks order, invo
 Where security is agreed the association is ciphered from the first octet: the initiate APDU, the HLS exchange and all that
 follows must be glo- with at least that; a plain or weaker answer is a `SecurityError`, and nothing more is accepted after one.
 
-It is long because every transition of the one state table stands in this file, beside the table.
+Every transition of the one state table stands in this file, beside the table. What a request is made of, and what its
+answers mean, is a `Service` of `drivers.dlms.services`: the table knows no kinds of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from functools import partial
 from typing import Any
 
-from drivers.dlms import acse, axdr, getlist, hls, writing, xdlms
+from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.channel import SecureChannel
-from drivers.dlms.ciphering import CONTROL, ENCRYPTED, Keys, check_title
+from drivers.dlms.ciphering import CONTROL, check_title
 from drivers.dlms.commands import (
     Accepted,
     Act,
@@ -38,9 +37,14 @@ from drivers.dlms.commands import (
     Set,
 )
 from drivers.dlms.events import NEED_DATA, NeedData
+from drivers.dlms.parameters import Parameters
+from drivers.dlms.services.action import ActService
+from drivers.dlms.services.base import Service, Terms
+from drivers.dlms.services.get import GetService
+from drivers.dlms.services.refusals import refusal
+from drivers.dlms.services.set import SetService
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import (
-    CounterRefused,
     DriverError,
     LocalProtocolError,
     MeterRefused,
@@ -48,7 +52,7 @@ from drivers.errors import (
     SecurityError,
 )
 from drivers.obis import Obis
-from drivers.profile import Authentication, Ciphering, Security, implied_security
+from drivers.profile import Authentication
 
 __all__ = [  # beside what is defined here
     "Accepted",
@@ -63,6 +67,7 @@ __all__ = [  # beside what is defined here
     "GetList",
     "MoreBlocks",
     "NextBlock",
+    "Parameters",
     "Prove",
     "Received",
     "Release",
@@ -79,11 +84,8 @@ class State(Enum):
     CHALLENGED = auto()  # AARE with StoC received
     PROVING = auto()  # f(StoC) sent
     OPEN = auto()
-    ASKING = auto()  # GET sent
-    BETWEEN_BLOCKS = auto()  # a block received, more to come
-    SETTING = auto()  # SET sent, or a block of it
-    BETWEEN_SET_BLOCKS = auto()  # a block was taken, more to send
-    ACTING = auto()  # ACTION sent
+    ASKING = auto()  # a request sent, or the next part of one
+    BETWEEN_BLOCKS = auto()  # a part of the answer came, or one of the request was taken; more to follow
     RELEASING = auto()  # RLRQ sent
     FAILED = auto()  # broken; nothing but closing the link helps
 
@@ -93,18 +95,14 @@ class Step(Enum):
 
     SEND_ASSOCIATE = auto()
     SEND_PROOF = auto()
-    SEND_GET = auto()
-    SEND_SET = auto()
-    SEND_ACTION = auto()
+    SEND_REQUEST = auto()
     SEND_NEXT_BLOCK = auto()
     SEND_RELEASE = auto()
     ACCEPTED = auto()
     CHALLENGE = auto()
     PROVED = auto()
-    DATA = auto()
+    ANSWERED = auto()
     BLOCK = auto()
-    BLOCK_TAKEN = auto()
-    DONE = auto()
     REFUSED = auto()
     RELEASED = auto()
 
@@ -116,88 +114,35 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.ASSOCIATING, Step.CHALLENGE): State.CHALLENGED,
     (State.CHALLENGED, Step.SEND_PROOF): State.PROVING,
     (State.PROVING, Step.PROVED): State.OPEN,
-    (State.OPEN, Step.SEND_GET): State.ASKING,
-    (State.ASKING, Step.DATA): State.OPEN,
+    (State.OPEN, Step.SEND_REQUEST): State.ASKING,
+    (State.ASKING, Step.ANSWERED): State.OPEN,
     (State.ASKING, Step.REFUSED): State.OPEN,
     (State.ASKING, Step.BLOCK): State.BETWEEN_BLOCKS,
     (State.BETWEEN_BLOCKS, Step.SEND_NEXT_BLOCK): State.ASKING,
-    (State.OPEN, Step.SEND_SET): State.SETTING,
-    (State.SETTING, Step.BLOCK_TAKEN): State.BETWEEN_SET_BLOCKS,
-    (State.BETWEEN_SET_BLOCKS, Step.SEND_NEXT_BLOCK): State.SETTING,
-    (State.SETTING, Step.DONE): State.OPEN,
-    (State.SETTING, Step.REFUSED): State.OPEN,
-    (State.OPEN, Step.SEND_ACTION): State.ACTING,
-    (State.ACTING, Step.DONE): State.OPEN,
-    (State.ACTING, Step.REFUSED): State.OPEN,
     (State.OPEN, Step.SEND_RELEASE): State.RELEASING,
     (State.BETWEEN_BLOCKS, Step.SEND_RELEASE): State.RELEASING,
-    (State.BETWEEN_SET_BLOCKS, Step.SEND_RELEASE): State.RELEASING,
     (State.RELEASING, Step.RELEASED): State.CLOSED,
 }
+# What an answer is -> step.
+_STEPS: Mapping[type[Event], Step] = {
+    Received: Step.ANSWERED, Done: Step.ANSWERED, MoreBlocks: Step.BLOCK, BlockTaken: Step.BLOCK,
+}  # fmt: skip
+# Command -> the service that makes the request of it.
+_SERVICES: Mapping[type[Command], Callable[[Any, Terms], Service]] = {
+    Get: GetService, GetList: GetService, Set: SetService, Act: ActService,
+}  # fmt: skip
+_OF_WRITING: Mapping[type[Command], str] = {Set: "SET", Act: "ACTION"}
 
-CONFORMANCE = (
-    Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
-    | Conformance.MULTIPLE_REFERENCES
-)  # fmt: skip
-WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET
 SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
 TITLE_OVERHEAD = 9  # [octet] of a general one on top: the sender's system title
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
-MIN_PDU = 64
 _SECURITY_DIAGNOSTICS = frozenset(
     {
         acse.Diagnostic.MECHANISM_NOT_RECOGNISED, acse.Diagnostic.MECHANISM_REQUIRED,
         acse.Diagnostic.AUTHENTICATION_FAILURE, acse.Diagnostic.AUTHENTICATION_REQUIRED,
     }
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any.
-
-    ``security``: what every APDU must be, both ways; None for what the authentication implies.
-    ``may_write``: whether it is opened to execute a command; without it SET and ACTION are refused here.
-    """
-
-    authentication: Authentication = "none"
-    max_pdu: int = 0xFFFF
-    password: bytes = field(default=b"", repr=False)
-    keys: Keys | None = None
-    client_title: bytes = b""
-    server_title: bytes = b""
-    challenge: bytes = field(default=b"", repr=False)
-    security: Security | None = None
-    ciphering: Ciphering = "service"
-    dedicated_key: bytes = field(default=b"", repr=False)
-    may_write: bool = False
-
-    @property
-    def agreed_security(self) -> Security:
-        """What every APDU must be."""
-        return self.security or implied_security(self.authentication)
-
-    def __post_init__(self) -> None:
-        """Refuse what could not authenticate, before a byte is sent."""
-        if not MIN_PDU <= self.max_pdu <= 0xFFFF:
-            raise LocalProtocolError(f"largest APDU {self.max_pdu} is not {MIN_PDU} to 65535")
-        if self.authentication == "lls" and not self.password:
-            raise SecurityError("low-level security needs a password")
-        if self.authentication in hls.BY_SECRET and not self.password:
-            raise SecurityError(f"{self.authentication.upper()} needs a secret, given as the password")
-        if self.authentication == "hls5" and (self.keys is None or self.keys.is_unverified):
-            raise SecurityError("HLS-5 needs an encryption key and an authentication key")
-        if self.authentication == "hls5" and self.agreed_security == "none":
-            raise SecurityError("HLS-5 without protected APDUs is not supported")
-        if self.agreed_security != "none" and self.keys is None:
-            raise SecurityError(f"security {self.agreed_security} needs keys")
-        if self.dedicated_key and not CONTROL[self.agreed_security] & ENCRYPTED:
-            raise SecurityError(f"security {self.agreed_security} would send the dedicated key in the clear")
-        if self.agreed_security != "none" or self.authentication in hls.WITH_TITLES:
-            check_title(self.client_title, "the client's")
-        if self.authentication in hls.HIGH and not 8 <= len(self.challenge) <= 64:
-            raise SecurityError(f"a challenge has 8 to 64 octets, not {len(self.challenge)}")
 
 
 _MECHANISMS: dict[Authentication, acse.Mechanism] = {
@@ -222,13 +167,7 @@ class ClientAssociation:
         self._server_challenge = b""
         self._server_title = b""
         self._granted: Accepted | None = None
-        self._asked: Attribute | str | None = None
-        self._kind = getlist.NORMAL
-        self._parts: list[writing.SetRequests] = []
-        self._decode: Callable[[bytes], Any] = axdr.decode
-        self._blocks = bytearray()
-        self._block_number = 0
-        self._refused_one = False
+        self._service: Service | None = None
 
     @property
     def channel(self) -> SecureChannel | None:
@@ -252,36 +191,16 @@ class ClientAssociation:
             case Prove():
                 self._move(Step.SEND_PROOF)
                 return self._prove()
-            case Get():
-                self._begin(Step.SEND_GET, command.attribute, command.decode)
-                return self._asking(xdlms.GetRequest(self._invoke_octet, command.attribute, command.selection))
-            case GetList():
-                count = len(command.attributes)
-                self._begin(Step.SEND_GET, f"list of {count} attributes", partial(_results, count))
-                self._kind = getlist.WITH_LIST
-                return self._asking(
-                    getlist.GetRequestList(self._invoke_octet, tuple((one, None) for one in command.attributes))
-                )
-            case Set():
-                self._check_may_write("SET")
-                self._begin(Step.SEND_SET, command.attribute)
-                self._parts = list(writing.requests(self._invoke_octet, command.attribute, command.data, self.room))
-                return self._asking(self._parts.pop(0))
-            case Act():
-                self._check_may_write("ACTION")
-                self._begin(Step.SEND_ACTION, command.method)
-                return self._asking(xdlms.ActionRequest(self._invoke_octet, command.method, command.parameters))
-            case NextBlock() if self.state is State.BETWEEN_SET_BLOCKS:
-                self._move(Step.SEND_NEXT_BLOCK)
-                self._block_number += 1
-                return self._asking(self._parts.pop(0))
             case NextBlock():
                 self._move(Step.SEND_NEXT_BLOCK)
-                return self._sealed(xdlms.GetRequestNext(self._invoke_octet, self._block_number).encode())
+                assert self._service is not None
+                return self._sealing(self._service.request)
             case Release():
                 self._move(Step.SEND_RELEASE)
                 inside = self._sealed(self._initiate_request()) if self._channel else b""
                 return acse.Release(user_information=inside).encode()
+            case _:
+                return self._ask(command)
 
     def receive_data(self, apdu: bytes) -> None:
         """Take one whole APDU from the data link."""
@@ -298,22 +217,21 @@ class ClientAssociation:
         apdu = self._inbox.pop(0)
         try:
             return self._received(apdu)
-        except DriverError:
-            if not self._refused_one:
+        except DriverError as error:
+            if self.state is State.ASKING and isinstance(error, MeterRefused):
+                self._move(Step.REFUSED)  # one request; the next may be asked
+            else:
                 self.state = State.FAILED  # TRANSITIONS has no way out of it
             raise
 
     def _received(self, apdu: bytes) -> Event:
-        self._refused_one = False
         match self.state:
             case State.ASSOCIATING:
                 return self._received_aare(apdu)
             case State.PROVING:
                 return self._received_proof(apdu)
             case State.ASKING:
-                return self._received_data(apdu)
-            case State.SETTING | State.ACTING:
-                return self._received_done(apdu)
+                return self._received_answer(apdu)
             case State.RELEASING:
                 release = acse.decode(apdu)
                 if not isinstance(release, acse.Release) or not release.is_response:
@@ -333,11 +251,8 @@ class ClientAssociation:
     # -- opening
 
     def _initiate_request(self) -> bytes:
-        wanted = CONFORMANCE | WRITING if self._parameters.may_write else CONFORMANCE
-        if self._parameters.ciphering == "general":
-            wanted |= Conformance.GENERAL_PROTECTION
         key = self._parameters.dedicated_key if self.state is State.ASSOCIATING else b""
-        return xdlms.InitiateRequest(wanted, self._parameters.max_pdu, dedicated_key=key).encode()
+        return xdlms.InitiateRequest(self._parameters.conformance, self._parameters.max_pdu, dedicated_key=key).encode()
 
     def _associate(self) -> bytes:
         asked = self._parameters
@@ -357,7 +272,7 @@ class ClientAssociation:
 
     def _received_aare(self, apdu: bytes) -> Event:
         if apdu[:1] in {b"\xd8", b"\x0e"}:
-            raise self._refusal(xdlms.decode(apdu), "association")
+            raise refusal(xdlms.decode(apdu), "association")
         aare = acse.decode(apdu)
         if not isinstance(aare, acse.Aare):
             raise RemoteProtocolError("expected AARE")
@@ -373,7 +288,7 @@ class ClientAssociation:
             self._check_hls(aare, wants_proof=wants_proof)
         response = xdlms.decode(self._opened(aare.user_information))
         if isinstance(response, xdlms.ConfirmedServiceError):
-            raise self._refusal(response, "association")
+            raise refusal(response, "association")
         if not isinstance(response, xdlms.InitiateResponse):
             raise RemoteProtocolError("AARE holds no initiate-response")
         if response.version != xdlms.DLMS_VERSION:
@@ -438,7 +353,7 @@ class ClientAssociation:
 
     def _received_proof(self, apdu: bytes) -> Event:
         asked = self._parameters
-        response = self._response(apdu)
+        response = self._response(apdu, "HLS proof")
         if not isinstance(response, xdlms.ActionResponse):
             raise RemoteProtocolError(f"expected an ACTION-response, got {type(response).__name__}")
         self._check_invoke_id(response.invoke_id)
@@ -471,98 +386,43 @@ class ClientAssociation:
         limit = self._granted.max_pdu if self._granted else 0
         return max(1, limit - self._overhead) if limit else 0
 
-    def _begin(self, step: Step, asked: Attribute | str, decode: Callable[[bytes], Any] = axdr.decode) -> None:
-        self._move(step)
-        self._asked, self._decode, self._kind = asked, decode, getlist.NORMAL
-        self._blocks.clear()
-        self._block_number = 0
+    def _ask(self, command: Command) -> bytes:
+        if not self._parameters.may_write and (name := _OF_WRITING.get(type(command))):
+            raise LocalProtocolError(f"{name} in an association that was opened for reading")
+        self._move(Step.SEND_REQUEST)
         self._next_invoke_id()
 
-    def _asking(self, request: xdlms.Apdu) -> bytes:
+        def first() -> bytes:
+            self._service = _SERVICES[type(command)](command, self._terms)
+            return self._service.request()
+
+        return self._sealing(first)
+
+    def _sealing(self, request: Callable[[], bytes]) -> bytes:
         try:
-            return self._sealed(request.encode())
+            return self._sealed(request())
         except MeterRefused:
             self._move(Step.REFUSED)
             raise
 
-    def _check_may_write(self, service: str) -> None:
-        if not self._parameters.may_write:
-            raise LocalProtocolError(f"{service} in an association that was opened for reading")
+    @property
+    def _terms(self) -> Terms:
+        assert self._granted is not None
+        return Terms(self._invoke_octet, self.room, self._granted.conformance)
 
-    def _received_done(self, apdu: bytes) -> Event:
-        """Take the answer to a SET, a block of one, or an ACTION."""
-        response = self._response(apdu, one_of_many=True)
-        is_set = self.state is State.SETTING
-        if not isinstance(response, writing.SetResponses if is_set else xdlms.ActionResponse):
-            raise RemoteProtocolError(f"{self._asked}: answered by {type(response).__name__}")
-        self._check_invoke_id(response.invoke_id)
-        if isinstance(response, writing.SetResponseBlock):
-            if not self._parts or response.block_number != self._block_number + 1:
-                raise RemoteProtocolError(f"{self._asked}: block {response.block_number} is acknowledged out of order")
-            self._move(Step.BLOCK_TAKEN)
-            return BlockTaken()
-        code = response.result
-        if isinstance(response, xdlms.ActionResponse) and not code:
-            code = response.access_result or 0
-        if code:
-            self._move(Step.REFUSED)
-            self._refused_one = True
-            raise MeterRefused(f"{self._asked}: {xdlms.result_name(code)}", code)
-        if self._parts:
-            raise RemoteProtocolError(f"{self._asked}: said to be done before all blocks were sent")
-        self._move(Step.DONE)
-        return Done(response.data if isinstance(response, xdlms.ActionResponse) else None)
+    def _received_answer(self, apdu: bytes) -> Event:
+        assert self._service is not None
+        event = self._service.accept(self._response(apdu, self._service.what))
+        self._move(_STEPS[type(event)])
+        return event
 
-    def _received_data(self, apdu: bytes) -> Event:
-        response = self._response(apdu, one_of_many=True)
-        if not isinstance(response, xdlms.GetResponse | xdlms.GetResponseOctets | xdlms.GetResponseBlock):
-            raise RemoteProtocolError(f"expected a GET-response, got {type(response).__name__}")
-        self._check_invoke_id(response.invoke_id)
-        if response.result:
-            self._move(Step.REFUSED)
-            self._refused_one = True
-            raise MeterRefused(f"{self._asked}: {xdlms.result_name(response.result)}", response.result)
-        if isinstance(response, xdlms.GetResponseBlock):
-            return self._received_block(response)
-        if self._block_number or isinstance(response, xdlms.GetResponse):
-            raise RemoteProtocolError(f"{self._asked}: a whole answer amid blocks")
-        if response.kind != self._kind:
-            raise RemoteProtocolError(f"{self._asked}: answered by a GET-response of type {response.kind}")
-        data = self._decode(response.octets)
-        self._move(Step.DATA)
-        return Received(data)
-
-    def _received_block(self, block: xdlms.GetResponseBlock) -> Event:
-        if block.block_number != self._block_number + 1:
-            raise RemoteProtocolError(
-                f"{self._asked}: block {block.block_number} came, {self._block_number + 1} was expected"
-            )
-        raw = block.raw or b""
-        if not raw and not block.is_last:
-            raise RemoteProtocolError(f"{self._asked}: block {block.block_number} is empty and not the last")
-        if len(self._blocks) + len(raw) > axdr.MAX_OBJECT:
-            raise RemoteProtocolError(f"{self._asked}: more than {axdr.MAX_OBJECT} octets in all blocks")
-        self._blocks += raw
-        self._block_number = block.block_number
-        if not block.is_last:
-            self._move(Step.BLOCK)
-            return MoreBlocks(len(self._blocks))
-        data = self._decode(bytes(self._blocks))
-        self._blocks.clear()
-        self._move(Step.DATA)
-        return Received(data)
-
-    def _response(self, apdu: bytes, *, one_of_many: bool = False) -> xdlms.Apdu:
+    def _response(self, apdu: bytes, what: str) -> xdlms.Apdu:
         """Open an answer to a request. A plain exception-response is believed, as a refusal: it has no ciphered form."""
         if apdu[:1] == b"\xd8":
-            refusal = self._refusal(xdlms.decode(apdu), str(self._asked or "HLS-5 proof"))
-            if one_of_many and isinstance(refusal, MeterRefused):
-                self._move(Step.REFUSED)
-                self._refused_one = True
-            raise refusal
+            raise refusal(xdlms.decode(apdu), what)
         response = xdlms.decode(self._opened(apdu), leaves_data=True)
         if isinstance(response, xdlms.ExceptionResponse | xdlms.ConfirmedServiceError):
-            raise self._refusal(response, str(self._asked))
+            raise refusal(response, what)
         return response
 
     def _opened(self, apdu: bytes) -> bytes:
@@ -588,29 +448,6 @@ class ClientAssociation:
     def _check_invoke_id(self, octet: int) -> None:
         if octet & 0x0F != self._invoke_id:
             raise RemoteProtocolError(f"answer to invoke-id {octet & 0x0F}, asked was {self._invoke_id}: a late answer")
-
-    @staticmethod
-    def _refusal(apdu: xdlms.Apdu, what: str) -> DriverError:
-        if isinstance(apdu, xdlms.ConfirmedServiceError):
-            return MeterRefused(f"{what}: service error {apdu.category}/{apdu.code}", apdu.code)
-        if not isinstance(apdu, xdlms.ExceptionResponse):
-            return RemoteProtocolError(f"{what}: unexpected {type(apdu).__name__}")
-        if apdu.service_error == xdlms.INVOCATION_COUNTER_ERROR:
-            hint = "" if apdu.counter is None else f", it expects at least {apdu.counter}"
-            return CounterRefused(f"{what}: the meter refuses our invocation counter{hint}")
-        if apdu.service_error == xdlms.DECIPHERING_ERROR:
-            return SecurityError(f"{what}: the meter cannot decipher our request: wrong key or system title")
-        return MeterRefused(
-            f"{what}: exception, state error {apdu.state_error}, service error {apdu.service_error}", apdu.service_error
-        )
-
-
-def _results(count: int, octets: bytes) -> tuple[getlist.GetResult, ...]:
-    """Read the results of a list, one for each attribute asked for."""
-    results = getlist.decode_results(octets)
-    if len(results) != count:
-        raise RemoteProtocolError(f"{len(results)} results for a list of {count} attributes")
-    return results
 
 
 def _association_refused(aare: acse.Aare) -> DriverError:

@@ -290,7 +290,7 @@ class Conversation:
 
     async def close(self) -> None:
         """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""
-        if self._association.state in {State.OPEN, State.BETWEEN_BLOCKS, State.BETWEEN_SET_BLOCKS}:
+        if self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
             with suppress(DriverError):
                 await self._ask(Release())
         if isinstance(self._link, HdlcLink) and self._link.state == "open":

@@ -1,0 +1,69 @@
+"""What an association is opened with, checked before a byte is sent: secrets, security, and the services to ask for."""
+
+from dataclasses import dataclass, field
+
+from drivers.dlms import hls
+from drivers.dlms.ciphering import CONTROL, ENCRYPTED, Keys, check_title
+from drivers.dlms.xdlms import Conformance
+from drivers.errors import LocalProtocolError, SecurityError
+from drivers.profile import Authentication, Ciphering, Security, implied_security
+
+READING = (
+    Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
+    | Conformance.MULTIPLE_REFERENCES
+)  # fmt: skip
+WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET
+MIN_PDU = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any.
+
+    ``security``: what every APDU must be, both ways; None for what the authentication implies.
+    ``may_write``: whether it is opened to execute a command; without it SET and ACTION are refused here.
+    """
+
+    authentication: Authentication = "none"
+    max_pdu: int = 0xFFFF
+    password: bytes = field(default=b"", repr=False)
+    keys: Keys | None = None
+    client_title: bytes = b""
+    server_title: bytes = b""
+    challenge: bytes = field(default=b"", repr=False)
+    security: Security | None = None
+    ciphering: Ciphering = "service"
+    dedicated_key: bytes = field(default=b"", repr=False)
+    may_write: bool = False
+
+    @property
+    def agreed_security(self) -> Security:
+        """What every APDU must be."""
+        return self.security or implied_security(self.authentication)
+
+    @property
+    def conformance(self) -> Conformance:
+        """Give the services to ask for."""
+        wanted = READING | WRITING if self.may_write else READING
+        return wanted | Conformance.GENERAL_PROTECTION if self.ciphering == "general" else wanted
+
+    def __post_init__(self) -> None:
+        """Refuse what could not authenticate, before a byte is sent."""
+        if not MIN_PDU <= self.max_pdu <= 0xFFFF:
+            raise LocalProtocolError(f"largest APDU {self.max_pdu} is not {MIN_PDU} to 65535")
+        if self.authentication == "lls" and not self.password:
+            raise SecurityError("low-level security needs a password")
+        if self.authentication in hls.BY_SECRET and not self.password:
+            raise SecurityError(f"{self.authentication.upper()} needs a secret, given as the password")
+        if self.authentication == "hls5" and (self.keys is None or self.keys.is_unverified):
+            raise SecurityError("HLS-5 needs an encryption key and an authentication key")
+        if self.authentication == "hls5" and self.agreed_security == "none":
+            raise SecurityError("HLS-5 without protected APDUs is not supported")
+        if self.agreed_security != "none" and self.keys is None:
+            raise SecurityError(f"security {self.agreed_security} needs keys")
+        if self.dedicated_key and not CONTROL[self.agreed_security] & ENCRYPTED:
+            raise SecurityError(f"security {self.agreed_security} would send the dedicated key in the clear")
+        if self.agreed_security != "none" or self.authentication in hls.WITH_TITLES:
+            check_title(self.client_title, "the client's")
+        if self.authentication in hls.HIGH and not 8 <= len(self.challenge) <= 64:
+            raise SecurityError(f"a challenge has 8 to 64 octets, not {len(self.challenge)}")
