@@ -57,6 +57,22 @@ class CounterStore(Protocol):
         """
 
 
+class MetadataCache(Protocol):
+    """What meters of one kind say of themselves alike, kept across sessions (docs/decisions/metadata-cache.md).
+
+    Octets are the driver's own; it tells damage and age itself. Nothing is lost but time where an entry is not there.
+    """
+
+    async def load(self, kind: str) -> bytes | None:
+        """Give what was kept last for ``kind``, None for nothing."""
+
+    async def keep(self, kind: str, entry: bytes) -> None:
+        """Keep ``entry`` for ``kind`` instead of what was there."""
+
+    async def drop(self, kind: str) -> None:
+        """Forget what was kept for ``kind``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Secrets of one meter. Never in a repr, a log or an exception."""
@@ -86,13 +102,14 @@ class SessionContext:
     """What a session needs from the world, injected.
 
     ``now``: UTC, whole seconds. [s]  ``counters``: see `CounterStore`.  ``timeout_scale``: real seconds per protocol second; 1 but in simulations that run faster than the wall.
-    ``random_bytes``: cryptographically strong (`os.urandom`), replaced in tests.
+    ``random_bytes``: cryptographically strong (`os.urandom`), replaced in tests.  ``metadata``: None to ask every meter anew.
     """
 
     now: Callable[[], UtcSeconds]
     random_bytes: Callable[[int], bytes]
     counters: CounterStore
     timeout_scale: float = 1.0
+    metadata: MetadataCache | None = None
 
 
 @runtime_checkable
@@ -121,6 +138,25 @@ class ReadsLoadProfile(Protocol):
         One block per interval column, covering exactly the asked window clipped to the grid, None where the meter has no
         row. Columns that the profile declares cumulative come as register values, each stamped by the meter.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What came whole of a load profile whose reading was cut short. ``start``, ``end``: the part of the window of which
+    the meter said all, so that it need not be asked again; equal where that cannot be told. [s UTC]
+    """
+
+    facts: tuple[IntervalBlock | RegisterValue, ...]
+    start: UtcSeconds
+    end: UtcSeconds
+
+
+@runtime_checkable
+class SalvagesLoadProfile(ReadsLoadProfile, Protocol):
+    """Gives what it had of a load profile when the reading failed, so that the next session asks for the rest alone."""
+
+    def salvage(self) -> Salvage | None:
+        """Give what the last `read_load_profile`, which raised or was canceled, had received whole; None for nothing."""
 
 
 @runtime_checkable

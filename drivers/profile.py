@@ -20,6 +20,7 @@ Authentication = Literal["none", "lls", "hls3", "hls4", "hls5", "hls6"]
 Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
 AuthenticationKey = Literal["required", "withheld"]
 Ciphering = Literal["service", "general"]
+MetadataScope = Literal["model", "meter", "session"]
 SessionKey = Literal["global", "dedicated"]
 MeterCounters = Literal["rising", "restarting"]
 CounterSync = Literal["refused", "always"]
@@ -112,6 +113,7 @@ class DlmsProfile:
     ``meter_counters``: do the meter's own counters rise from session to session, or start again in each.
     ``counter_object``: where client ``counter_client``, without authentication, reads the counter the meter saw last; asked
     when ours is ``refused``, or ``always`` at first. It moves ours up by ``counter_margin`` at most.
+    ``metadata``: who shares columns and scalers once read: meters of one model and firmware, no other meter, no other session.
     """
 
     framing: Literal["hdlc", "wrapper"] = "wrapper"
@@ -138,6 +140,7 @@ class DlmsProfile:
     columns: tuple[DlmsColumn, ...] = ()
     registers: tuple[DlmsRegister, ...] = ()
     selective_access: tuple[Literal["range", "entry", "none"], ...] = ("range", "entry", "none")
+    metadata: MetadataScope = "model"
 
     @property
     def agreed_security(self) -> Security:
