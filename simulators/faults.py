@@ -1,14 +1,18 @@
 """Faults on request: what a simulated meter does wrong, declared, never improvised.
 
 A fault is a frozen fact about one meter. All instants are world time, spans are half-open `[start, end)`; randomness is seeded by the caller.
+What a DLMS meter can do against its protocol is one of `Deed`, declared as a `Misdeed`: which chances it takes, and in which answers.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
 
 FOREVER = 2**40  # [s UTC]; beyond any simulated year
+ALWAYS = 2**40  # chances; more than any meter gets
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,94 @@ class MalformedPayload:
     at: int
 
 
-Fault = Dead | Silent | Noise | MissingRows | ClockDrift | Rollover | MeterSwap | MalformedPayload
+class Stage(StrEnum):
+    """What an answer of a DLMS meter answers."""
+
+    AARE = "aare"
+    PROOF = "proof"
+    GET = "get"
+    SET = "set"
+    ACTION = "action"
+    RELEASE = "release"
+
+
+SERVED = frozenset({Stage.GET, Stage.SET, Stage.ACTION})
+"""What is answered inside an open association: where a misdeed happens that is told no other stage."""
+
+
+class Deed(StrEnum):
+    """What a DLMS meter can do against its protocol. Each comes with what counts as a chance to do it."""
+
+    # Security: each answer of a ciphered association is a chance.
+    WRONG_TAG = "wrong-tag"  # the authentication tag fits nothing
+    PLAIN_ANSWER = "plain-answer"  # not ciphered at all
+    WEAKER_ANSWER = "weaker-answer"  # encrypted, not authenticated
+    COUNTER_STUCK = "counter-stuck"  # sealed anew under the counter of the answer before
+    COUNTER_RESET = "counter-reset"  # its counter begins again at 1, and goes on from there
+    REPLAYED_ANSWER = "replayed-answer"  # the octets of the answer before, also without ciphering
+    # Authentication: each association with a challenge, or with titles, is a chance.
+    REFLECTED_CHALLENGE = "reflected-challenge"  # its challenge StoC is the client's CtoS
+    REFLECTED_PROOF = "reflected-proof"  # it proves itself with the client's own proof
+    WRONG_PROOF = "wrong-proof"  # it proves nothing
+    SKIPPED_PROOF = "skipped-proof"  # it accepts at once, without the high-level security it was asked for
+    CLIENT_TITLE = "client-title"  # its system title is the client's
+    OTHER_TITLE = "other-title"  # its system title is another meter's
+    # Whose answer, and to what: each answer is a chance.
+    OTHER_METER = "other-meter"  # the source address is the next meter's
+    OTHER_IDENTITY = "other-identity"  # reading the logical device name; it is another meter's
+    WRONG_INVOKE_ID = "wrong-invoke-id"
+    LATE_ANSWER = "late-answer"  # what the request before was answered, sealed as it should be
+    HELD_ANSWER = "held-answer"  # nothing; it comes in front of the next answer, after the client gave up
+    DOUBLED_ANSWER = "doubled-answer"  # twice, in one piece
+    NO_ANSWER = "no-answer"
+    HANG_UP = "hang-up"  # the connection ends instead
+    # Shape: each answer is a chance; of an oversized one, each that is larger than the client takes.
+    OVERSIZED_ANSWER = "oversized-answer"  # whole where it should come in blocks
+    TRUNCATED_ANSWER = "truncated-answer"  # the last octet of the plain APDU is missing
+    UNKNOWN_SERVICE = "unknown-service"  # an APDU tag that the standard does not have
+    NESTED_ANSWER = "nested-answer"  # to a GET: structures 3000 deep
+    # Blocks of a GET: each block is a chance.
+    CUT_BLOCKS = "cut-blocks"  # said to be the last although it is not
+    ENDLESS_BLOCKS = "endless-blocks"  # the last is said not to be; what follows is empty
+    REPEATED_BLOCK = "repeated-block"  # the number of the block before
+    SKIPPED_BLOCK = "skipped-block"  # a number too high
+    # Reading rows: each such request is a chance.
+    REFUSES_RANGE = "refuses-range"
+    REFUSES_ENTRY = "refuses-entry"
+    REFUSES_DEVIATION = "refuses-deviation"  # a range that says its deviation
+    DEMANDS_DEVIATION = "demands-deviation"  # a range that does not
+    # Each block of an image is a chance.
+    IMAGE_INTERRUPTED = "image-interrupted"  # the connection ends before the block is kept
+    # HDLC: each information frame is a chance.
+    WINDOW_VIOLATION = "window-violation"  # another information frame, without waiting for leave
+    UNENDED_SEGMENTS = "unended-segments"  # the last segment is said not to be
+    CUT_SEGMENTS = "cut-segments"  # a segment is said to be the last although it is not; only such ones are chances
+    WRONG_SEQUENCE = "wrong-sequence"  # N(S) is one too high
+    WRONG_FCS = "wrong-fcs"
+    FLAG_STORM = "flag-storm"  # 3000 flags in front
+
+
+@dataclass(frozen=True, slots=True)
+class Misdeed:
+    """A DLMS meter deviates: at chance number ``first`` (from 1, in all its life) and so many ``times`` in a row.
+
+    ``stage``: only in answers of this kind, None for all inside an open association.
+    """
+
+    deed: Deed
+    first: int = 1
+    times: int = ALWAYS
+    stage: Stage | None = None
+    start: int = 0
+    end: int = FOREVER
+
+    def __post_init__(self) -> None:
+        """Refuse what would never happen."""
+        if self.first < 1 or self.times < 1:
+            raise ValueError(f"fault {self.deed}: first and times count from 1")
+
+
+Fault = Dead | Silent | Noise | MissingRows | ClockDrift | Rollover | MeterSwap | MalformedPayload | Misdeed
 
 _NAMES: dict[str, type[Fault]] = {
     "dead": Dead,
@@ -89,24 +180,30 @@ _NAMES: dict[str, type[Fault]] = {
     "swap": MeterSwap,
     "malformed": MalformedPayload,
 }
+_DEEDS = frozenset(Deed)
 _INSTANTS = ("start", "end", "at")
 
 
 def parse_fault(text: str, start: int) -> Fault:
     """Read a fault written as ``silent,start=+3600,end=+7200`` or ``rollover,dials=8,left_wh=500``.
 
-    An instant is ISO 8601 with its zone, or ``+`` seconds after ``start`` [s UTC]. Raises `ValueError` naming what is known.
+    An instant is ISO 8601 with its zone, or ``+`` seconds after ``start`` [s UTC]. A misdeed is named by its deed, such as
+    ``wrong-tag,first=2,times=1,stage=get``. Raises `ValueError` naming what is known.
     """
     name, *settings = (part.strip() for part in text.split(","))
-    if (kind := _NAMES.get(name)) is None:
-        raise ValueError(f"unknown fault {name!r}; known: {', '.join(_NAMES)}")
-    known = {field.name: field for field in fields(kind)}
-    given: dict[str, int] = {}
+    kind = Misdeed if name in _DEEDS else _NAMES.get(name)
+    if kind is None:
+        raise ValueError(f"unknown fault {name!r}; known: {', '.join((*_NAMES, *Deed))}")
+    known = {field.name: field for field in fields(kind) if field.name != "deed"}
+    given: dict[str, Any] = {"deed": Deed(name)} if kind is Misdeed else {}
     for setting in settings:
         key, _, value = setting.partition("=")
         if key not in known:
             raise ValueError(f"fault {name} has no setting {key!r}; it has: {', '.join(known) or 'none'}")
-        given[key] = _instant(value, start) if key in _INSTANTS else int(value)
+        if key == "stage":
+            given[key] = Stage(value)
+        else:
+            given[key] = _instant(value, start) if key in _INSTANTS else int(value)
     if missing := [key for key, field in known.items() if field.default is MISSING and key not in given]:
         raise ValueError(f"fault {name} needs {', '.join(missing)}")
     return kind(**given)

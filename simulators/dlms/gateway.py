@@ -92,7 +92,8 @@ class WrapperConversation:
         event = link.next_event()
         if not isinstance(event, Apdu) or (response := server.receive(event.octets, now)) is None:
             return None
-        return self._gateway.answer(place, meter, link.send(Apdu(response)), now)
+        octets = server.deviance.post(link.send(Apdu(response)), now, is_hdlc=False)
+        return self._gateway.answer(place, meter, octets, now) if octets else None
 
 
 class HdlcConversation:
@@ -136,4 +137,6 @@ class HdlcConversation:
                 case Apdu(octets) if meter.name in self._servers:
                     response = self._servers[meter.name].receive(octets, now)
                     sent += link.send(Apdu(response)) if response is not None else b""
-        return sent + link.data_to_send()
+        sent += link.data_to_send()
+        server = self._servers.get(meter.name)
+        return sent if server is None else server.deviance.post(sent, now, is_hdlc=True)

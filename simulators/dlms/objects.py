@@ -3,7 +3,6 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from drivers.dlms import axdr
 from drivers.dlms.axdr import Data
@@ -12,8 +11,8 @@ from drivers.dlms.listing import ASSOCIATION, CURRENT_ASSOCIATION, READ_ONLY, Ob
 from drivers.dlms.xdlms import Attribute, DataAccessResult, Selection
 from drivers.errors import DriverError
 from drivers.obis import Obis
-from drivers.profile import ClockProfile
 from drivers.units import Unit
+from simulators.dlms.settings import ClockHabit
 from simulators.meter import Meter, Row
 
 LOGICAL_DEVICE_NAME = Obis(0, 0, 42, 0, 0)
@@ -40,22 +39,6 @@ class Refused(Exception):  # the meter's answer, not a failure of ours
     def __init__(self, result: DataAccessResult) -> None:
         super().__init__(result.name)
         self.result = result
-
-
-@dataclass(frozen=True, slots=True)
-class ClockHabit:
-    """How the meter writes time: in ``zone``, with its deviation or with "not specified"."""
-
-    zone: str = "UTC"
-    specify_deviation: bool = True
-
-    def encode(self, instant: int) -> bytes:
-        """Write an instant [s UTC] as the twelve octets."""
-        return CosemDateTime.from_utc(instant, self.zone, specify_deviation=self.specify_deviation).encode()
-
-    def decode(self, octets: bytes) -> int:
-        """Read twelve octets as an instant [s UTC]. Raises `DriverError`."""
-        return CosemDateTime.decode(octets).to_utc(ClockProfile(zone=self.zone))
 
 
 Attributes = Mapping[int, Callable[[], Data]]
@@ -166,6 +149,14 @@ def _by_range(meter: Meter, now: int, habit: ClockHabit, parameters: Data) -> li
     if selected.items():
         raise Refused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)  # this model gives whole rows only
     return meter.rows(now, habit.decode(first.octets()), habit.decode(last.octets()))
+
+
+def says_deviation(selection: Selection) -> bool:
+    """Say whether a range gives the deviation of its first instant; one that cannot be read does not."""
+    try:
+        return CosemDateTime.decode(selection.parameters.items()[1].octets()).deviation is not None
+    except (DriverError, IndexError):
+        return False
 
 
 def _by_entry(rows: list[Row], parameters: Data) -> list[Row]:

@@ -6,34 +6,46 @@ Sans-IO: an APDU in, an APDU out. IEC 62056-5-3, clauses 9.3 and 9.4.
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from enum import Enum
 
 from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
 from drivers.dlms.channel import GENERAL_DED_CIPHERING, GENERAL_GLO_CIPHERING, PLAIN_TAGS, SecureChannel
-from drivers.dlms.ciphering import CONTROL, MAX_COUNTER, Keys
+from drivers.dlms.ciphering import CONTROL, ENCRYPTED
 from drivers.dlms.getlist import WITH_LIST
+from drivers.dlms.writing import SET_REQUEST
 from drivers.dlms.xdlms import Conformance, DataAccessResult
 from drivers.errors import CounterError, DriverError, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
-from drivers.profile import Authentication, Security, implied_security
+from drivers.profile import Authentication
 from simulators.dlms import objects
-from simulators.dlms.objects import ClockHabit, Refused
+from simulators.dlms.deviance import Deviance
+from simulators.dlms.objects import Refused
+from simulators.dlms.settings import (
+    BLOCK_OVERHEAD,
+    CIPHER_OVERHEAD,
+    MIN_BLOCK,
+    ClockHabit,
+    DlmsSettings,
+    Memory,
+    system_title,
+)
+from simulators.faults import Deed, Stage
 from simulators.meter import Meter
+
+__all__ = ["ClockHabit", "DlmsServer", "DlmsSettings", "Memory", "system_title"]
 
 ASSOCIATION = Obis(0, 0, 40, 0, 0)
 ASSOCIATION_CLASS = 15
 REPLY_TO_HLS = 1
 CHALLENGE_SIZE = 16
 COUNTER_EPOCH = 1_577_836_800  # 2020-01-01T00:00:00Z [s UTC]
-BLOCK_OVERHEAD = 12  # [octet] GET-response-with-datablock around its raw data
-CIPHER_OVERHEAD = 30  # [octet] tag, system title, length, security control, counter, authentication tag
-MIN_BLOCK = 16
 SERVICES = (
     Conformance.GET | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.ACTION
     | Conformance.MULTIPLE_REFERENCES
 )  # fmt: skip
+NAME = xdlms.Attribute(objects.DATA_CLASS, objects.LOGICAL_DEVICE_NAME, 2)
 SERVICE_NOT_ALLOWED, OPERATION_NOT_POSSIBLE = 1, 1
 SERVICE_UNKNOWN, SERVICE_NOT_SUPPORTED = 2, 2
 ACTION_FAILED = 250  # other-reason
@@ -47,51 +59,7 @@ _MECHANISMS: dict[Authentication, Mechanism] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DlmsSettings:
-    """How a meter is set up. ``max_pdu``: largest APDU it sends or takes. [octet]  ``latency``: before an answer. [s]
-    ``takes_lists``: whether it grants GET-with-list.
-
-    ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
-    None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
-    """
-
-    authentication: Authentication = "none"
-    password: bytes = field(default=b"", repr=False)
-    keys: Keys | None = None
-    max_pdu: int = 0xFFFF
-    clock: ClockHabit = field(default_factory=ClockHabit)
-    latency: float = 0.02
-    security: Security | None = None
-    takes: Security | None = None
-    takes_lists: bool = True
-    counter_object: Obis | None = None
-
-    @property
-    def agreed_security(self) -> Security:
-        """What its APDUs are."""
-        return self.security or implied_security(self.authentication)
-
-    def __post_init__(self) -> None:
-        """Refuse ciphering without keys, LLS without password, and PDUs too small for a block."""
-        if (self.authentication == "hls5" or self.agreed_security != "none") != (self.keys is not None):
-            raise ValueError("keys belong to ciphering, hls5 needs them")
-        has_secret = self.authentication == "lls" or self.authentication in hls.BY_SECRET
-        if has_secret != bool(self.password):
-            raise ValueError("a password belongs to lls, hls3, hls4 and hls6, and each needs one")
-        if not BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK <= self.max_pdu <= 0xFFFF:
-            raise ValueError(f"PDU size {self.max_pdu} is not {BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK} to 65535")
-
-
-@dataclass(slots=True)
-class Memory:
-    """What the meter keeps across associations: its own next counter, and the last one seen of each client title.
-
-    It begins with the seconds of its first day, so that a simulator that is started again goes on above.
-    """
-
-    next_counter: int = 0
-    last_seen: dict[bytes, int] = field(default_factory=dict)
+_STAGES = {xdlms.GET_REQUEST: Stage.GET, SET_REQUEST: Stage.SET, xdlms.ACTION_REQUEST: Stage.ACTION}
 
 
 class _State(Enum):
@@ -99,11 +67,6 @@ class _State(Enum):
     CHALLENGED = "challenged"
     ASSOCIATED = "associated"
     PUBLIC = "public"
-
-
-def system_title(meter: Meter) -> bytes:
-    """System title of a simulated meter: maker and serial number, 8 octets."""
-    return b"SIM" + meter.serial.to_bytes(5, "big")
 
 
 class DlmsServer:
@@ -116,6 +79,7 @@ class DlmsServer:
         self._settings = settings
         self._memory = memory
         self._random_bytes = random_bytes
+        self.deviance = Deviance(meter, memory)
         self._reset()
 
     def _reset(self) -> None:
@@ -127,16 +91,21 @@ class DlmsServer:
         self._dedicated_key = b""
         self._left = b""
         self._block = 0
+        self._endless = False  # the blocks of this answer were said not to have ended
         self._lists = False
+        self._largest = 0xFFFF  # that the client takes
+        self._before = (b"", b"")  # the answer before: plain, and as it went out
 
     def receive(self, apdu: bytes, now: int) -> bytes | None:
         """Answer an APDU at world time ``now`` [s UTC]; None for what a meter ignores."""
         try:
             if apdu[0] in {acse.AARQ, acse.RLRQ}:
-                return self._associate(acse.decode(apdu), now)
-            if self._state is _State.IDLE:
+                self.deviance.stage = Stage.AARE if apdu[0] == acse.AARQ else Stage.RELEASE
+                answer = self._associate(acse.decode(apdu), now)
+            elif self._state is _State.IDLE:
                 return xdlms.ExceptionResponse(SERVICE_NOT_ALLOWED, OPERATION_NOT_POSSIBLE).encode()
-            return self._protect(self._serve(self._unprotect(apdu), now))
+            else:
+                answer = self._answer(self._unprotect(apdu), now)
         except CounterError:
             expected = self._channel.last_seen + 1 if self._channel else 0
             return xdlms.ExceptionResponse(SERVICE_NOT_ALLOWED, xdlms.INVOCATION_COUNTER_ERROR, expected).encode()
@@ -144,6 +113,19 @@ class DlmsServer:
             return xdlms.ExceptionResponse(SERVICE_NOT_ALLOWED, xdlms.DECIPHERING_ERROR).encode()
         except RemoteProtocolError:
             return xdlms.ExceptionResponse(SERVICE_UNKNOWN, SERVICE_NOT_SUPPORTED).encode()
+        return None if self.deviance.keeps_quiet(now) else answer
+
+    def _answer(self, request: bytes, now: int) -> bytes:
+        """Serve a plain request, and protect the answer, as far as the meter keeps to its protocol."""
+        proves = self._state is _State.CHALLENGED
+        self.deviance.stage = Stage.PROOF if proves else _STAGES.get(request[0])
+        plain_before, sent_before = self._before
+        plain = self._serve(request, now)
+        octets = self._protect(self.deviance.spoil(plain, plain_before, now), now)
+        if sent_before and self.deviance.happens(Deed.REPLAYED_ANSWER, now):
+            octets = sent_before
+        self._before = (plain, octets)
+        return octets
 
     def _associate(self, apdu: Aarq | Aare | acse.Release, now: int) -> bytes | None:
         self._keep_counters()
@@ -184,19 +166,24 @@ class DlmsServer:
         if not isinstance(initiate, xdlms.InitiateRequest):
             return self._reject(request, Diagnostic.NO_REASON)
         self._dedicated_key = initiate.dedicated_key
-        self._max_pdu = min(initiate.max_pdu or 0xFFFF, self._settings.max_pdu)
+        self._largest = initiate.max_pdu or 0xFFFF
+        self._max_pdu = min(self._largest, self._settings.max_pdu)
         services = SERVICES if self._settings.takes_lists else SERVICES & ~Conformance.MULTIPLE_REFERENCES
         granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu)
         self._lists = bool(granted.conformance & Conformance.MULTIPLE_REFERENCES)
-        user_information = self._protect(granted.encode())
+        user_information = self._protect(granted.encode(), now)
         has_title = is_ciphered or self._settings.authentication in hls.WITH_TITLES
-        title = system_title(self._meter) if has_title else b""
+        title = self._shown_title(request.calling_title, now) if has_title else b""
         self._title = request.calling_title
+        if is_high and self.deviance.happens(Deed.SKIPPED_PROOF, now, anywhere=True):
+            is_high = False
         if not is_high:
             self._state = _State.ASSOCIATED
             return Aare(context, responding_title=title, mechanism=expected, user_information=user_information).encode()
         self._state = _State.CHALLENGED
-        self._challenges = (request.authentication_value, self._random_bytes(CHALLENGE_SIZE))
+        reflects = self.deviance.happens(Deed.REFLECTED_CHALLENGE, now, anywhere=True)
+        ours = request.authentication_value if reflects else self._random_bytes(CHALLENGE_SIZE)
+        self._challenges = (request.authentication_value, ours)
         return Aare(
             context,
             diagnostic=Diagnostic.AUTHENTICATION_REQUIRED,
@@ -206,26 +193,27 @@ class DlmsServer:
             user_information=user_information,
         ).encode()
 
+    def _shown_title(self, of_client: bytes, now: int) -> bytes:
+        if self.deviance.happens(Deed.CLIENT_TITLE, now, anywhere=True):
+            return of_client
+        return system_title(self._meter, int(self.deviance.happens(Deed.OTHER_TITLE, now, anywhere=True)))
+
     def _reject(self, request: Aarq, diagnostic: Diagnostic) -> bytes:
         return Aare(request.context, Result.REJECTED_PERMANENT, diagnostic).encode()
 
     def _open_channel(self, request: Aarq, now: int) -> None:
-        assert self._settings.keys is not None  # by DlmsSettings.__post_init__
-        channel = SecureChannel(
-            self._settings.keys,
-            system_title(self._meter),
-            request.calling_title,
-            CONTROL[self._settings.agreed_security],
-            CONTROL[self._settings.takes or self._settings.agreed_security],
-        )
+        self._title = request.calling_title
+        self._channel = self._new_channel(CONTROL[self._settings.agreed_security])
         self._memory.next_counter = self._memory.next_counter or max(1, now - COUNTER_EPOCH)
-        channel.supply(range(self._memory.next_counter, MAX_COUNTER))
-        channel.last_seen = self._memory.last_seen.get(request.calling_title, -1)
-        self._channel, self._title = channel, request.calling_title
+        self._channel.last_seen = self._memory.last_seen.get(self._title, -1)
+
+    def _new_channel(self, control: int) -> SecureChannel:
+        assert self._settings.keys is not None  # by DlmsSettings.__post_init__
+        takes = CONTROL[self._settings.takes or self._settings.agreed_security]
+        return SecureChannel(self._settings.keys, system_title(self._meter), self._title, control, takes)
 
     def _keep_counters(self) -> None:
         if self._channel is not None:
-            self._memory.next_counter = MAX_COUNTER - self._channel.counters_left
             self._memory.last_seen[self._title] = self._channel.last_seen
 
     def _unprotect(self, apdu: bytes) -> bytes:
@@ -241,17 +229,35 @@ class DlmsServer:
         self._keep_counters()
         return plain
 
-    def _protect(self, apdu: bytes) -> bytes:
-        if self._channel is None:
+    def _protect(self, apdu: bytes, now: int) -> bytes:
+        if self._channel is None or self.deviance.happens(Deed.PLAIN_ANSWER, now):
             return apdu
-        sealed = self._channel.seal(apdu)
-        self._keep_counters()
+        channel = self._channel
+        if self.deviance.happens(Deed.WEAKER_ANSWER, now):
+            channel = self._new_channel(ENCRYPTED)
+            channel.ciphering = self._channel.ciphering
+            if self._channel.is_dedicated:
+                channel.use_dedicated(self._dedicated_key)
+        channel.supply(self._counter(now))
+        sealed = channel.seal(apdu)
+        if self.deviance.happens(Deed.WRONG_TAG, now):
+            sealed = sealed[:-1] + bytes((sealed[-1] ^ 1,))
         return sealed
+
+    def _counter(self, now: int) -> range:
+        """Take the one counter that is next, or is said to be."""
+        counter = self._memory.next_counter
+        if self.deviance.happens(Deed.COUNTER_RESET, now):
+            counter = 1
+        if self.deviance.happens(Deed.COUNTER_STUCK, now):
+            counter -= 1
+        self._memory.next_counter = counter + 1
+        return range(counter, counter + 1)
 
     def _serve(self, plain: bytes, now: int) -> bytes:
         match xdlms.decode(plain):
             case xdlms.ActionRequest() as action:
-                return self._act(action)
+                return self._act(action, now)
             case xdlms.GetRequest() as get if self._state is _State.ASSOCIATED:
                 return self._get(get, now)
             case xdlms.GetRequest() as get if self._state is _State.PUBLIC:
@@ -259,23 +265,28 @@ class DlmsServer:
             case xdlms.GetRequestList() as get_list if self._lists and self._state is _State.ASSOCIATED:
                 return self._get_list(get_list, now)
             case xdlms.GetRequestNext() as following if self._state is _State.ASSOCIATED:
-                return self._next_block(following)
+                return self._next_block(following, now)
         if self._state is _State.CHALLENGED:
             raise SecurityError("the client has not answered the challenge")
         raise RemoteProtocolError("not a service of this meter")
 
-    def _act(self, action: xdlms.ActionRequest) -> bytes:
+    def _act(self, action: xdlms.ActionRequest, now: int) -> bytes:
         method = (action.method.class_id, action.method.logical_name, action.method.index)
         if self._state is not _State.CHALLENGED or method != (ASSOCIATION_CLASS, ASSOCIATION, REPLY_TO_HLS):
             return xdlms.ActionResponse(action.invoke_id, DataAccessResult.READ_WRITE_DENIED).encode()
         try:
-            proof = self._exchange_proofs(action.parameters.octets() if action.parameters else b"")
+            given = action.parameters.octets() if action.parameters else b""
+            proof = self._exchange_proofs(given, now)
         except SecurityError:
             return xdlms.ActionResponse(action.invoke_id, ACTION_FAILED).encode()
+        if self.deviance.happens(Deed.REFLECTED_PROOF, now, anywhere=True):
+            proof = given
+        if self.deviance.happens(Deed.WRONG_PROOF, now, anywhere=True):
+            proof = proof[:-1] + bytes((proof[-1] ^ 1,))
         self._state = _State.ASSOCIATED
         return xdlms.ActionResponse(action.invoke_id, 0, axdr.octet_string(proof)).encode()
 
-    def _exchange_proofs(self, given: bytes) -> bytes:
+    def _exchange_proofs(self, given: bytes, now: int) -> bytes:
         """Check the client's answer to our challenge, and answer its own. Raises `SecurityError`."""
         kind, secret = self._settings.authentication, self._settings.password
         of_client, ours = self._challenges
@@ -285,6 +296,7 @@ class DlmsServer:
             return hls.answer(kind, secret, server, client)
         assert self._channel is not None  # HLS-5 is ciphered
         self._channel.verify(ours, given)
+        self._channel.supply(self._counter(now))
         return self._channel.prove(of_client)
 
     def _public_get(self, get: xdlms.GetRequest) -> bytes:
@@ -295,15 +307,38 @@ class DlmsServer:
 
     def _get(self, get: xdlms.GetRequest, now: int) -> bytes:
         self._left = b""
+        meter = self._meter
+        if get.attribute == NAME and self.deviance.happens(Deed.OTHER_IDENTITY, now):
+            meter = replace(meter, name=f"SIM{meter.serial + 1:013d}")
         try:
-            data = objects.read(self._meter, now, self._settings.clock, get.attribute, get.selection)
+            self._deny_rows(get.selection, now)
+            data = objects.read(meter, now, self._settings.clock, get.attribute, get.selection)
         except Refused as refused:
             return xdlms.GetResponse(get.invoke_id, None, refused.result).encode()
         whole = bytes((xdlms.GET_RESPONSE, 1, get.invoke_id, 0)) + data
+        return self._whole_or_blocks(whole, data, get.invoke_id, now)
+
+    def _deny_rows(self, selection: xdlms.Selection | None, now: int) -> None:
+        """Refuse what the meter's misdeeds make it refuse. Raises `Refused`."""
+        if selection is None:
+            return
+        if selection.selector == objects.BY_ENTRY and self.deviance.happens(Deed.REFUSES_ENTRY, now):
+            raise Refused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+        if selection.selector == objects.BY_RANGE:
+            if self.deviance.happens(Deed.REFUSES_RANGE, now):
+                raise Refused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+            deed = Deed.REFUSES_DEVIATION if objects.says_deviation(selection) else Deed.DEMANDS_DEVIATION
+            if self.deviance.happens(deed, now):
+                raise Refused(DataAccessResult.TYPE_UNMATCHED)
+
+    def _whole_or_blocks(self, whole: bytes, raw: bytes, invoke_id: int, now: int) -> bytes:
+        """Give an answer whole where it fits the client, else the first block of ``raw``."""
         if len(whole) <= self._room():
             return whole
-        self._left, self._block = data, 0
-        return self._cut_block(get.invoke_id)
+        if len(whole) > self._largest and self.deviance.happens(Deed.OVERSIZED_ANSWER, now):
+            return whole
+        self._left, self._block, self._endless = raw, 0, False
+        return self._cut_block(invoke_id, now)
 
     def _get_list(self, get: xdlms.GetRequestList, now: int) -> bytes:
         parts = [axdr.encode_length(len(get.items))]
@@ -315,26 +350,32 @@ class DlmsServer:
         results = b"".join(parts)
         self._left = b""
         whole = bytes((xdlms.GET_RESPONSE, WITH_LIST, get.invoke_id)) + results
-        if len(whole) <= self._room():
-            return whole
-        self._left, self._block = results, 0
-        return self._cut_block(get.invoke_id)
+        return self._whole_or_blocks(whole, results, get.invoke_id, now)
 
-    def _next_block(self, following: xdlms.GetRequestNext) -> bytes:
-        if not self._left:
+    def _next_block(self, following: xdlms.GetRequestNext, now: int) -> bytes:
+        if not self._left and not self._endless:
             refusal = DataAccessResult.NO_LONG_GET_IN_PROGRESS
         elif following.block_number != self._block:
             self._left = b""
             refusal = DataAccessResult.DATA_BLOCK_NUMBER_INVALID
         else:
-            return self._cut_block(following.invoke_id)
+            return self._cut_block(following.invoke_id, now)
         return xdlms.GetResponseBlock(following.invoke_id, True, self._block, None, refusal).encode()  # noqa: FBT003
 
-    def _cut_block(self, invoke_id: int) -> bytes:
+    def _cut_block(self, invoke_id: int, now: int) -> bytes:
         size = max(MIN_BLOCK, self._room() - BLOCK_OVERHEAD)
         raw, self._left = self._left[:size], self._left[size:]
         self._block += 1
-        return xdlms.GetResponseBlock(invoke_id, not self._left, self._block, raw).encode()
+        number, is_last = self._block, not self._left
+        if not is_last and self.deviance.happens(Deed.CUT_BLOCKS, now):
+            is_last, self._left = True, b""
+        elif is_last and self.deviance.happens(Deed.ENDLESS_BLOCKS, now):
+            is_last, self._endless = False, True
+        if number > 1 and self.deviance.happens(Deed.REPEATED_BLOCK, now):
+            number -= 1
+        if self.deviance.happens(Deed.SKIPPED_BLOCK, now):
+            number += 1
+        return xdlms.GetResponseBlock(invoke_id, is_last, number, raw).encode()
 
     def _room(self) -> int:
         return self._max_pdu - (CIPHER_OVERHEAD if self._channel else 0)

@@ -1,0 +1,84 @@
+"""How a simulated DLMS meter is set up, and what it keeps in mind whoever is connected."""
+
+from dataclasses import dataclass, field
+
+from drivers.dlms import hls
+from drivers.dlms.ciphering import Keys
+from drivers.dlms.datetime import CosemDateTime
+from drivers.obis import Obis
+from drivers.profile import Authentication, ClockProfile, Security, implied_security
+from simulators.meter import Meter
+
+BLOCK_OVERHEAD = 12  # [octet] GET-response-with-datablock around its raw data
+CIPHER_OVERHEAD = 30  # [octet] tag, system title, length, security control, counter, authentication tag
+MIN_BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ClockHabit:
+    """How the meter writes time: in ``zone``, with its deviation or with "not specified"."""
+
+    zone: str = "UTC"
+    specify_deviation: bool = True
+
+    def encode(self, instant: int) -> bytes:
+        """Write an instant [s UTC] as the twelve octets."""
+        return CosemDateTime.from_utc(instant, self.zone, specify_deviation=self.specify_deviation).encode()
+
+    def decode(self, octets: bytes) -> int:
+        """Read twelve octets as an instant [s UTC]. Raises `DriverError`."""
+        return CosemDateTime.decode(octets).to_utc(ClockProfile(zone=self.zone))
+
+
+@dataclass(frozen=True, slots=True)
+class DlmsSettings:
+    """How a meter is set up. ``max_pdu``: largest APDU it sends or takes. [octet]  ``latency``: before an answer. [s]
+    ``takes_lists``: whether it grants GET-with-list.
+
+    ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
+    None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
+    """
+
+    authentication: Authentication = "none"
+    password: bytes = field(default=b"", repr=False)
+    keys: Keys | None = None
+    max_pdu: int = 0xFFFF
+    clock: ClockHabit = field(default_factory=ClockHabit)
+    latency: float = 0.02
+    security: Security | None = None
+    takes: Security | None = None
+    takes_lists: bool = True
+    counter_object: Obis | None = None
+
+    @property
+    def agreed_security(self) -> Security:
+        """What its APDUs are."""
+        return self.security or implied_security(self.authentication)
+
+    def __post_init__(self) -> None:
+        """Refuse ciphering without keys, LLS without password, and PDUs too small for a block."""
+        if (self.authentication == "hls5" or self.agreed_security != "none") != (self.keys is not None):
+            raise ValueError("keys belong to ciphering, hls5 needs them")
+        has_secret = self.authentication == "lls" or self.authentication in hls.BY_SECRET
+        if has_secret != bool(self.password):
+            raise ValueError("a password belongs to lls, hls3, hls4 and hls6, and each needs one")
+        if not BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK <= self.max_pdu <= 0xFFFF:
+            raise ValueError(f"PDU size {self.max_pdu} is not {BLOCK_OVERHEAD + CIPHER_OVERHEAD + MIN_BLOCK} to 65535")
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the meter keeps across associations: its own next counter, and the last one seen of each client title.
+
+    It begins with the seconds of its first day, so that a simulator that is started again goes on above.
+    ``chances``: how many each misdeed has had, by its place among the meter's faults.
+    """
+
+    next_counter: int = 0
+    last_seen: dict[bytes, int] = field(default_factory=dict)
+    chances: dict[int, int] = field(default_factory=dict)
+
+
+def system_title(meter: Meter, offset: int = 0) -> bytes:
+    """System title of a simulated meter, or of the one ``offset`` numbers on: maker and serial number, 8 octets."""
+    return b"SIM" + (meter.serial + offset).to_bytes(5, "big")
