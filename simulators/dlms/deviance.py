@@ -49,7 +49,7 @@ class Deviance:
         """Give the plain answer as the meter's misdeeds make it. ``before``: what it answered before, or empty."""
         if not self._misdeeds:
             return plain
-        if before and self.happens(Deed.LATE_ANSWER, now):
+        if self.happens(Deed.LATE_ANSWER, now) and before:
             plain = before
         if plain[0] in _WITH_INVOKE_ID and self.happens(Deed.WRONG_INVOKE_ID, now):
             plain = plain[:2] + bytes((plain[2] & 0xF0 | (plain[2] + 1) & 0x0F,)) + plain[3:]

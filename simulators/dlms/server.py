@@ -122,7 +122,7 @@ class DlmsServer:
         plain_before, sent_before = self._before
         plain = self._serve(request, now)
         octets = self._protect(self.deviance.spoil(plain, plain_before, now), now)
-        if sent_before and self.deviance.happens(Deed.REPLAYED_ANSWER, now):
+        if self.deviance.happens(Deed.REPLAYED_ANSWER, now) and sent_before:
             octets = sent_before
         self._before = (plain, octets)
         return octets
