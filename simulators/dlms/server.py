@@ -56,6 +56,7 @@ _MECHANISMS: dict[Authentication, Mechanism] = {
     "hls4": Mechanism.HIGH_SHA1,
     "hls5": Mechanism.HIGH_GMAC,
     "hls6": Mechanism.HIGH_SHA256,
+    "hls7": Mechanism.HIGH_ECDSA,
 }
 
 
@@ -288,12 +289,11 @@ class DlmsServer:
 
     def _exchange_proofs(self, given: bytes, now: int) -> bytes:
         """Check the client's answer to our challenge, and answer its own. Raises `SecurityError`."""
-        kind, secret = self._settings.authentication, self._settings.password
         of_client, ours = self._challenges
-        if kind in hls.BY_SECRET:
+        if (mechanism := self._settings.mechanism) is not None:
             client, server = hls.Side(self._title, of_client), hls.Side(system_title(self._meter), ours)
-            hls.verify(kind, secret, client, server, given)
-            return hls.answer(kind, secret, server, client)
+            mechanism.verify(client, server, given)
+            return mechanism.answer(server, client)
         assert self._channel is not None  # HLS-5 is ciphered
         self._channel.verify(ours, given)
         self._channel.supply(self._counter(now))
@@ -369,7 +369,7 @@ class DlmsServer:
         number, is_last = self._block, not self._left
         if not is_last and self.deviance.happens(Deed.CUT_BLOCKS, now):
             is_last, self._left = True, b""
-        elif is_last and self.deviance.happens(Deed.ENDLESS_BLOCKS, now):
+        elif is_last and (self._endless or self.deviance.happens(Deed.ENDLESS_BLOCKS, now)):
             is_last, self._endless = False, True
         if number > 1 and self.deviance.happens(Deed.REPEATED_BLOCK, now):
             number -= 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from drivers.dlms import hls
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.elliptic import Signer
 from drivers.obis import Obis
 from drivers.profile import Authentication, ClockProfile, Security, implied_security
 from simulators.meter import Meter
@@ -37,6 +38,7 @@ class DlmsSettings:
 
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
+    ``signer``: keys of HLS-7, its own and the client's.
     """
 
     authentication: Authentication = "none"
@@ -49,6 +51,14 @@ class DlmsSettings:
     takes: Security | None = None
     takes_lists: bool = True
     counter_object: Obis | None = None
+    signer: Signer | None = None
+
+    @property
+    def mechanism(self) -> hls.Mechanism | None:
+        """How high-level security is proved; None for HLS-5, which the ciphered channel proves, and where there is none."""
+        if self.authentication in hls.BY_SECRET:
+            return hls.BySecret(self.authentication, self.password)
+        return hls.BySignature(self.signer) if self.signer is not None else None
 
     @property
     def agreed_security(self) -> Security:
@@ -59,6 +69,8 @@ class DlmsSettings:
         """Refuse ciphering without keys, LLS without password, and PDUs too small for a block."""
         if (self.authentication == "hls5" or self.agreed_security != "none") != (self.keys is not None):
             raise ValueError("keys belong to ciphering, hls5 needs them")
+        if (self.authentication == "hls7") != (self.signer is not None):
+            raise ValueError("signing keys belong to hls7, which needs them")
         has_secret = self.authentication == "lls" or self.authentication in hls.BY_SECRET
         if has_secret != bool(self.password):
             raise ValueError("a password belongs to lls, hls3, hls4 and hls6, and each needs one")

@@ -33,8 +33,9 @@ from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import objects
 from simulators.dlms.gateway import DlmsGateway, DlmsPlace, WrapperConversation
-from simulators.dlms.objects import ClockHabit, Refused
-from simulators.dlms.server import DlmsServer, DlmsSettings, Memory
+from simulators.dlms.objects import Refused
+from simulators.dlms.server import DlmsServer
+from simulators.dlms.settings import ClockHabit, DlmsSettings, Memory
 from simulators.faults import ClockDrift, Dead, Fault, MeterSwap, Noise
 from simulators.meter import Meter, position
 from simulators.tcp import serving

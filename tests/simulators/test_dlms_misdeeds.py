@@ -37,12 +37,12 @@ ONCE_A_TALK = frozenset(
 
 @asynccontextmanager
 async def talk(
-    framing: str, authentication: str, *faults: Misdeed, max_pdu: int = 0xFFFF, **options: str
+    framing: str, authentication: str, *faults: Misdeed, max_pdu: int = 0xFFFF
 ) -> AsyncIterator[Conversation]:
     settings = replace(SETTINGS[authentication], max_pdu=max_pdu)
     async with served(framing, settings, named(17, *faults)) as url:
         stream = await open_transport(url)
-        opened = Conversation(stream, client(framing, authentication, **options), context(lambda: NOW, scale=0.02))
+        opened = Conversation(stream, client(framing, authentication), context(lambda: NOW, scale=0.02))
         try:
             await opened.open()
             yield opened
