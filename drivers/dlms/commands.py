@@ -1,7 +1,7 @@
 """What is told to the client's side of an association, and what comes out of it. See `drivers.dlms.association`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.dlms import axdr
@@ -55,6 +55,20 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class SetList:
+    """Command: write several attributes; `Received` then holds a data-access-result for each, 0 where it was written."""
+
+    items: tuple[tuple[Attribute, Data], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActList:
+    """Command: invoke several methods; `Received` then holds an `acting.ActionResult` for each."""
+
+    items: tuple[tuple[Attribute, Data | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NextBlock:
     """Command: ask for the block after the one received, or send the one after the block that was taken."""
 
@@ -86,9 +100,10 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class MoreBlocks:
-    """A block came, more are to be asked for with `NextBlock`. ``octets``: received so far."""
+    """A block came, more are to be asked for with `NextBlock`. ``octets``: received so far.  ``piece``: what this one brought."""
 
     octets: int
+    piece: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +123,5 @@ class Released:
     """The association is closed."""
 
 
-Command = Associate | Prove | Get | GetList | Set | Act | NextBlock | Release
+Command = Associate | Prove | Get | GetList | Set | SetList | Act | ActList | NextBlock | Release
 Event = Accepted | Challenged | Received | MoreBlocks | BlockTaken | Done | Released

@@ -102,6 +102,8 @@ class Conversation:
         """
         self._may_write = may_write
         self._refuses_lists = False
+        self.received = bytearray()
+        """What came of the attribute asked for last, in blocks, each checked, as long as not all of it has come."""
         settings = settings_of(endpoint)
         dlms = settings.dlms
         self._stream = stream
@@ -212,8 +214,10 @@ class Conversation:
         self, decode: Callable[[bytes], Value], attribute: Attribute, selection: Selection | None = None
     ) -> Value:
         """Read one attribute and give what ``decode`` makes of its octets; see `get`."""
+        self.received.clear()
         answer = await self._ask(Get(attribute, selection, decode))
         while isinstance(answer, MoreBlocks):
+            self.received += answer.piece
             answer = await self._ask(NextBlock())
         if not isinstance(answer, Received):
             raise LocalProtocolError(f"{attribute}: answered by {type(answer).__name__}")

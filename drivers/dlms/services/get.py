@@ -45,7 +45,7 @@ class GetService(Service):
         if isinstance(response, xdlms.GetResponseBlock):
             self._blocks.add(response.block_number, response.raw or b"", is_last=response.is_last)
             if not response.is_last:
-                return MoreBlocks(len(self._blocks))
+                return MoreBlocks(len(self._blocks), response.raw or b"")
             return Received(self._decode(self._blocks.whole()))
         if self._blocks.number or isinstance(response, xdlms.GetResponse):
             raise RemoteProtocolError(f"{self.what}: a whole answer amid blocks")
