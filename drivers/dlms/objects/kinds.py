@@ -15,6 +15,7 @@ from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.objects.dates import CosemDate, CosemTime
 from drivers.errors import DriverError
 from drivers.obis import Obis
+from drivers.units import ScalerUnit, Unit
 
 MAX_ITEMS = 4_096  # of one array of an attribute: tariffs, schedules, lists of objects
 _COMPOSITE = frozenset({Tag.ARRAY, Tag.STRUCTURE, Tag.COMPACT_ARRAY})
@@ -250,9 +251,13 @@ class Text(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Written(Kind):
-    """An octet-string that holds a name, a date-time, a date or a time; a tagged date-time, date or time is taken too."""
+    """An octet-string that holds a name, a date-time, a date or a time; a tagged date-time, date or time is taken too.
+
+    ``tag``: which of both is written.
+    """
 
     value: type[Obis] | type[CosemDateTime] | type[CosemDate] | type[CosemTime]
+    tag: Tag = Tag.OCTET_STRING
 
     def decode(self, data: Data) -> Obis | CosemDateTime | CosemDate | CosemTime:
         """Give the value."""
@@ -267,7 +272,7 @@ class Written(Kind):
         if not isinstance(value, self.value):
             raise Unfit(f"expected {self.value.__name__}, got {shown(value)}")
         try:
-            return Data(Tag.OCTET_STRING, value.to_bytes() if isinstance(value, Obis) else value.encode())
+            return Data(self.tag, value.to_bytes() if isinstance(value, Obis) else value.encode())
         except (DriverError, ValueError) as error:
             raise Unfit(str(error)) from None
 
@@ -379,11 +384,33 @@ class Grouped(Kind):
             raise Unfit(f"{name}: {error}") from None
 
 
+class ScalerUnits(Kind):
+    """A scaler and unit. IEC 62056-6-2, ``scal_unit_type``."""
+
+    def decode(self, data: Data) -> ScalerUnit:
+        """Give what one count is worth."""
+        items = _expect(data, Tag.STRUCTURE)
+        if len(items) != 2:
+            raise Unfit(f"structure of {len(items)} items, expected 2")
+        scaler, unit = _expect(items[0], Tag.INTEGER), _expect(items[1], Tag.ENUM)
+        try:
+            return ScalerUnit(scaler, Unit(unit))
+        except ValueError:
+            raise Unfit(f"unit {unit} is not one we know") from None
+
+    def encode(self, value: Any) -> Data:
+        """Give the structure."""
+        if not isinstance(value, ScalerUnit):
+            raise Unfit(f"expected a ScalerUnit, got {shown(value)}")
+        return Data(Tag.STRUCTURE, (Data(Tag.INTEGER, value.scaler), Data(Tag.ENUM, int(value.unit))))
+
+
 INTEGER, LONG, DOUBLE_LONG = Whole(Tag.INTEGER), Whole(Tag.LONG), Whole(Tag.DOUBLE_LONG)
 UNSIGNED, LONG_UNSIGNED = Whole(Tag.UNSIGNED), Whole(Tag.LONG_UNSIGNED)
 DOUBLE_LONG_UNSIGNED = Whole(Tag.DOUBLE_LONG_UNSIGNED)
 ZERO = Whole(Tag.INTEGER, 0, 0)  # parameter of a method that needs none
 BOOLEAN, OCTETS, TEXT, SECRET = Truth(), Octets(), Text(), SecretOctets()
 NAME, DATE_TIME, DATE, TIME = Written(Obis), Written(CosemDateTime), Written(CosemDate), Written(CosemTime)
+TAGGED_DATE_TIME = Written(CosemDateTime, Tag.DATE_TIME)
 TITLE = Octets(0, 8)  # a system title; empty where there is none
 SIMPLE, ANY, NUMBER = Choice(), Choice(is_simple=False), Number()
