@@ -1,7 +1,7 @@
 """A-XDR: the ``Data`` type of COSEM, encoded and decoded. IEC 62056-6-2, clause 4 (common data types); IEC 61334-6.
 
 Every decoded item keeps its tag (`Data`), so that decoding and encoding again gives the same octets. What a hostile or
-noisy meter can make us do is bounded: nesting by `MAX_DEPTH`, octets by `MAX_OBJECT`, items by `MAX_ITEMS`.
+noisy meter can make us do is bounded: nesting by `MAX_DEPTH`, octets by `MAX_OBJECT`, items by `most_items`.
 
 Three outcomes: `parse` returns a value and where it ends, or `NEED_DATA`, or raises `RemoteProtocolError`.
 """
@@ -18,6 +18,8 @@ from drivers.errors import LocalProtocolError, RemoteProtocolError
 MAX_DEPTH = 16
 MAX_OBJECT = 8 * 2**20
 MAX_ITEMS = 1_000_000
+ITEMS_PER_OCTET = 4  # the nulls of a compact-array cost no octet; a row of one octet and two nulls is four items
+MIN_ITEMS = 1024
 
 
 class Tag(IntEnum):
@@ -120,6 +122,11 @@ class _Short(Exception):  # control flow inside this module, never seen outside
     """The octets end inside an item."""
 
 
+def most_items(size: int) -> int:
+    """Give how many items so many octets may hold: a few octets must not cost the time and memory of a million items."""
+    return min(MAX_ITEMS, MIN_ITEMS + ITEMS_PER_OCTET * size)
+
+
 def parse(octets: bytes, offset: int = 0) -> tuple[Data, int] | NeedData:
     """Decode one item at ``offset``; return it with the offset behind it, or `NEED_DATA` where the octets end too soon.
 
@@ -164,6 +171,7 @@ class _Reader:
         self._octets = octets
         self.offset = offset
         self._items = 0
+        self._most_items = most_items(len(octets))
 
     def take(self, count: int) -> bytes:
         end = self.offset + count
@@ -200,8 +208,8 @@ class _Reader:
 
     def _count(self) -> None:
         self._items += 1
-        if self._items > MAX_ITEMS:
-            raise RemoteProtocolError(f"more than {MAX_ITEMS} items in one object")
+        if self._items > self._most_items:
+            raise RemoteProtocolError(f"more than {self._most_items} items in one object")
 
     def item(self, depth: int) -> Data:
         return self._items_of(1, depth)[0]
@@ -225,8 +233,8 @@ class _Reader:
             if end > size:
                 raise _Short
             self._items += 1
-            if self._items > MAX_ITEMS:
-                raise RemoteProtocolError(f"more than {MAX_ITEMS} items in one object")
+            if self._items > self._most_items:
+                raise RemoteProtocolError(f"more than {self._most_items} items in one object")
             self.offset = end
             items.append(make(Data, (tag, unpack(octets, at + 1)[0])))
         return items

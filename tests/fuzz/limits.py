@@ -1,0 +1,62 @@
+"""What an input may cost, and how it is measured: 50 ms of CPU and 8 MiB at its peak, in a process that does nothing else."""
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+from drivers.errors import DriverError, LocalProtocolError
+
+MAX_SECONDS = 0.05
+MAX_OCTETS = 8 * 2**20
+ATTEMPTS = 5
+CASES = Path(__file__).resolve().parents[1] / "data" / "fuzz"
+
+
+def feed(target: Callable[[bytes], object], octets: bytes) -> None:
+    """Let a target have octets; what it may raise is swallowed, anything else comes through."""
+    try:
+        target(octets)
+    except LocalProtocolError:
+        raise  # what others send is never our bug
+    except DriverError:
+        pass
+
+
+def seconds(target: Callable[[bytes], object], octets: bytes) -> float:
+    """Measure CPU time, the best of a few attempts: what disturbs only ever adds. [s]"""
+    best = float("inf")
+    for _ in range(ATTEMPTS):
+        start = time.thread_time()
+        feed(target, octets)
+        best = min(best, time.thread_time() - start)
+        if best < MAX_SECONDS:
+            break
+    return best
+
+
+def peak(target: Callable[[bytes], object], octets: bytes) -> int:
+    """Measure the most memory held at once beyond what was held before. [octet]"""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        feed(target, octets)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def excess(target: Callable[[bytes], object], octets: bytes) -> str:
+    """Say which limit an input breaks, "" for none."""
+    feed(target, octets)  # what is loaded or cached at first use is not the input's cost
+    if (spent := seconds(target, octets)) > MAX_SECONDS:
+        return f"{len(octets)} octets took {1000 * spent:.0f} ms, allowed are {1000 * MAX_SECONDS:.0f}"
+    if (held := peak(target, octets)) > MAX_OCTETS:
+        return f"{len(octets)} octets held {held / 2**20:.1f} MiB, allowed are {MAX_OCTETS / 2**20:.0f}"
+    return ""
+
+
+def known_cases(name: str) -> list[bytes]:
+    """Give the inputs that once broke a target, from ``tests/data/fuzz/NAME/*.hex``."""
+    return [bytes.fromhex(path.read_text()) for path in sorted((CASES / name).glob("*.hex"))]

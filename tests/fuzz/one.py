@@ -1,0 +1,59 @@
+"""Fuzz one target until its time is over or an input breaks it: python -m tests.fuzz.one NAME SECONDS FOLDER."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["drivers"]):
+    from tests.fuzz.targets import TARGETS
+
+from tests.fuzz import limits
+
+KIBI = 1024  # ru_maxrss counts these on Linux
+
+
+def confirmed(name: str, octets: bytes) -> str:
+    """Measure an input that looked too costly once more, in a process of its own without instrumentation."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(octets)
+        file.flush()
+        command = [sys.executable, "-m", "tests.fuzz.cost", name, file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main(name: str, seconds: int, folder: Path) -> None:
+    target = TARGETS[name]
+    corpus, crashes = folder / "corpus" / name, folder / "crashes"
+    corpus.mkdir(parents=True, exist_ok=True)
+    crashes.mkdir(parents=True, exist_ok=True)
+    for number, octets in enumerate([*target.seeds(), *limits.known_cases(name)]):
+        (corpus / f"seed-{number}").write_bytes(octets)
+    worst = limits.MAX_SECONDS
+
+    def try_one(octets: bytes) -> None:
+        nonlocal worst
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
+        limits.feed(target.feed, octets)
+        spent = time.thread_time() - start
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * KIBI
+        if spent > worst or grown > limits.MAX_OCTETS // 2:
+            # Instrumentation makes it several times slower, so an input is judged again without, and one like it only if worse.
+            worst = max(worst, spent)
+            if fault := confirmed(name, octets):
+                raise RuntimeError(fault)
+
+    arguments = [
+        "fuzz", f"-max_total_time={seconds}", f"-max_len={target.largest}", "-timeout=20", "-rss_limit_mb=1024", "-print_final_stats=1",
+        f"-artifact_prefix={crashes}/{name}-", str(corpus),
+    ]  # fmt: skip
+    atheris.Setup(arguments, try_one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

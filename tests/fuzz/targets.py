@@ -1,0 +1,405 @@
+"""What is fuzzed: one target per parser that sees bytes of others, each with the inputs it starts from.
+
+A target takes octets and does with them all that a session would. It may raise `DriverError`, but not `LocalProtocolError`:
+what others send is never our bug. To add a parser, add a line to `TARGETS`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from drivers.dlms import acse, axdr, getlist, listing, notification, objects, xdlms
+from drivers.dlms.association import (
+    Associate,
+    BlockTaken,
+    ClientAssociation,
+    Get,
+    GetList,
+    MoreBlocks,
+    NextBlock,
+    Parameters,
+    Prove,
+    Set,
+)
+from drivers.dlms.blocks import BlockAssembler
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import AUTHENTICATED, ENCRYPTED, Keys
+from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.events import NEED_DATA, Apdu, Connect
+from drivers.dlms.hdlc import Frame, FrameReader, HdlcAddress, Kind, decode_parameters, encode_parameters
+from drivers.dlms.link import HdlcLink
+from drivers.dlms.mbus import MbusReader
+from drivers.dlms.objects import CaptureObject
+from drivers.dlms.push import PushReader
+from drivers.dlms.rows import Buffer
+from drivers.dlms.unprotect import PushKeys, unprotect
+from drivers.dlms.wrapper import WrapperLink
+from drivers.dlms.xdlms import Attribute
+from drivers.errors import DriverError, RemoteProtocolError
+from drivers.modbus import mbap, pdu, rtu
+from drivers.obis import Obis
+from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn
+from drivers.trace import text, tree
+from drivers.units import ScalerUnit, Unit
+from tests.drivers.dlms import cases, pushes
+
+BERLIN = ClockProfile(zone="Europe/Berlin")
+WATT_HOUR = ScalerUnit(0, Unit.WATT_HOUR)
+CLIENT, SERVER = HdlcAddress(16), HdlcAddress(1, 17)
+KEYS = Keys(bytes(range(16)), bytes(range(0xD0, 0xE0)))
+TITLES = b"HDE00001", b"SIM00001"
+ENERGY = Obis(1, 0, 1, 8, 0)
+CAPTURED = (
+    CaptureObject(8, Obis(0, 0, 1, 0, 0), 2),
+    CaptureObject(1, Obis(0, 0, 96, 10, 1), 2),
+    CaptureObject(3, ENERGY, 2),
+)
+MAX_ROUNDS = 10_000
+
+
+class _Stream(Protocol):
+    def receive_data(self, data: bytes) -> None: ...
+
+    def next_event(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parser. ``largest``: octets of an input, at most; the limits on time and memory hold up to there."""
+
+    feed: Callable[[bytes], object]
+    seeds: Callable[[], Iterable[bytes]]
+    largest: int = 4096
+
+
+# -- streams
+
+
+def drain(stream: _Stream, data: bytes) -> list[object]:
+    """Feed octets and take what comes, errors by their class; a stream that never comes to rest is a fault of its own."""
+    stream.receive_data(data)
+    found: list[object] = []
+    for _ in range(MAX_ROUNDS):
+        try:
+            event = stream.next_event()
+        except RemoteProtocolError as error:
+            found.append(type(error))
+            continue
+        if event is NEED_DATA or event is pdu.NEED_DATA:
+            return found
+        found.append(event)
+    raise AssertionError(f"{MAX_ROUNDS} events of {len(data)} octets")
+
+
+def in_pieces(make: Callable[[], _Stream], data: bytes) -> None:
+    """Feed a stream whole and in two pieces: what is found must not depend on how it was cut."""
+    whole = drain(make(), data)
+    stream = make()
+    half = len(data) // 2
+    found = drain(stream, data[:half]) + drain(stream, data[half:])
+    assert found == whole, "what is found depends on how the stream is cut"
+
+
+def until_damage(make: Callable[[], _Stream], data: bytes) -> None:
+    """Feed a stream that ends with its first error."""
+    stream = make()
+    stream.receive_data(data)
+    for _ in range(MAX_ROUNDS):
+        if stream.next_event() in {NEED_DATA, pdu.NEED_DATA}:
+            return
+    raise AssertionError(f"{MAX_ROUNDS} events of {len(data)} octets")
+
+
+def hdlc_link(data: bytes) -> None:
+    link = HdlcLink("client", CLIENT, SERVER)
+    link.send(Connect())
+    link.receive_data(Frame(CLIENT, SERVER, Kind.UA, information=encode_parameters(128, 128)).encode())
+    link.next_event()
+    link.send(Apdu(b"\xc0\x01\xc1"))
+    drain(link, data)
+    link.data_to_send()
+
+
+def push(data: bytes) -> None:
+    reader = PushReader()
+    drain(reader, data)
+    reader.receive_end()
+
+
+def pushed(apdu: bytes) -> None:
+    plain = unprotect(apdu, lambda title: PushKeys(KEYS.encryption, b"", is_authentication_withheld=True) if title else None)
+    told = notification.decode_notification(plain.apdu)
+    notification.name(told)
+    notification.facts(told, BERLIN, 1_800_000_000)
+
+
+def general_blocks(data: bytes) -> None:
+    assembler = BlockAssembler()
+    for piece in counted(data):
+        assembler.add(piece)
+
+
+def counted(data: bytes) -> Iterator[bytes]:
+    """Cut octets into APDUs, each behind two octets that count it."""
+    at = 0
+    while at + 2 <= len(data):
+        size = int.from_bytes(data[at : at + 2], "big")
+        yield data[at + 2 : at + 2 + size]
+        at += 2 + size
+
+
+def count(*apdus: bytes) -> bytes:
+    return b"".join(len(apdu).to_bytes(2, "big") + apdu for apdu in apdus)
+
+
+# -- application layer
+
+
+def whole_apdu(apdu: bytes) -> None:
+    decoded = xdlms.decode(apdu)
+    repr(decoded)
+    with suppress(DriverError):  # a request we never send; a compact-array, which is only read
+        decoded.encode()
+    xdlms.decode(apdu, leaves_data=True)
+
+
+def whole_acse(apdu: bytes) -> None:
+    acse.decode(apdu).encode()
+
+
+def whole_data(octets: bytes) -> None:
+    data = axdr.decode(octets)
+    if len(octets) > 1024:
+        return  # what is checked beyond would cost more than what is measured
+    with suppress(DriverError):  # compact-arrays are read, never written
+        assert axdr.decode(axdr.encode(data)) == data or "nan" in repr(data).lower()
+
+
+def conversation(data: bytes) -> None:
+    """Hold an association with a meter that answers anything: opening, reading, a list, writing."""
+    secret = data[:1] == b"\x01"
+    keys = KEYS if secret else None
+    association = ClientAssociation(
+        Parameters("hls5" if secret else "none", keys=keys, client_title=TITLES[0], challenge=bytes(16), may_write=True)
+    )
+    if association.channel is not None:
+        association.channel.supply(range(1, 1000))
+    association.send(Associate())
+    commands: list[Any] = [
+        Get(Attribute(7, Obis(1, 0, 99, 1, 0), 2)),
+        GetList((Attribute(3, ENERGY, 2), Attribute(3, ENERGY, 3))),
+        Set(Attribute(1, ENERGY, 2), axdr.octet_string(bytes(300))),
+    ]
+    for apdu in counted(data[1:]):
+        association.receive_data(apdu)
+        event = association.next_event()
+        if isinstance(event, MoreBlocks | BlockTaken):
+            association.send(NextBlock())
+        elif event.__class__.__name__ == "Challenged":
+            association.send(Prove())
+        elif commands:
+            association.send(commands.pop(0))
+        else:
+            return
+
+
+def ciphered(apdu: bytes) -> None:
+    channel = SecureChannel(KEYS, *TITLES)
+    channel.open(apdu)
+
+
+def ciphered_unverified(apdu: bytes) -> None:
+    """Without the authentication key whatever comes is deciphered, so the layers below see it."""
+    plain = SecureChannel(Keys(KEYS.encryption, b""), *TITLES, ENCRYPTED).open(apdu)
+    xdlms.decode(plain)
+
+
+def sealed(apdu: bytes, control: int) -> bytes:
+    meter = SecureChannel(KEYS, TITLES[1], TITLES[0], control)
+    meter.supply(range(1, 2))
+    return meter.seal(apdu)
+
+
+# -- objects
+
+
+def load_profile(octets: bytes) -> None:
+    """Decode the buffer of a load profile both ways: the kernel and the Python codec must agree on every fact."""
+    step = 900
+    try:
+        slow = objects.decode_rows(axdr.decode(octets), CAPTURED, step, BERLIN)
+    except DriverError as error:
+        slow = [error]  # type: ignore[list-item]
+    try:
+        buffer = Buffer(octets, CAPTURED, BERLIN)
+        fast = buffer.rows(step).one_by_one()
+    except DriverError as error:
+        fast = [error]  # type: ignore[list-item]
+    assert repr(fast) == repr(slow), "kernel and Python disagree on the rows"
+    if not fast or isinstance(fast[0], DriverError):
+        return
+    column = objects.Column(2, DlmsColumn(ENERGY, ENERGY), WATT_HOUR)
+    channel = ChannelProfile(Obis(1, 0, 1, 29, 0), 900, WATT_HOUR, "load_profile")
+    start = fast[0].stamp // 900 * 900
+    buffer.rows(step).interval_block(column, channel, BERLIN, start=start, end=start + 86_400)
+    buffer.rows(step).register_values(column, BERLIN, 900, start=start, end=start + 86_400)
+
+
+def date_time(octets: bytes) -> None:
+    stamp = CosemDateTime.decode(octets)
+    assert stamp.encode() == octets
+    for clock in (ClockProfile(), BERLIN, ClockProfile(zone="Europe/Berlin", deviation="ignore")):
+        with suppress(DriverError):
+            stamp.to_utc(clock)
+        with suppress(DriverError):
+            stamp.is_doubtful(clock)
+    stamp.local()
+
+
+def attributes(octets: bytes) -> None:
+    """Decode what objects hold, whatever was asked for."""
+    data = axdr.decode(octets)
+    for read in (
+        objects.decode_scaler_unit,
+        objects.decode_capture_objects,
+        listing.decode_object_list,
+        partial(objects.decode_instant, clock=BERLIN),
+        partial(objects.decode_text, what="text"),
+        partial(objects.decode_count, worth=WATT_HOUR, target=ScalerUnit(3, Unit.WATT_HOUR), what="count"),
+        partial(objects.lacks_stamps, captured=CAPTURED),
+    ):
+        with suppress(DriverError):
+            read(data)
+
+
+def trace(octets: bytes) -> None:
+    for _ in tree.take_apart(text.parse_trace(octets), KEYS):
+        pass
+
+
+# -- Modbus
+
+
+def modbus_response(octets: bytes) -> None:
+    pdu.decode_response(octets, MODBUS)
+
+
+MODBUS = pdu.ReadRequest(pdu.Function.READ_HOLDING_REGISTERS, 0, 4)
+
+
+# -- what they start from
+
+
+def frames() -> Iterator[bytes]:
+    for protocol in ("hdlc", "gurux"):
+        for case in cases.load_all(protocol):
+            yield case.frame
+    for push_case in pushes.load_all():
+        yield push_case.frame
+
+
+def apdus() -> Iterator[bytes]:
+    yield from (case.frame for case in cases.load_all("dlms-apdu"))
+    yield xdlms.GetResponse(0xC1, axdr.array([axdr.structure(axdr.unsigned(1), axdr.octet_string(b"text"))])).encode()
+    yield xdlms.GetResponse(0xC1, None, 3).encode()
+    yield xdlms.GetResponseBlock(0xC1, is_last=False, block_number=1, raw=b"\x01\x01").encode()
+    yield getlist.GetResponseList(0xC1, (getlist.GetResult(axdr.unsigned(1)), getlist.GetResult(None, 3))).encode()
+    yield xdlms.ActionResponse(0xC1, 0, axdr.octet_string(bytes(17))).encode()
+    yield xdlms.ExceptionResponse(1, 2).encode()
+    yield INITIATE.encode()
+    yield xdlms.InitiateRequest(xdlms.Conformance.GET, 500).encode()
+
+
+INITIATE = xdlms.InitiateResponse(xdlms.Conformance(0x1FFFFF), 500)
+AARE = acse.Aare(user_information=INITIATE.encode())
+
+
+def items() -> Iterator[bytes]:
+    yield from (case.frame for case in cases.load_all("dlms-profile"))
+    yield from (bytes([9, 12]) + case.frame for case in cases.load_all("dlms-datetime"))
+    yield bytes.fromhex("13020209060606240c07ea0101ff001e00ff8000000000000100000002")
+    yield axdr.encode(axdr.array([column.encode() for column in CAPTURED]))
+    yield axdr.encode(objects.encode_scaler_unit(WATT_HOUR))
+    yield bytes.fromhex("010203170000000018000000000000000016ff0f8010800004070a0501020304")
+
+
+def rows() -> Iterator[bytes]:
+    yield from (case.frame for case in cases.load_all("dlms-profile"))
+    first = axdr.octet_string(CosemDateTime.from_utc(1_792_800_000, "Europe/Berlin").encode())
+    for value in (axdr.double_long_unsigned(7), axdr.Data(axdr.Tag.FLOAT32, 1), axdr.Data(axdr.Tag.LONG64, -1), axdr.NULL):
+        row = axdr.structure(first, axdr.unsigned(8), value)
+        null = axdr.structure(axdr.NULL, axdr.NULL, axdr.Data(axdr.Tag.DELTA_INTEGER, 3))
+        yield axdr.encode(axdr.array([row, null, axdr.structure(axdr.NULL, axdr.NULL, axdr.NULL)]))
+
+
+def talks() -> Iterator[bytes]:
+    block = xdlms.GetResponseBlock(0xC1, is_last=False, block_number=1, raw=b"\x12").encode()
+    last = xdlms.GetResponseBlock(0xC1, is_last=True, block_number=2, raw=b"\x00\x01").encode()
+    some = getlist.GetResponseList(0xC2, (getlist.GetResult(axdr.unsigned(1)), getlist.GetResult(None, 3)))
+    yield b"\x00" + count(AARE.encode(), block, last, some.encode(), bytes.fromhex("c501c300"))
+    yield b"\x00" + count(AARE.encode(), xdlms.GetResponse(0xC1, axdr.unsigned(1)).encode())
+    hls = acse.Aare(
+        acse.ApplicationContext.LOGICAL_NAME_CIPHERED, diagnostic=14, responding_title=TITLES[1],
+        mechanism=acse.Mechanism.HIGH_GMAC, authentication_value=b"12345678", user_information=sealed(INITIATE.encode(), 0x30),
+    )  # fmt: skip
+    yield b"\x01" + count(hls.encode(), sealed(xdlms.ActionResponse(0xC1, 0, axdr.octet_string(bytes(17))).encode(), 0x30))
+
+
+def acse_apdus() -> Iterator[bytes]:
+    yield from (case.frame for case in cases.load_all("dlms-acse"))
+    yield AARE.encode()
+    yield acse.Aare(result=acse.Result.REJECTED_PERMANENT, diagnostic=13, by_provider=True).encode()
+    yield acse.Release(is_response=True, user_information=b"123").encode()
+
+
+def blocks() -> Iterator[bytes]:
+    yield count(bytes.fromhex("e0000001000003c10102"), bytes.fromhex("e08000020000020304"))
+
+
+def protected() -> Iterator[bytes]:
+    for control in (AUTHENTICATED, ENCRYPTED, 0x30):
+        for apdu in (xdlms.GetResponse(0xC1, axdr.unsigned(1)).encode(), INITIATE.encode()):
+            yield sealed(apdu, control)
+    yield bytes.fromhex("db08") + TITLES[1] + b"\x06\x20\x00\x00\x00\x01\x02"
+
+
+def traces() -> Iterator[bytes]:
+    for framing, octets in (("hdlc", Frame(SERVER, CLIENT, Kind.SNRM).encode()), ("wrapper", bytes.fromhex("0001001000010003c401c1"))):
+        header = text.header_line(text.Header("M1", "dlms-base", framing))
+        lines = [text.session_line(1_800_000_000), text.record_line(text.Record(1, 5, ">", octets)), text.record_line(text.Record(1, 9, "<", octets))]
+        yield (header + "".join(lines)).encode()
+
+
+def modbus_frames() -> Iterator[bytes]:
+    yield bytes.fromhex("0103080001000200030004f2d4")
+    yield bytes.fromhex("000100000007010304000100020001000000030103")
+    yield bytes.fromhex("0308000100020003ffff")
+
+
+TARGETS = {
+    "hdlc": Target(partial(in_pieces, FrameReader), frames),
+    "hdlc-link": Target(hdlc_link, lambda: (Frame(CLIENT, SERVER, Kind.I, 0, 1, information=b"\xe6\xe7\x00\xc4\x01").encode(),
+        Frame(CLIENT, SERVER, Kind.RR, receive_number=0).encode(), Frame(CLIENT, SERVER, Kind.DM).encode())),
+    "hdlc-parameters": Target(decode_parameters, lambda: (encode_parameters(128, 2030),)),
+    "wrapper": Target(partial(until_damage, lambda: WrapperLink(16, 1)), lambda: (bytes.fromhex("0001000100100002c401"),)),
+    "mbus": Target(partial(in_pieces, MbusReader), frames),
+    "push-stream": Target(push, frames),
+    "push-facts": Target(pushed, lambda: [case.apdu for case in pushes.load_all()], 16_384),
+    "blocks": Target(general_blocks, blocks),
+    "acse": Target(whole_acse, acse_apdus),
+    "xdlms": Target(whole_apdu, apdus),
+    "lists": Target(getlist.decode_results, lambda: (bytes.fromhex("02001101010b"),)),
+    "association": Target(conversation, talks),
+    "ciphered": Target(ciphered, protected),
+    "ciphered-unverified": Target(ciphered_unverified, protected),
+    "axdr": Target(whole_data, items, 16_384),
+    "rows": Target(load_profile, rows),
+    "date-time": Target(date_time, lambda: [case.frame for case in cases.load_all("dlms-datetime")]),
+    "attributes": Target(attributes, items, 16_384),
+    "trace": Target(trace, traces),
+    "modbus-pdu": Target(modbus_response, modbus_frames),
+    "modbus-rtu": Target(partial(until_damage, lambda: rtu.ResponseReader(1, MODBUS)), modbus_frames),
+    "modbus-tcp": Target(partial(until_damage, mbap.MbapReader), modbus_frames),
+}
