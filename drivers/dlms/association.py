@@ -1,4 +1,4 @@
-"""The client's side of a COSEM association, sans-IO: none, LLS and HLS-3 to 6; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
+"""The client's side of a COSEM association, sans-IO: none, LLS and HLS-2 to 7; logical names. IEC 62056-5-3, clauses 9.3 and 9.4.
 
 It reads. Only one that was opened for commands (`Parameters.may_write`) asks for the right to SET, and sends SET and ACTION.
 
@@ -20,6 +20,7 @@ from drivers.dlms.ciphering import CONTROL, check_title
 from drivers.dlms.commands import (
     Accepted,
     Act,
+    ActList,
     Associate,
     BlockTaken,
     Challenged,
@@ -35,14 +36,15 @@ from drivers.dlms.commands import (
     Release,
     Released,
     Set,
+    SetList,
 )
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.parameters import Parameters
-from drivers.dlms.services.action import ActService
+from drivers.dlms.services.action import ActListService, ActService
 from drivers.dlms.services.base import Service, Terms
 from drivers.dlms.services.get import GetService
 from drivers.dlms.services.refusals import refusal
-from drivers.dlms.services.set import SetService
+from drivers.dlms.services.set import SetListService, SetService
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import (
     DriverError,
@@ -57,6 +59,7 @@ from drivers.profile import Authentication
 __all__ = [  # beside what is defined here
     "Accepted",
     "Act",
+    "ActList",
     "Associate",
     "BlockTaken",
     "Challenged",
@@ -73,6 +76,7 @@ __all__ = [  # beside what is defined here
     "Release",
     "Released",
     "Set",
+    "SetList",
 ]
 
 
@@ -129,9 +133,9 @@ _STEPS: Mapping[type[Event], Step] = {
 }  # fmt: skip
 # Command -> the service that makes the request of it.
 _SERVICES: Mapping[type[Command], Callable[[Any, Terms], Service]] = {
-    Get: GetService, GetList: GetService, Set: SetService, Act: ActService,
+    Get: GetService, GetList: GetService, Set: SetService, SetList: SetListService, Act: ActService, ActList: ActListService,
 }  # fmt: skip
-_OF_WRITING: Mapping[type[Command], str] = {Set: "SET", Act: "ACTION"}
+_OF_WRITING: Mapping[type[Command], str] = {Set: "SET", SetList: "SET", Act: "ACTION", ActList: "ACTION"}
 
 SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
 TITLE_OVERHEAD = 9  # [octet] of a general one on top: the sender's system title
@@ -146,8 +150,9 @@ _SECURITY_DIAGNOSTICS = frozenset(
 
 
 _MECHANISMS: dict[Authentication, acse.Mechanism] = {
-    "none": acse.Mechanism.NONE, "lls": acse.Mechanism.LOW, "hls3": acse.Mechanism.HIGH_MD5,
+    "none": acse.Mechanism.NONE, "lls": acse.Mechanism.LOW, "hls2": acse.Mechanism.HIGH, "hls3": acse.Mechanism.HIGH_MD5,
     "hls4": acse.Mechanism.HIGH_SHA1, "hls5": acse.Mechanism.HIGH_GMAC, "hls6": acse.Mechanism.HIGH_SHA256,
+    "hls7": acse.Mechanism.HIGH_ECDSA,
 }  # fmt: skip
 
 
@@ -343,8 +348,8 @@ class ClientAssociation:
     def _prove(self) -> bytes:
         asked = self._parameters
         self._next_invoke_id()
-        if asked.authentication in hls.BY_SECRET:
-            token = hls.answer(asked.authentication, asked.password, *self._sides())
+        if (mechanism := asked.mechanism) is not None:
+            token = mechanism.answer(*self._sides())
         else:
             assert self._channel is not None
             token = self._channel.prove(self._server_challenge)
@@ -362,9 +367,9 @@ class ClientAssociation:
                 f"the meter refuses our {asked.authentication.upper()} proof: {xdlms.result_name(response.result)}"
             )
         assert self._granted is not None
-        if asked.authentication in hls.BY_SECRET:
+        if (mechanism := asked.mechanism) is not None:
             client, server = self._sides()
-            hls.verify(asked.authentication, asked.password, server, client, response.data.octets())
+            mechanism.verify(server, client, response.data.octets())
         else:
             assert self._channel is not None
             self._channel.verify(asked.challenge, response.data.octets())

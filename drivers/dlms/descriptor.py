@@ -56,7 +56,7 @@ class Cursor:
         """Take so many octets. Raises `RemoteProtocolError` where there are fewer."""
         taken = self._octets[self._at : self._at + count]
         if len(taken) != count:
-            raise RemoteProtocolError(f"APDU 0x{self._octets[0]:02x} ends early, after {len(self._octets)} octets")
+            raise RemoteProtocolError(f"APDU 0x{self._octets[:1].hex()} ends early, after {len(self._octets)} octets")
         self._at += count
         return taken
 
@@ -68,7 +68,9 @@ class Cursor:
         """Read a boolean, or whether an optional field is there."""
         value = self.number()
         if value > 1 and value != 0xFF:
-            raise RemoteProtocolError(f"boolean 0x{value:02x} at offset {self._at - 1} of APDU 0x{self._octets[0]:02x}")
+            raise RemoteProtocolError(
+                f"boolean 0x{value:02x} at offset {self._at - 1} of APDU 0x{self._octets[:1].hex()}"
+            )
         return value != 0
 
     def octets(self) -> bytes:
@@ -85,7 +87,7 @@ class Cursor:
         """Read one item of ``Data``."""
         outcome = axdr.parse(self._octets, self._at)
         if outcome is NEED_DATA:
-            raise RemoteProtocolError(f"data in APDU 0x{self._octets[0]:02x} ends early")
+            raise RemoteProtocolError(f"data in APDU 0x{self._octets[:1].hex()} ends early")
         data, self._at = outcome
         return data
 
@@ -96,6 +98,18 @@ class Cursor:
     def selection(self) -> Selection | None:
         """Read whether there is selective access, and which."""
         return Selection(self.number(), self.data()) if self.flag() else None
+
+    def count(self, largest: int) -> int:
+        """Read how many items a list has, 1 to ``largest``. Raises `RemoteProtocolError`."""
+        count = self.length()
+        if not 0 < count <= largest:
+            raise RemoteProtocolError(f"list of {count} items; 1 to {largest} are taken")
+        return count
+
+    def end(self) -> None:
+        """Demand that nothing is left. Raises `RemoteProtocolError`."""
+        if self.left:
+            raise RemoteProtocolError(f"{self.left} surplus octets behind {self._at}")
 
     @property
     def left(self) -> int:

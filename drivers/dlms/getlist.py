@@ -74,13 +74,13 @@ def decode_results(octets: bytes) -> tuple[GetResult, ...]:
 
 def read_results(cursor: Cursor) -> tuple[GetResult, ...]:
     """Read results where they stand in an answer. Raises `RemoteProtocolError`."""
-    return tuple(_result(cursor) for _ in range(_count(cursor)))
+    return tuple(_result(cursor) for _ in range(cursor.count(MAX_LIST)))
 
 
 def read_request(cursor: Cursor, invoke_id: int) -> GetRequestList:
     """Read a request from its number of items on. Raises `RemoteProtocolError`."""
     return GetRequestList(
-        invoke_id, tuple((cursor.attribute(), cursor.selection()) for _ in range(_count(cursor)))
+        invoke_id, tuple((cursor.attribute(), cursor.selection()) for _ in range(cursor.count(MAX_LIST)))
     )  # fmt: skip
 
 
@@ -91,10 +91,3 @@ def _result(cursor: Cursor) -> GetResult:
     if code == 0:
         raise RemoteProtocolError("data-access-result says success where data should be")
     return GetResult(None, code)
-
-
-def _count(cursor: Cursor) -> int:
-    count = cursor.length()
-    if not 0 < count <= MAX_LIST:
-        raise RemoteProtocolError(f"list of {count} items; 1 to {MAX_LIST} are taken")
-    return count

@@ -6,7 +6,7 @@ Codecs alone. Who may send them: `drivers.dlms.session.Conversation.set`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drivers.dlms import axdr
+from drivers.dlms import axdr, setlist
 from drivers.dlms.axdr import Data
 from drivers.dlms.descriptor import Attribute, Cursor, Selection
 from drivers.errors import RemoteProtocolError
@@ -102,8 +102,8 @@ class SetResponseLastBlock:
         return head + self.block_number.to_bytes(4, "big")
 
 
-SetRequests = SetRequest | SetRequestFirstBlock | SetRequestBlock
-SetResponses = SetResponse | SetResponseBlock | SetResponseLastBlock
+SetRequests = SetRequest | SetRequestFirstBlock | SetRequestBlock | setlist.SetListRequests
+SetResponses = SetResponse | SetResponseBlock | SetResponseLastBlock | setlist.SetListResponses
 
 
 def requests(invoke_id: int, attribute: Attribute, data: Data, room: int) -> Iterator[SetRequests]:
@@ -127,6 +127,8 @@ def read_request(cursor: Cursor) -> SetRequests:
     kind, invoke_id = cursor.number(), cursor.number()
     if kind == BLOCK:
         return SetRequestBlock(invoke_id, cursor.flag(), cursor.number(4), cursor.octets())
+    if kind in {setlist.WITH_LIST, setlist.LIST_FIRST_BLOCK}:
+        return setlist.read_list_request(cursor, kind, invoke_id)
     if kind not in {NORMAL, FIRST_BLOCK}:
         raise RemoteProtocolError(f"SET-request type {kind} is not supported")
     attribute, selection = cursor.attribute(), cursor.selection()
@@ -145,6 +147,8 @@ def read_response(cursor: Cursor) -> SetResponses:
             return SetResponseBlock(invoke_id, cursor.number(4))
         case 3:
             return SetResponseLastBlock(invoke_id, cursor.number(), cursor.number(4))
+        case setlist.LAST_BLOCK_LIST_TAKEN | setlist.LIST_TAKEN:
+            return setlist.read_list_response(cursor, kind, invoke_id)
     raise RemoteProtocolError(f"SET-response type {kind} is not supported")
 
 

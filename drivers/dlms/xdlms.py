@@ -1,7 +1,7 @@
 """xDLMS APDUs, encoded and decoded: initiate, GET, SET, ACTION, data-notification, refusals. IEC 62056-5-3, clause 9.5.
 
 Each is a dataclass with ``encode``; `decode` reads any plain one. GET-with-list is `drivers.dlms.getlist`, SET
-`drivers.dlms.writing`. Ciphered ones (glo-) are `drivers.dlms.ciphering`.
+`drivers.dlms.writing`, ACTION `drivers.dlms.acting`. Ciphered ones (glo-) are `drivers.dlms.ciphering`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,15 +9,20 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Literal
 
-from drivers.dlms import axdr, getlist, writing
+from drivers.dlms import acting, axdr, getlist, writing
+from drivers.dlms.acting import ACTION_REQUEST, ACTION_RESPONSE, ActionRequest, ActionResponse
 from drivers.dlms.axdr import Data
 from drivers.dlms.descriptor import Attribute, Cursor, Selection
 from drivers.dlms.getlist import GET_REQUEST, GET_RESPONSE, GetRequestList, GetResponseList
 from drivers.errors import RemoteProtocolError
 
 __all__ = [
+    "ACTION_REQUEST",
+    "ACTION_RESPONSE",
     "GET_REQUEST",
     "GET_RESPONSE",
+    "ActionRequest",
+    "ActionResponse",
     "Attribute",
     "GetRequestList",
     "GetResponseList",
@@ -31,8 +36,6 @@ INITIATE_REQUEST = 0x01
 INITIATE_RESPONSE = 0x08
 CONFIRMED_SERVICE_ERROR = 0x0E
 DATA_NOTIFICATION = 0x0F
-ACTION_REQUEST = 0xC3
-ACTION_RESPONSE = 0xC7
 EXCEPTION_RESPONSE = 0xD8
 _VAA_LOGICAL_NAME = 0x0007
 _CONFORMANCE_TAG = b"\x5f\x1f\x04\x00"
@@ -197,38 +200,6 @@ class GetResponseBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class ActionRequest:
-    """ACTION-request-normal."""
-
-    invoke_id: int
-    method: Attribute
-    parameters: Data | None = None
-
-    def encode(self) -> bytes:
-        """Give the octets."""
-        rest = b"\x00" if self.parameters is None else b"\x01" + axdr.encode(self.parameters)
-        return bytes([ACTION_REQUEST, 1, self.invoke_id]) + self.method.encode() + rest
-
-
-@dataclass(frozen=True, slots=True)
-class ActionResponse:
-    """ACTION-response-normal. ``access_result``: data-access-result where the method succeeded but its data did not."""
-
-    invoke_id: int
-    result: int
-    data: Data | None = None
-    access_result: int | None = None
-
-    def encode(self) -> bytes:
-        """Give the octets."""
-        if self.access_result is not None:
-            rest = bytes([1, 1, self.access_result])
-        else:
-            rest = b"\x00" if self.data is None else b"\x01\x00" + axdr.encode(self.data)
-        return bytes([ACTION_RESPONSE, 1, self.invoke_id, self.result]) + rest
-
-
-@dataclass(frozen=True, slots=True)
 class DataNotification:
     """What the meter says unasked. ``date_time``: the 12 octets, or empty."""
 
@@ -275,7 +246,7 @@ class ConfirmedServiceError:
 
 Apdu = (
     InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseOctets | GetResponseBlock
-    | ActionRequest | ActionResponse | DataNotification | ExceptionResponse | ConfirmedServiceError
+    | acting.ActionRequests | acting.ActionResponses | DataNotification | ExceptionResponse | ConfirmedServiceError
     | GetRequestList | GetResponseList | writing.SetRequests | writing.SetResponses
 )  # fmt: skip
 
@@ -336,24 +307,6 @@ def _failure(code: int) -> int:
     return code
 
 
-def _action_request(cursor: Cursor) -> Apdu:
-    choice, invoke_id = cursor.number(), cursor.number()
-    if choice != 1:
-        raise RemoteProtocolError(f"ACTION-request type {choice} is not supported")
-    return ActionRequest(invoke_id, cursor.attribute(), cursor.data() if cursor.flag() else None)
-
-
-def _action_response(cursor: Cursor) -> Apdu:
-    choice, invoke_id, result = cursor.number(), cursor.number(), cursor.number()
-    if choice != 1:
-        raise RemoteProtocolError(f"ACTION-response type {choice} is not supported")
-    if not cursor.flag():
-        return ActionResponse(invoke_id, result)
-    if cursor.flag():
-        return ActionResponse(invoke_id, result, access_result=cursor.number())
-    return ActionResponse(invoke_id, result, cursor.data())
-
-
 def _initiate_request(cursor: Cursor) -> Apdu:
     dedicated_key = cursor.octets() if cursor.flag() else b""
     if cursor.flag():
@@ -407,7 +360,7 @@ _DECODERS: Mapping[int, Callable[[Cursor], Apdu]] = {
     GET_RESPONSE: _get_response,
     writing.SET_REQUEST: writing.read_request,
     writing.SET_RESPONSE: writing.read_response,
-    ACTION_REQUEST: _action_request,
-    ACTION_RESPONSE: _action_response,
+    ACTION_REQUEST: acting.read_request,
+    ACTION_RESPONSE: acting.read_response,
     EXCEPTION_RESPONSE: _exception_response,
 }

@@ -28,6 +28,10 @@ class Terms:
                 f"{what}: the meter does not grant {name} in this association", xdlms.DataAccessResult.OTHER_REASON
             )
 
+    def cut_to(self, blocks: xdlms.Conformance) -> int:
+        """Give the size to cut a request to with the service's own blocks, 0 where the meter does not take them. [octet]"""
+        return self.room if self.granted & blocks else 0
+
 
 class Service(ABC):
     """One request. ``what``: what it is about, for messages."""

@@ -38,13 +38,13 @@ FIVE = axdr.unsigned(5)
 TEXT = axdr.octet_string(bytes(range(200)))
 
 
-def opened(*, may_write: bool = False, max_pdu: int = 0) -> ClientAssociation:
+def opened(*, may_write: bool = False, max_pdu: int = 0, withheld: int = 0) -> ClientAssociation:
     association = ClientAssociation(Parameters(may_write=may_write))
     sent = acse.decode(association.send(Associate()))
     assert isinstance(sent, acse.Aarq)
     offer = xdlms.decode(sent.user_information)
     assert isinstance(offer, xdlms.InitiateRequest)
-    granted = xdlms.InitiateResponse(offer.conformance, max_pdu)
+    granted = xdlms.InitiateResponse(offer.conformance & Conformance(~withheld & 0xFFFFFF), max_pdu)
     association.receive_data(acse.Aare(user_information=granted.encode()).encode())
     event = association.next_event()
     assert isinstance(event, Accepted)
