@@ -11,12 +11,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels nightly peers picture clean
+.PHONY: demo test check checked-kernels fuzz nightly peers picture clean
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[demo,dev,peers]'
+	$(BIN)/python -m pip install --quiet --only-binary atheris -e '.[demo,dev,fuzz,peers]'
 	touch $@
 
 ## Watch about 20 simulated meters being read, explained, stored and exported.
@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/headend demo
 
 ## Lint, types, tests with release kernels, kernel tests with bounds checks.
-test: $(STAMP) peers check checked-kernels
+test: $(STAMP) peers check checked-kernels fuzz
 	$(BIN)/python -m pytest -m 'not nightly'
 
 check: $(STAMP)
@@ -37,6 +37,11 @@ checked-kernels: $(STAMP)
 	HEADEND_CHECKED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/checked --build-lib build/checked/lib
 	cd build/checked/lib && PYTHONPATH=.:../../.. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --checked-kernels
 
+## Feed each parser inputs of its own invention, so many seconds each by the clock; `make fuzz SECONDS=600 TARGETS=hdlc`.
+SECONDS ?= 10
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
 ## Debian packages of the independent peers; only root can install them, otherwise their tests skip and say so.
 ## Their services are not to run: the policy file says so to the package scripts while they are installed.
 peers:
@@ -47,6 +52,7 @@ peers:
 
 nightly: $(STAMP) peers
 	$(BIN)/python -m pytest -m nightly --timeout 7200
+	$(BIN)/python -m tests.fuzz --seconds 600 --jobs 2
 
 ## make bench-NAME runs benchmarks/NAME.py; its last line is one JSON object of figures.
 bench-%: $(STAMP) peers

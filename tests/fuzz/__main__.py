@@ -44,21 +44,25 @@ def run(name: str, seconds: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the parsers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TARGETS)}; all of them if left out")
-    parser.add_argument("--seconds", type=int, default=10, help="for each target")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at a time")
+    parser.add_argument("--seconds", type=int, default=10, help="for each target, by the clock")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="at a time")
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(TARGETS):
         parser.error(f"no target {', '.join(sorted(unknown))}")
     if importlib.util.find_spec("atheris") is None:
         where = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-        print(f"not fuzzed: atheris is not installed; it has no wheel for {where}, or `pip install -e .[fuzz]` was not run")
+        print(
+            f"not fuzzed: atheris is not installed; it has no wheel for {where}, or `pip install -e .[fuzz]` was not run"
+        )
         return 0
     FOLDER.mkdir(parents=True, exist_ok=True)
     names = chosen.names or list(TARGETS)
     with ThreadPoolExecutor(chosen.jobs) as pool:
         good = list(pool.map(lambda name: run(name, chosen.seconds), names))
     cases = sum(len(known_cases(name)) for name in names)
-    print(f"{sum(good)} of {len(names)} targets held for {chosen.seconds} s each, from {cases} known cases and the published frames")
+    print(
+        f"{sum(good)} of {len(names)} targets held for {chosen.seconds} s each, from {cases} known cases and the published frames"
+    )
     return 0 if all(good) else 1
 
 

@@ -7,4 +7,4 @@ from tests.fuzz import limits
 from tests.fuzz.targets import TARGETS
 
 if __name__ == "__main__":
-    print(limits.excess(TARGETS[sys.argv[1]].feed, Path(sys.argv[2]).read_bytes()))  # noqa: T201 - its answer
+    print(limits.excess(TARGETS[sys.argv[1]].feed, Path(sys.argv[2]).read_bytes()))

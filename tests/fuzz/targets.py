@@ -129,7 +129,9 @@ def push(data: bytes) -> None:
 
 
 def pushed(apdu: bytes) -> None:
-    plain = unprotect(apdu, lambda title: PushKeys(KEYS.encryption, b"", is_authentication_withheld=True) if title else None)
+    plain = unprotect(
+        apdu, lambda title: PushKeys(KEYS.encryption, b"", is_authentication_withheld=True) if title else None
+    )
     told = notification.decode_notification(plain.apdu)
     notification.name(told)
     notification.facts(told, BERLIN, 1_800_000_000)
@@ -328,7 +330,12 @@ def items() -> Iterator[bytes]:
 def rows() -> Iterator[bytes]:
     yield from (case.frame for case in cases.load_all("dlms-profile"))
     first = axdr.octet_string(CosemDateTime.from_utc(1_792_800_000, "Europe/Berlin").encode())
-    for value in (axdr.double_long_unsigned(7), axdr.Data(axdr.Tag.FLOAT32, 1), axdr.Data(axdr.Tag.LONG64, -1), axdr.NULL):
+    for value in (
+        axdr.double_long_unsigned(7),
+        axdr.Data(axdr.Tag.FLOAT32, 1),
+        axdr.Data(axdr.Tag.LONG64, -1),
+        axdr.NULL,
+    ):
         row = axdr.structure(first, axdr.unsigned(8), value)
         null = axdr.structure(axdr.NULL, axdr.NULL, axdr.Data(axdr.Tag.DELTA_INTEGER, 3))
         yield axdr.encode(axdr.array([row, null, axdr.structure(axdr.NULL, axdr.NULL, axdr.NULL)]))
@@ -344,7 +351,9 @@ def talks() -> Iterator[bytes]:
         acse.ApplicationContext.LOGICAL_NAME_CIPHERED, diagnostic=14, responding_title=TITLES[1],
         mechanism=acse.Mechanism.HIGH_GMAC, authentication_value=b"12345678", user_information=sealed(INITIATE.encode(), 0x30),
     )  # fmt: skip
-    yield b"\x01" + count(hls.encode(), sealed(xdlms.ActionResponse(0xC1, 0, axdr.octet_string(bytes(17))).encode(), 0x30))
+    yield b"\x01" + count(
+        hls.encode(), sealed(xdlms.ActionResponse(0xC1, 0, axdr.octet_string(bytes(17))).encode(), 0x30)
+    )
 
 
 def acse_apdus() -> Iterator[bytes]:
@@ -366,9 +375,16 @@ def protected() -> Iterator[bytes]:
 
 
 def traces() -> Iterator[bytes]:
-    for framing, octets in (("hdlc", Frame(SERVER, CLIENT, Kind.SNRM).encode()), ("wrapper", bytes.fromhex("0001001000010003c401c1"))):
+    for framing, octets in (
+        ("hdlc", Frame(SERVER, CLIENT, Kind.SNRM).encode()),
+        ("wrapper", bytes.fromhex("0001001000010003c401c1")),
+    ):
         header = text.header_line(text.Header("M1", "dlms-base", framing))
-        lines = [text.session_line(1_800_000_000), text.record_line(text.Record(1, 5, ">", octets)), text.record_line(text.Record(1, 9, "<", octets))]
+        lines = [
+            text.session_line(1_800_000_000),
+            text.record_line(text.Record(1, 5, ">", octets)),
+            text.record_line(text.Record(1, 9, "<", octets)),
+        ]
         yield (header + "".join(lines)).encode()
 
 
@@ -380,10 +396,18 @@ def modbus_frames() -> Iterator[bytes]:
 
 TARGETS = {
     "hdlc": Target(partial(in_pieces, FrameReader), frames),
-    "hdlc-link": Target(hdlc_link, lambda: (Frame(CLIENT, SERVER, Kind.I, 0, 1, information=b"\xe6\xe7\x00\xc4\x01").encode(),
-        Frame(CLIENT, SERVER, Kind.RR, receive_number=0).encode(), Frame(CLIENT, SERVER, Kind.DM).encode())),
+    "hdlc-link": Target(
+        hdlc_link,
+        lambda: (
+            Frame(CLIENT, SERVER, Kind.I, 0, 1, information=b"\xe6\xe7\x00\xc4\x01").encode(),
+            Frame(CLIENT, SERVER, Kind.RR, receive_number=0).encode(),
+            Frame(CLIENT, SERVER, Kind.DM).encode(),
+        ),
+    ),
     "hdlc-parameters": Target(decode_parameters, lambda: (encode_parameters(128, 2030),)),
-    "wrapper": Target(partial(until_damage, lambda: WrapperLink(16, 1)), lambda: (bytes.fromhex("0001000100100002c401"),)),
+    "wrapper": Target(
+        partial(until_damage, lambda: WrapperLink(16, 1)), lambda: (bytes.fromhex("0001000100100002c401"),)
+    ),
     "mbus": Target(partial(in_pieces, MbusReader), frames),
     "push-stream": Target(push, frames),
     "push-facts": Target(pushed, lambda: [case.apdu for case in pushes.load_all()], 16_384),
