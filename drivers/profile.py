@@ -16,11 +16,12 @@ ValueType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "fl
 Table = Literal["holding", "input"]
 Origin = Literal["load_profile", "register", "push"]
 Stamp = Literal["start", "end"]
-Authentication = Literal["none", "lls", "hls3", "hls4", "hls5", "hls6"]
+Authentication = Literal["none", "lls", "hls2", "hls3", "hls4", "hls5", "hls6", "hls7"]
 Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
 AuthenticationKey = Literal["required", "withheld"]
 Ciphering = Literal["service", "general"]
 MetadataScope = Literal["model", "meter", "session"]
+SelectiveAccess = Literal["range", "columns", "entry", "none"]
 SessionKey = Literal["global", "dedicated"]
 MeterCounters = Literal["rising", "restarting"]
 CounterSync = Literal["refused", "always"]
@@ -139,27 +140,27 @@ class DlmsProfile:
     load_profile: Obis | None = None
     columns: tuple[DlmsColumn, ...] = ()
     registers: tuple[DlmsRegister, ...] = ()
-    selective_access: tuple[Literal["range", "entry", "none"], ...] = ("range", "entry", "none")
+    selective_access: tuple[SelectiveAccess, ...] = ("range", "entry", "none")
     metadata: MetadataScope = "model"
 
     @property
     def agreed_security(self) -> Security:
-        """What every APDU must be: as declared, else both for HLS-5 and nothing for the rest."""
+        """What every APDU must be: as declared, else both for HLS-5 and HLS-7, and nothing for the rest."""
         return self.security or implied_security(self.authentication)
 
 
 def parse_authentication(text: str) -> Authentication:
     """Read the name of an authentication mechanism. Raises `ValueError` that says what is possible, and why some are not."""
-    for known in get_args(Authentication):
-        if text == known:
-            return cast("Authentication", known)
-    why = {"hls2": ": each maker has its own", "hls7": ": ECDSA is not supported yet"}.get(text, "")
-    raise ValueError(f"is {text[:40]!r}, not one of {', '.join(get_args(Authentication))}{why}")
+    possible = [known for known in get_args(Authentication) if known != "hls2"]
+    if text in possible:
+        return cast("Authentication", text)
+    why = ": each maker has its own, and a profile cannot say which" if text == "hls2" else ""
+    raise ValueError(f"is {text[:40]!r}, not one of {', '.join(possible)}{why}")
 
 
 def implied_security(authentication: Authentication) -> Security:
     """Say what security an authentication brings with it where none is declared."""
-    return "authenticated-encrypted" if authentication == "hls5" else "none"
+    return "authenticated-encrypted" if authentication in {"hls5", "hls7"} else "none"
 
 
 @dataclass(frozen=True, slots=True)

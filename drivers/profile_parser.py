@@ -26,6 +26,7 @@ from drivers.profile import (
     PushChannel,
     PushProfile,
     Security,
+    SelectiveAccess,
     TimingProfile,
     ValueType,
     parse_authentication,
@@ -46,8 +47,8 @@ _PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "push")
 _IDENTITY_TYPES: Final[tuple[ValueType | Literal["text"], ...]] = (
     "text", "uint16", "int16", "uint32", "int32", "uint64", "int64",
 )  # fmt: skip
-SelectiveAccess = Literal["range", "entry", "none"]
 _SELECTIVE: Final[tuple[SelectiveAccess, ...]] = ("range", "entry", "none")
+_WAYS: Final[tuple[SelectiveAccess, ...]] = ("range", "columns", "entry", "none")
 
 
 def parse_profile(name: str, documents: Mapping[str, Mapping[str, object]]) -> MeterProfile:
@@ -251,6 +252,7 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         columns=tuple(_column(row) for row in table.tables("columns")),
         registers=tuple(_dlms_register(row) for row in table.tables("registers")),
         selective_access=_selective_access(table),
+        metadata=table.choice("metadata", ("model", "meter", "session"), "model"),
     )
     table.finish()
     return profile
@@ -265,11 +267,11 @@ def _selective_access(table: CheckedTable) -> tuple[SelectiveAccess, ...]:
         return _SELECTIVE
     words = table.words("selective_access")
     for index, word in enumerate(words):
-        if word not in _SELECTIVE:
-            table.fault(f"selective_access[{index}]", f"is {word[:40]!r}, not one of {', '.join(_SELECTIVE)}")
+        if word not in _WAYS:
+            table.fault(f"selective_access[{index}]", f"is {word[:40]!r}, not one of {', '.join(_WAYS)}")
     if not words:
         table.fault("selective_access", "must not be empty")
-    return tuple(way for word in words for way in _SELECTIVE if way == word)
+    return tuple(way for word in words for way in _WAYS if way == word)
 
 
 def _column(row: CheckedTable) -> DlmsColumn:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from drivers.dlms import axdr, objects
 from drivers.dlms.axdr import NULL, Data, Tag
 from drivers.dlms.datetime import STATUS_UNSPECIFIED, ClockStatus, find_zone
+from drivers.dlms.events import NEED_DATA
 from drivers.dlms.objects import CaptureObject, Column, Row
 from drivers.errors import ProfileError, RemoteProtocolError
 from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
@@ -116,7 +117,7 @@ class Buffer:
         try:
             stamp_column = objects.find_clock(self._captured)
             count = kernel.count_rows(self._octets)
-            if count == kernel.NOT_HANDLED or count * (columns + 1) >= kernel.MAX_ITEMS:
+            if count == kernel.NOT_HANDLED or count * (columns + 1) >= axdr.most_items(len(self._octets)):
                 return None
             values, types = np.empty((columns, count), np.int64), np.empty((columns, count), np.uint8)
             stamps, status = np.empty(count, np.int64), np.empty(count, np.uint8)
@@ -148,6 +149,17 @@ class Rows:
         for piece in self._pieces:
             found += piece.stamps.tolist() if isinstance(piece, Columns) else [row.stamp for row in piece]
         return found
+
+    def types(self) -> tuple[frozenset[int], ...]:
+        """Give the tags that each column has, null-data left out: it says nothing of the type. Empty without rows."""
+        found: list[set[int]] = []
+        for piece in self._pieces:
+            if isinstance(piece, Columns):
+                tags = [set(np.flatnonzero(np.bincount(codes)).tolist()) for codes in piece.types]
+            else:
+                tags = [{int(one.tag) for one in column} for column in zip(*[row.values for row in piece], strict=True)]
+            found = [old | new for old, new in zip(found, tags, strict=True)] if found and tags else tags or found
+        return tuple(frozenset(tags - {int(Tag.NULL)}) for tags in found)
 
     def one_by_one(self) -> list[Row]:
         """Give the rows as `objects.decode_rows` does."""
@@ -213,6 +225,20 @@ class Rows:
                 if first.count != count:
                     found[instant] = replace(first, rules=first.rules | Rule.CONFLICT)
         return list(found.values())
+
+
+def whole_rows(octets: bytes) -> bytes:
+    """Cut the beginning of a buffer to an array of the rows that are there whole; of none, where it is no array.
+
+    Raises `RemoteProtocolError` for a beginning that nothing could make right.
+    """
+    if len(octets) < 2 or octets[0] != Tag.ARRAY:
+        return bytes((Tag.ARRAY, 0))
+    count, first = axdr.parse_length(octets, 1)
+    at, rows = first, 0
+    while rows < count and (outcome := axdr.parse(octets, at)) is not NEED_DATA:
+        at, rows = outcome[1], rows + 1
+    return bytes((Tag.ARRAY,)) + axdr.encode_length(rows) + octets[first:at]
 
 
 def _fixed_offset(zone: str) -> int | None:

@@ -22,7 +22,7 @@ from headend.collect.health import Health
 from headend.collect.job import Job, JobKind, Priority, RoundSummary
 from headend.collect.line import Carrier, LineOwner, Open
 from headend.collect.plan import DAY, clock_checks, plan, polls
-from headend.collect.ports import CredentialSource, StoredCounters, Writer
+from headend.collect.ports import CredentialSource, StoredCounters, StoredMetadata, Writer
 from headend.collect.registry import load_ledgers, load_meters
 from headend.collect.schedule import Meter, is_due, next_due
 from headend.collect.visit import Answer, Question, Visit
@@ -75,7 +75,9 @@ class Engine:
         self._drivers = drivers
         self._secrets = secrets
         self._system_title = system_title
-        self._context = SessionContext(clock.now, random_bytes, StoredCounters(writer), timeout_scale)
+        self._context = SessionContext(
+            clock.now, random_bytes, StoredCounters(writer), timeout_scale, StoredMetadata(writer)
+        )
         self._meters: dict[int, Meter] = {}
         self._links: dict[int, str] = {}
         self._lines: dict[str, LineOwner] = {}
@@ -359,7 +361,7 @@ class Engine:
         if profile.dlms is not None and not profile.dlms.client_system_title and self._system_title:
             profile = replace(profile, dlms=replace(profile.dlms, client_system_title=self._system_title))
         credentials = self._secrets.credentials(
-            device.password_ref, device.encryption_key_ref, device.authentication_key_ref
+            device.password_ref, device.encryption_key_ref, device.authentication_key_ref, device.options
         )
         return Endpoint(device.name, device.address, profile, credentials, device.options)
 

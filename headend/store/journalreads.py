@@ -176,6 +176,11 @@ class JournalReads(Database):
         """List the invocation counters, by key."""
         return [Counter(*row) for row in self._rows("SELECT key_id, next FROM invocation_counter ORDER BY key_id")]
 
+    def metadata(self, kind: str) -> bytes | None:
+        """Give what was kept of a kind of meter, None for nothing."""
+        row = self._row("SELECT entry FROM driver_metadata WHERE kind = ?", (kind,))
+        return bytes(row[0]) if row else None
+
     def audit_entries(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[AuditEntry]:
         """List who did what at or after ``since`` [s UTC], oldest first."""
         rows = self._rows(

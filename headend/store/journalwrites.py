@@ -13,6 +13,8 @@ from kernels.quality import Reason
 
 MAX_PAYLOAD = 65_536
 """Longest beginning of a set-aside message that is kept. [B]"""
+MAX_KINDS = 10_000
+"""Most kinds of meter whose metadata are kept: where a model's firmware is not known, each meter is one."""
 MAX_TEXT = 2_000
 """Longest text kept of an error or an event. [characters]"""
 
@@ -124,6 +126,22 @@ class JournalWrites(WritableDatabase, JournalReads):
             now = self._now()
             text = f"invocation counter of {whose} has passed half of its range; plan a key change"
             self.add_event(None, "counter_warning", 0, now - now % 86_400, text, now)
+
+    def keep_metadata(self, kind: str, entry: bytes) -> None:
+        """Keep what meters of a kind say alike; beyond `MAX_KINDS` what was kept longest ago goes. Raises `StoreError`."""
+        self._require_transaction()
+        if len(entry) > MAX_PAYLOAD or len(kind) > MAX_TEXT:
+            raise StoreError(f"metadata of {len(entry)} octets; at most {MAX_PAYLOAD} are kept for one kind of meter")
+        self._run("INSERT OR REPLACE INTO driver_metadata (kind, entry) VALUES (?, ?)", (kind, entry))
+        self._run(
+            "DELETE FROM driver_metadata WHERE id <= (SELECT id FROM driver_metadata ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (MAX_KINDS,),
+        )
+
+    def drop_metadata(self, kind: str) -> None:
+        """Forget what meters of a kind say alike."""
+        self._require_transaction()
+        self._run("DELETE FROM driver_metadata WHERE kind = ?", (kind,))
 
     def audit(self, user: str, action: str, subject: str, detail: str = "") -> int:
         """Note who did what, and give the entry's id."""
