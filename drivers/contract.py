@@ -74,12 +74,27 @@ class MetadataCache(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CurveKeys:
+    """Asymmetric keys of one meter, as text: PEM, or hexadecimal; ours are private, the meter's public. Empty where there is none.
+
+    ``signing``, ``meter_signing``: of signatures.  ``agreement``, ``meter_agreement``: of key agreement.
+    """
+
+    signing: bytes = field(default=b"", repr=False)
+    meter_signing: bytes = field(default=b"", repr=False)
+    agreement: bytes = field(default=b"", repr=False)
+    meter_agreement: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
-    """Secrets of one meter. Never in a repr, a log or an exception."""
+    """Secrets of one meter. Never in a repr, a log or an exception. ``master_key``: wraps other keys, never protects APDUs."""
 
     password: bytes = field(default=b"", repr=False)
     encryption_key: bytes = field(default=b"", repr=False)
     authentication_key: bytes = field(default=b"", repr=False)
+    master_key: bytes = field(default=b"", repr=False)
+    curve_keys: CurveKeys = CurveKeys()
 
 
 @dataclass(frozen=True, slots=True)

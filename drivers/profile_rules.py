@@ -91,6 +91,8 @@ def security_faults(dlms: DlmsProfile) -> list[str]:
     security, faults = dlms.agreed_security, []
     if dlms.authentication == "hls5" and security == "none":
         faults.append("none is not possible with hls5, which needs the keys anyway; choose what its APDUs must be")
+    if dlms.authentication == "hls7" and dlms.security_suite == 0:
+        faults.append("hls7 signs, and suite 0 has no signatures; set security_suite to 1 or 2")
     if dlms.session_key == "dedicated" and "encrypted" not in security:
         faults.append(f"{security} would send the dedicated key in the clear; it needs encryption")
     if dlms.authentication_key == "withheld":

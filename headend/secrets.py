@@ -3,13 +3,18 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from drivers.contract import Credentials
+from drivers.contract import Credentials, CurveKeys
 from headend.errors import HeadendError
 
 MAX_BYTES = 4_096
 KEY_OCTETS = frozenset({16, 32})  # AES-128 of security suites 0 and 1, AES-256 of suite 2
+SECRET_OPTIONS = ("signing_key", "meter_signing_key", "agreement_key", "meter_agreement_key", "master_key")
+"""Options of a meter whose value is a reference: to our private keys, to the meter's certificates or public keys, to its master key."""
 _REFERENCE = re.compile(r"(env|file):(\S(?:.{0,1023})?)")
+_CURVE = SECRET_OPTIONS[:4]
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+", re.ASCII)
 
 
@@ -41,9 +46,22 @@ class Secrets:
             raise SecretError(f"{reference}: is no key; write 32 hexadecimal digits (16 octets), or 64 for AES-256")
         return bytes.fromhex(text)
 
-    def credentials(self, password: str = "", encryption_key: str = "", authentication_key: str = "") -> Credentials:
-        """Follow the three references of one meter. Raises `SecretError`."""
-        return Credentials(self.password(password), self.key(encryption_key), self.key(authentication_key))
+    def credentials(
+        self,
+        password: str = "",
+        encryption_key: str = "",
+        authentication_key: str = "",
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Credentials:
+        """Follow the references of one meter: the three of its row, and those in its options. Raises `SecretError`."""
+        signing, meter_signing, agreement, meter_agreement = (self.password(options.get(name, "")) for name in _CURVE)
+        return Credentials(
+            self.password(password),
+            self.key(encryption_key),
+            self.key(authentication_key),
+            self.key(options.get("master_key", "")),
+            CurveKeys(signing, meter_signing, agreement, meter_agreement),
+        )
 
     def __repr__(self) -> str:
         return "Secrets()"

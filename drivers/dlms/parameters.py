@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from drivers.dlms import hls
 from drivers.dlms.ciphering import CONTROL, ENCRYPTED, Keys, check_title
+from drivers.dlms.elliptic import Signer
 from drivers.dlms.xdlms import Conformance
 from drivers.errors import LocalProtocolError, SecurityError
 from drivers.profile import Authentication, Ciphering, Security, implied_security
@@ -12,7 +13,7 @@ READING = (
     Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
     | Conformance.MULTIPLE_REFERENCES
 )  # fmt: skip
-WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET
+WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET | Conformance.BLOCK_TRANSFER_ACTION
 MIN_PDU = 64
 
 
@@ -21,6 +22,7 @@ class Parameters:
     """What an association is opened with. ``challenge``: fresh random octets, CtoS. ``server_title``: empty to accept any.
 
     ``security``: what every APDU must be, both ways; None for what the authentication implies.
+    ``signer``: keys of HLS-7.  ``maker_mechanism``: what HLS-2 computes with this meter; without it HLS-2 is refused.
     ``may_write``: whether it is opened to execute a command; without it SET and ACTION are refused here.
     """
 
@@ -35,6 +37,17 @@ class Parameters:
     ciphering: Ciphering = "service"
     dedicated_key: bytes = field(default=b"", repr=False)
     may_write: bool = False
+    signer: Signer | None = None
+    maker_mechanism: hls.Mechanism | None = field(default=None, repr=False)
+
+    @property
+    def mechanism(self) -> hls.Mechanism | None:
+        """How high-level security is proved; None for HLS-5, which the ciphered channel proves, and where there is none."""
+        if self.authentication in hls.BY_SECRET:
+            return hls.BySecret(self.authentication, self.password)
+        if self.authentication == "hls7" and self.signer is not None:
+            return hls.BySignature(self.signer)
+        return self.maker_mechanism if self.authentication == "hls2" else None
 
     @property
     def agreed_security(self) -> Security:
@@ -55,6 +68,10 @@ class Parameters:
             raise SecurityError("low-level security needs a password")
         if self.authentication in hls.BY_SECRET and not self.password:
             raise SecurityError(f"{self.authentication.upper()} needs a secret, given as the password")
+        if self.authentication == "hls2" and self.maker_mechanism is None:
+            raise SecurityError("HLS-2 is each maker's own: nothing tells what this meter computes")
+        if self.authentication == "hls7" and self.signer is None:
+            raise SecurityError("HLS-7 needs our private signing key and the meter's public one")
         if self.authentication == "hls5" and (self.keys is None or self.keys.is_unverified):
             raise SecurityError("HLS-5 needs an encryption key and an authentication key")
         if self.authentication == "hls5" and self.agreed_security == "none":

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, cast, get_args
 
-from drivers.contract import Credentials, Endpoint, SessionContext
+from drivers.contract import Credentials, CurveKeys, Endpoint, SessionContext
 from drivers.dlms.association import Parameters
 from drivers.dlms.ciphering import KEY_SIZES, Keys
+from drivers.dlms.elliptic import Signer, parse_private, parse_public
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.hls import BY_SECRET, HIGH
 from drivers.errors import LocalProtocolError, ProfileError, SecurityError
@@ -107,6 +108,7 @@ def parameters_of(endpoint: Endpoint, settings: Settings, context: SessionContex
     secrets = endpoint.credentials
     dlms = settings.dlms
     keys = None
+    signer = signer_of(secrets.curve_keys, dlms.security_suite) if dlms.authentication == "hls7" else None
     if dlms.agreed_security != "none":
         is_withheld = dlms.authentication_key == "withheld"
         if not secrets.encryption_key or not (secrets.authentication_key or is_withheld):
@@ -125,8 +127,18 @@ def parameters_of(endpoint: Endpoint, settings: Settings, context: SessionContex
         challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication in HIGH else b"",
         security=dlms.security,
         ciphering=dlms.ciphering,
+        signer=signer,
         dedicated_key=context.random_bytes(KEY_SIZES[dlms.security_suite]) if dlms.session_key == "dedicated" else b"",
     )
+
+
+def signer_of(keys: CurveKeys, suite: int) -> Signer:
+    """Give both ends' signing keys. Raises `SecurityError` for what is missing or no key of the suite."""
+    if not keys.signing or not keys.meter_signing:
+        raise SecurityError(
+            "HLS-7 needs options signing_key and meter_signing_key, references to our key and the meter's"
+        )
+    return Signer(parse_private(suite, keys.signing), parse_public(suite, keys.meter_signing))
 
 
 def public_endpoint(endpoint: Endpoint, dlms: DlmsProfile) -> Endpoint:

@@ -110,7 +110,7 @@ def _unregistered(app: App, link: str, given: Mapping[str, str | None]) -> tuple
         _cell(f"--{name.replace('_', '-')}", parse_secret, given[name] or "")
         for name in ("password", "encryption_key", "authentication_key")
     ]
-    credentials = app.secrets.credentials(*references)
+    credentials = app.secrets.credentials(references[0], references[1], references[2], options)
     return url, _titled(app, Endpoint(f"{url} {address}", address, profile, credentials, options))
 
 
@@ -123,7 +123,9 @@ def _registered(app: App, name: str) -> tuple[str, Endpoint]:
         raise Failure(f"{name}: there is no profile {device.profile!r}", Exit.CONFIG)
     if profile.dlms is None:
         raise Failure(f"{name} is a {profile.protocol} meter; only DLMS meters have a list of objects", Exit.USAGE)
-    credentials = app.secrets.credentials(device.password_ref, device.encryption_key_ref, device.authentication_key_ref)
+    credentials = app.secrets.credentials(
+        device.password_ref, device.encryption_key_ref, device.authentication_key_ref, device.options
+    )
     return url, _titled(app, Endpoint(device.name, device.address, profile, credentials, device.options))
 
 

@@ -10,6 +10,7 @@ from drivers.facts import UtcSeconds
 from drivers.profile import MeterProfile
 from drivers.transports.url import parse_url
 from headend.registry.model import MAX_MULTIPLIER, check_name
+from headend.secrets import SECRET_OPTIONS
 
 MAX_CELL = 1_024
 """Longest cell. [characters]"""
@@ -135,6 +136,8 @@ def parse_options(cell: str) -> Mapping[str, str]:
         if match is None:
             raise ValueError(f"{part[:40]!r} is no option; write key=value;key=value")
         key, value = match.groups()
+        if key in SECRET_OPTIONS and not _SECRET.fullmatch(value.strip()):
+            raise ValueError(f"option {key} is not a reference; write env:NAME or file:PATH, never the secret itself")
         if key in options:
             raise ValueError(f"option {key!r} stands there twice")
         options[key] = value.strip()

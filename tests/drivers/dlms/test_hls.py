@@ -7,6 +7,7 @@ import pytest
 
 from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.association import Accepted, Associate, Challenged, ClientAssociation, Parameters, Prove, State
+from drivers.dlms.elliptic import Signer, fresh_key
 from drivers.dlms.hls import Side
 from drivers.errors import SecurityError
 from drivers.profile import Authentication, parse_authentication
@@ -126,10 +127,131 @@ def test_what_could_not_prove_a_secret_is_refused_before_a_byte_is_sent(change: 
 def test_mechanisms_that_are_not_supported_say_why() -> None:
     with pytest.raises(ValueError, match="each maker has its own"):
         parse_authentication("hls2")
-    with pytest.raises(ValueError, match="ECDSA is not supported yet"):
-        parse_authentication("hls7")
     with pytest.raises(ValueError, match="not one of none, lls"):
         parse_authentication("hls")
+    with pytest.raises(SecurityError, match="HLS-2 is each maker's own"):
+        Parameters("hls2", challenge=CLIENT.challenge)
+
+
+class MakersOwn:
+    """An HLS-2 that somebody knows: both sides reverse the challenge."""
+
+    def answer(self, prover: Side, verifier: Side) -> bytes:
+        del prover
+        return verifier.challenge[::-1]
+
+    def verify(self, prover: Side, verifier: Side, given: bytes) -> None:
+        if given != self.answer(prover, verifier):
+            raise SecurityError("not the maker's answer")
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_hls2_is_spoken_with_what_a_maker_is_known_to_compute(*, is_right: bool) -> None:
+    association = ClientAssociation(Parameters("hls2", challenge=CLIENT.challenge, maker_mechanism=MakersOwn()))
+
+    aarq = acse.decode(association.send(Associate()))
+    association.receive_data(replace(aare("hls3"), mechanism=acse.Mechanism.HIGH).encode())
+    association.next_event()
+    proof = xdlms.decode(association.send(Prove()))
+    answer = CLIENT.challenge[::-1] if is_right else CLIENT.challenge
+    association.receive_data(xdlms.ActionResponse(0xC1, 0, axdr.octet_string(answer)).encode())
+
+    assert isinstance(aarq, acse.Aarq)
+    assert aarq.mechanism is acse.Mechanism.HIGH
+    assert isinstance(proof, xdlms.ActionRequest)
+    assert proof.parameters is not None
+    assert proof.parameters.octets() == SERVER.challenge[::-1]
+    if is_right:
+        assert isinstance(association.next_event(), Accepted)
+    else:
+        with pytest.raises(SecurityError, match="not the maker's answer"):
+            association.next_event()
+
+
+def signers(suite: int) -> tuple[Signer, Signer]:
+    ours, theirs = fresh_key(suite, b"\x03".__mul__), fresh_key(suite, b"\x04".__mul__)
+    return Signer(ours, theirs.public), Signer(theirs, ours.public)
+
+
+def signed(suite: int, **changes: object) -> Parameters:
+    asked = Parameters(
+        "hls7", client_title=CLIENT.title, challenge=CLIENT.challenge, security="none", signer=signers(suite)[0]
+    )
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+def after_proof(parameters: Parameters, answer: bytes, title: bytes = SERVER.title) -> ClientAssociation:
+    """Give an association whose proof was answered."""
+    association = ClientAssociation(parameters)
+    association.send(Associate())
+    came = replace(aare("hls6"), mechanism=acse.Mechanism.HIGH_ECDSA, responding_title=title)
+    association.receive_data(came.encode())
+    association.next_event()
+    association.send(Prove())
+    association.receive_data(xdlms.ActionResponse(0xC1, 0, axdr.octet_string(answer)).encode())
+    return association
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_hls7_signs_both_titles_and_both_challenges_the_answered_one_first(suite: int) -> None:
+    ours, theirs = signers(suite)
+    association = ClientAssociation(signed(suite))
+    association.send(Associate())
+    association.receive_data(replace(aare("hls6"), mechanism=acse.Mechanism.HIGH_ECDSA).encode())
+    association.next_event()
+
+    proof = xdlms.decode(association.send(Prove()))
+
+    assert isinstance(proof, xdlms.ActionRequest)
+    assert proof.parameters is not None
+    theirs.peer.verify(CLIENT.title + SERVER.title + SERVER.challenge + CLIENT.challenge, proof.parameters.octets())
+    answer = theirs.own.sign(SERVER.title + CLIENT.title + CLIENT.challenge + SERVER.challenge)
+    association.receive_data(xdlms.ActionResponse(proof.invoke_id, 0, axdr.octet_string(answer)).encode())
+    assert isinstance(association.next_event(), Accepted)
+    assert len(answer) == {1: 64, 2: 96}[suite]
+    assert ours.own.public.octets not in proof.encode()
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_hls7_takes_no_answer_but_the_meters_own_signature_of_this_exchange(suite: int) -> None:
+    ours, theirs = signers(suite)
+    rows = {
+        "our own proof, reflected": ours.own.sign(CLIENT.title + SERVER.title + SERVER.challenge + CLIENT.challenge),
+        "our key": ours.own.sign(SERVER.title + CLIENT.title + CLIENT.challenge + SERVER.challenge),
+        "another challenge": theirs.own.sign(SERVER.title + CLIENT.title + bytes(16) + SERVER.challenge),
+        "another client": theirs.own.sign(SERVER.title + b"HDE00002" + CLIENT.challenge + SERVER.challenge),
+        "nothing": b"",
+        "zeros": bytes({1: 64, 2: 96}[suite]),
+    }
+    for answer in rows.values():
+        association = after_proof(signed(suite), answer)
+        with pytest.raises(SecurityError, match="signature"):
+            association.next_event()
+        assert association.state is State.FAILED
+
+
+def test_hls7_refuses_any_bit_flipped_in_the_meters_answer() -> None:
+    answer = signers(1)[1].own.sign(SERVER.title + CLIENT.title + CLIENT.challenge + SERVER.challenge)
+    for bit in range(8 * len(answer)):
+        altered = bytearray(answer)
+        altered[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(SecurityError, match="signature is wrong"):
+            after_proof(signed(1), bytes(altered)).next_event()
+
+
+def test_hls7_refuses_a_certificate_of_another_meter() -> None:
+    ours, theirs = signers(1)
+    answer = theirs.own.sign(SERVER.title + CLIENT.title + CLIENT.challenge + SERVER.challenge)
+    other = replace(ours, peer=replace(ours.peer, title=b"SIM00009"))
+
+    with pytest.raises(SecurityError, match="certificate is of"):
+        after_proof(signed(1, signer=other), answer).next_event()
+    with pytest.raises(SecurityError, match="needs our private signing key"):
+        signed(1, signer=None)
+    with pytest.raises(SecurityError, match="our own system title"):
+        after_proof(signed(1), answer, title=CLIENT.title)
+    with pytest.raises(SecurityError, match="needs keys"):
+        signed(1, security=None)  # which implies that APDUs are ciphered
 
 
 def test_a_challenge_is_not_shown() -> None:

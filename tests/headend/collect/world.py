@@ -1,6 +1,6 @@
 """Meters that answer in memory, a real store under them, and a round of both."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterVa
 from drivers.obis import Obis
 from drivers.profile import ChannelProfile, MeterProfile
 from headend.collect.engine import Engine
+from headend.secrets import NO_OPTIONS
 from headend.series import Series
 from headend.settings import CollectSettings
 from headend.store.model import Event, JobRun
@@ -65,8 +66,14 @@ class FakeSession:
 
 
 class NoSecrets:
-    def credentials(self, password: str = "", encryption_key: str = "", authentication_key: str = "") -> Credentials:
-        del password, encryption_key, authentication_key
+    def credentials(
+        self,
+        password: str = "",
+        encryption_key: str = "",
+        authentication_key: str = "",
+        options: Mapping[str, str] = NO_OPTIONS,
+    ) -> Credentials:
+        del password, encryption_key, authentication_key, options
         return Credentials()
 
 
