@@ -13,14 +13,15 @@ from typing import Literal
 from drivers.obis import Obis, resolve
 from drivers.units import ScalerUnit, Unit
 
-Role = Literal["", "logical_device_name", "meter_id", "meter_type", "list_version", "clock"]
+Role = Literal["", "logical_device_name", "meter_id", "second_id", "meter_type", "list_version", "clock"]
 ROLES: Mapping[Obis, Role] = MappingProxyType({
     Obis(0, 0, 42, 0, 0): "logical_device_name",
     Obis(0, 0, 96, 1, 0): "meter_id",
+    Obis(0, 0, 96, 1, 1): "second_id",
     Obis(0, 0, 1, 0, 0): "clock",
     Obis(0, 1, 1, 0, 0): "clock",
 })  # fmt: skip
-"""Codes that mean the same in every meter: logical device name, device ID 1, clock of channels 0 and 1. IEC 62056-6-1."""
+"""Codes that mean the same in every meter: logical device name, device IDs 1 and 2, clock of channels 0 and 1. IEC 62056-6-1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class PushedNames:
-    """What a message calls its meter; "" where it does not say."""
+    """What a message calls its meter; "" where it does not say. ``meter_id``: device ID 1, or 2 where that is the only one."""
 
     logical_device_name: str = ""
     meter_id: str = ""
@@ -130,7 +130,8 @@ def name(notification: Notification) -> PushedNames:
     for item in notification.objects:
         if text := _text(item.data):
             found.setdefault(_meaning(item, names, positions).role, text)
-    return PushedNames(found.get("logical_device_name", ""), found.get("meter_id", ""), found.get("meter_type", ""))
+    meter_id = found.get("meter_id") or found.get("second_id", "")
+    return PushedNames(found.get("logical_device_name", ""), meter_id, found.get("meter_type", ""))
 
 
 def facts(

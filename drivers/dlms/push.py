@@ -1,18 +1,20 @@
 """What a meter pushes, found in a stream of bytes: framing detected, segments and blocks joined. Sans-IO.
 
 A stream is of one framing. `PushReader` looks for the first octets that begin an HDLC frame (``7E Ax``), a wired M-Bus
-frame (``68 L L 68``) or a WRAPPER frame (``0001``, wPorts, length, a pushed APDU); a bare APDU, with or without LLC header,
-is taken only where the stream begins with it, or behind another one, for nothing would tell it from noise elsewhere. Once a
-frame was good its framing is kept. What comes before and between frames is noise and skipped; what begins like a frame
-and fails its checks raises, and the stream goes on behind it.
+frame (``68 L L 68``), a WRAPPER frame (``0001``, wPorts, length, a pushed APDU) or a telegram (``/`` and the maker). A bare
+APDU, with or without LLC header, is taken only where the stream begins with it, or behind another one, for nothing would
+tell it from noise elsewhere. Once a frame was good its framing is kept, but telegrams and bare APDUs are looked for anew.
+What comes before and between frames is noise and skipped; what begins like a frame and fails its checks raises, and the
+stream goes on behind it. A room for each framing would tear their common protocol apart, so the module is a long one.
 
-What an APDU holds is for `drivers.dlms.unprotect` and `drivers.dlms.notification`.
+What they hold is for `drivers.dlms.unprotect`, `drivers.dlms.notification` and `drivers.dlms.telegram`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from drivers.dlms import telegram
 from drivers.dlms.blocks import BlockAssembler
 from drivers.dlms.events import NEED_DATA, Apdu, NeedData
 from drivers.dlms.extent import GENERAL_BLOCK_TRANSFER, MAX_APDU, TAGS, ApduExtent
@@ -21,13 +23,13 @@ from drivers.dlms.mbus import START, MbusReader, is_mbus
 from drivers.dlms.wrapper import WrapperLink
 from drivers.errors import RemoteProtocolError
 
-Framing = Literal["hdlc", "mbus", "wrapper", "bare"]
+Framing = Literal["hdlc", "mbus", "wrapper", "bare", "telegram"]
 MAX_SHOWN = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PushedApdu:
-    """One whole APDU, free of framing, segments and blocks. ``source``: what the frame calls its sender."""
+    """One whole APDU, or telegram, free of framing, segments and blocks. ``source``: what the frame calls its sender."""
 
     octets: bytes
     framing: Framing
@@ -94,8 +96,8 @@ class PushReader:
                 self._begin_again(source)
                 raise
             if whole is not None:
-                if source.framing == "bare":
-                    self._begin_again(source, is_whole=True)
+                if source.framing in {"bare", "telegram"}:
+                    self._begin_again(source, is_whole=source.framing == "bare")
                 return PushedApdu(whole, source.framing, source.source)
 
     def _join(self, octets: bytes) -> bytes | None:
@@ -167,6 +169,9 @@ class PushReader:
             return None if is_start is None else "mbus" if is_start else ""
         if first == 0:
             return self._wrapper()
+        if first == telegram.START:
+            is_start = telegram.begins(buffer)
+            return None if is_start is None else "telegram" if is_start else ""
         return ""
 
     def _wrapper(self) -> Literal["wrapper", ""] | None:
@@ -391,6 +396,39 @@ class _Bare:
         return octets
 
 
+class _Telegram:
+    framing: Framing = "telegram"
+    source = ""
+
+    def __init__(self, data: bytes) -> None:
+        self._buffer = bytearray(data)
+        self.skipped = 0
+
+    def receive_data(self, data: bytes) -> None:
+        self._buffer += data
+
+    def unread(self) -> bytes:
+        octets = bytes(self._buffer)
+        self._buffer.clear()
+        return octets
+
+    def reset(self) -> bool:
+        return False
+
+    def next_event(self) -> bytes | NeedData:
+        try:
+            end = telegram.find_end(self._buffer)
+        except RemoteProtocolError:
+            del self._buffer[0]  # so that what follows is looked at for a frame
+            self.skipped += 1
+            raise
+        if end is None:
+            return NEED_DATA
+        octets = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return octets
+
+
 _SOURCES: Mapping[Framing, Callable[[bytes], _Source]] = {
-    "hdlc": _Hdlc, "mbus": _Mbus, "wrapper": _Wrapper, "bare": _Bare,
+    "hdlc": _Hdlc, "mbus": _Mbus, "wrapper": _Wrapper, "bare": _Bare, "telegram": _Telegram,
 }  # fmt: skip

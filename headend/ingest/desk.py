@@ -10,6 +10,7 @@ import structlog
 from drivers.contract import Credentials
 from drivers.dlms import notification
 from drivers.dlms.push import PushedApdu
+from drivers.dlms.telegram import decode_pushed
 from drivers.dlms.unprotect import Unprotected, unprotect
 from drivers.errors import CounterError, DriverError, RemoteProtocolError
 from drivers.facts import RegisterValue, UtcSeconds
@@ -147,7 +148,7 @@ class Desk:
     ) -> tuple[Caller, Unprotected, notification.Notification]:
         await self._refresh(age)
         plain = unprotect(octets, self._callers.keys_for)
-        message = notification.decode_notification(plain.apdu)
+        message = decode_pushed(plain.apdu)
         return self._callers.find(plain.system_title, notification.name(message), source), plain, message
 
     async def _refresh(self, age: int) -> None:

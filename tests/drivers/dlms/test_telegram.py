@@ -1,0 +1,112 @@
+"""Telegrams of household interfaces: whole, in pieces, damaged, and among other things."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.telegram import MAX_TELEGRAM, decode_pushed, decode_telegram
+from drivers.errors import DriverError, RemoteProtocolError
+from drivers.profile import ClockProfile
+from kernels.checksum import crc16_modbus
+from tests.drivers.dlms.pushes import load, one_by_one, read
+
+DATA = Path(__file__).resolve().parents[2] / "data" / "p1"
+TELEGRAMS = [bytes.fromhex((folder / "frame.hex").read_text()) for folder in sorted(DATA.iterdir())]
+
+
+def signed(body: bytes) -> bytes:
+    text = b"/TST5X\r\n\r\n" + body + b"!"
+    return text + b"%04X\r\n" % crc16_modbus(text, 0)
+
+
+@pytest.mark.parametrize("octets", TELEGRAMS)
+def test_a_telegram_is_found_whole_byte_by_byte_and_between_rubbish(octets: bytes) -> None:
+    for pieces in ((octets,), tuple(one_by_one(octets)), (octets + octets,), (b"\x00\xff!1\r\n" + octets,)):
+        found, errors = read(*pieces, end=False)
+
+        assert [(one.octets, one.framing) for one in found] == [(octets, "telegram")] * (
+            len(b"".join(pieces)) // len(octets)
+        )
+        assert not errors
+
+
+def test_what_follows_a_telegram_is_found_too() -> None:
+    frame = load("001").frame
+
+    found, errors = read(TELEGRAMS[0] + frame + TELEGRAMS[1])
+
+    assert [one.framing for one in found][:2] == ["telegram", "hdlc"]
+    assert len(errors) == 1  # a stream is of one framing: behind a good HDLC frame nothing else is looked for
+
+
+def test_a_stream_that_ends_inside_a_telegram_is_told() -> None:
+    found, errors = read(TELEGRAMS[0][:-3])
+
+    assert not found
+    assert "ended inside a frame" in errors[0]
+
+
+@pytest.mark.parametrize("octets", TELEGRAMS)
+def test_each_flipped_bit_is_an_error(octets: bytes) -> None:
+    end = octets.index(b"!") + 5
+    for bit in range(8 * end):
+        damaged = bytearray(octets)
+        damaged[bit // 8] ^= 1 << bit % 8
+        if damaged[end - 4 : end].upper() == octets[end - 4 : end] and damaged[: end - 4] == octets[: end - 4]:
+            continue  # a hexadecimal digit in the other case is the same digit
+
+        with pytest.raises(RemoteProtocolError):
+            decode_telegram(bytes(damaged))
+
+
+@given(st.binary(max_size=200))
+def test_no_body_raises_outside_the_drivers_tree(body: bytes) -> None:
+    for octets in (signed(body), b"/" + body):
+        try:
+            decode_pushed(octets)
+        except DriverError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"0-0:1.0.0(20051213540S)\r\n", "is not YYMMDDhhmmss"),
+        (b"1-0:999.8.0(1*kWh)\r\n", "not 0 to 255"),
+        (b"1-0:1.8.0(1*kWh)\r\n" * 600, "602 lines"),
+    ],
+)
+def test_a_telegram_that_cannot_be_believed_is_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=reason):
+        decode_telegram(signed(body))
+
+
+def test_digits_are_kept_exactly_and_unknown_units_cost_only_themselves() -> None:
+    found = decode_telegram(signed(b"1-0:1.8.0(000001.500*MWh)\r\n1-0:2.8.0(1.5*GJ)\r\n1-0:3.8.0(000.9*kVArh)\r\n"))
+
+    worth = [
+        item.scaler_unit and (item.data.value, item.scaler_unit.scaler, item.scaler_unit.unit.symbol)
+        for item in found.objects
+    ]
+    assert worth == [(1500, 3, "Wh"), None, (9, 2, "varh")]
+
+
+def test_the_hour_that_comes_twice_is_told_apart_by_its_letter() -> None:
+    clock = ClockProfile(zone="Europe/Amsterdam")
+    stamps = [
+        decode_telegram(signed(b"0-0:1.0.0(261025023000" + letter + b")\r\n")).date_time for letter in (b"S", b"W")
+    ]
+
+    summer, winter = (stamp.to_utc(clock) for stamp in stamps if isinstance(stamp, CosemDateTime))
+
+    assert winter - summer == 3_600
+
+
+def test_a_telegram_without_an_end_is_given_up() -> None:
+    found, errors = read(b"/KFM5" + b"A" * MAX_TELEGRAM, end=False)
+
+    assert not found
+    assert "without an end" in errors[0]
