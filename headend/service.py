@@ -24,10 +24,9 @@ from headend.clock import Clock
 from headend.collect.engine import Engine
 from headend.collect.job import RoundSummary
 from headend.collect.line import Open
-from headend.errors import RegistryError
 from headend.ingest.desk import CallSummary, Desk
 from headend.ingest.dial_in import DialIn
-from headend.ingest.mqtt import ingest
+from headend.ingest.mqtt import OtherProfile, ingest
 from headend.secrets import Secrets
 from headend.settings import Settings
 from headend.store.errors import StoreFull
@@ -185,7 +184,7 @@ class Intake:
         def change(store: Store) -> Recorded:
             device = store.end_device(message.meter_name)
             if device.profile != message.profile:
-                raise RegistryError(
+                raise OtherProfile(
                     f"{device.name} is registered with profile {device.profile}, but its message was read by"
                     f" {message.profile}; correct the meter's profile, or the topics of the two"
                 )

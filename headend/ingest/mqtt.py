@@ -46,6 +46,10 @@ SetAside = Callable[[str, bytes, str], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 
+class OtherProfile(RegistryError):
+    """The meter of a message is registered with another profile than the one that read it."""
+
+
 async def ingest(
     settings: MqttSettings,
     routes: Sequence[MeterProfile],
@@ -59,9 +63,10 @@ async def ingest(
     """Receive until ``stop`` is set, connecting again whenever the broker is lost.
 
     ``settings.client_id`` names the persistent session at the broker: two processes must not share it.
-    ``routes``: profiles with a payload map; the first whose topic fits a message decodes it. ``sink`` returns once the
-    message is durably stored, storing it twice being the same as once; it may raise `PayloadError` or `RegistryError` for
-    a message that cannot be stored, which is then set aside as ``(topic, payload, reason)`` like a malformed one. Any
+    ``routes``: profiles with a payload map. Of those whose topic fits a message, the one that its meter is registered with
+    decodes it: ``sink`` raises `OtherProfile` for another. ``sink`` returns once the message is durably stored, storing it
+    twice being the same as once; it may raise `PayloadError` or `RegistryError` for a message that cannot be stored, which
+    is then set aside as ``(topic, payload, reason)`` like a malformed one. Any
     other error of either ends ingestion and is raised here. ``password`` goes with ``settings.username``.
     ``jitter``: random, 0 to 1. Raises `SettingsError` for a bad URL, `ProfileError` for a route without payload map.
     """
@@ -133,8 +138,7 @@ class _Ingester:
             return  # our own words, delivered by a route with a name in its first level
         payload = message.payload if isinstance(message.payload, bytes) else b""
         try:
-            decoded = decode(self._route(topic), topic, payload)
-            await self._sink(decoded)
+            decoded = await self._routed(topic, payload)
         except (PayloadError, RegistryError) as error:
             reason = str(error)[:MAX_REASON]
             await self._set_aside(topic, payload[:MAX_KEPT], reason)
@@ -144,11 +148,23 @@ class _Ingester:
         else:
             await self._receipt(client, topic, decoded.batch)
 
-    def _route(self, topic: str) -> MeterProfile:
-        for profile, pattern in self._routes:
-            if match_topic(pattern, topic) is not None:
-                return profile
-        raise PayloadError("no profile's topic has this form")
+    async def _routed(self, topic: str, payload: bytes) -> PushMessage:
+        """Store a message as the one profile reads it that fits topic and meter. Raises `PayloadError`, `RegistryError`."""
+        routes = [profile for profile, pattern in self._routes if match_topic(pattern, topic) is not None]
+        reason: PayloadError | RegistryError | None = None
+        for profile in routes:
+            try:
+                decoded = decode(profile, topic, payload)
+                await self._sink(decoded)
+            except OtherProfile as error:
+                reason = reason or error
+            except (PayloadError, RegistryError) as error:
+                if len(routes) == 1:
+                    raise
+                reason = type(error)(f"{profile.name}: {error}")
+            else:
+                return decoded
+        raise reason or PayloadError("no profile's topic has this form")
 
     async def _receipt(self, client: aiomqtt.Client, topic: str, batch: Batch | None, reason: str = "") -> None:
         """Tell the sender that it may forget a message. Where the broker is gone the sender will send it again."""

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from structlog.testing import capture_logs
 
 from drivers.errors import ProfileError
 from drivers.profile import MeterProfile
-from drivers.push import PushMessage
+from drivers.push import PayloadError, PushMessage
 from headend.errors import RegistryError, SettingsError, StoreError
 from headend.ingest import mqtt
-from headend.ingest.mqtt import ingest
+from headend.ingest.mqtt import OtherProfile, ingest
 from headend.settings import MqttSettings
 from tests.drivers.push.fixtures import HALF_HOUR, message, profile, row
 from tests.headend.ingest.broker import WAIT, Mosquitto, Sender, running, until
@@ -315,6 +316,39 @@ async def test_impossible_address_is_a_settings_error(url: str) -> None:
 
     with pytest.raises(SettingsError, match=r"mqtt\.url"):
         await ingest(settings, [profile()], keeper.store, keeper.set_aside, asyncio.Event())
+
+
+@pytest.mark.parametrize("registered", ["plain", "thousandth"])
+async def test_of_two_profiles_with_one_topic_the_one_of_the_meter_reads_its_message(registered: str) -> None:
+    whole = profile()
+    assert whole.push is not None
+    (channel,) = whole.push.channels
+    thousandth = replace(channel, scaler_unit=replace(channel.scaler_unit, scaler=-3))
+    others = [
+        replace(whole, name="plain"),
+        replace(whole, name="thousandth", push=replace(whole.push, channels=(thousandth,))),
+    ]
+    stored: list[PushMessage] = []
+
+    async def sink(decoded: PushMessage) -> None:
+        if decoded.profile != registered:
+            raise OtherProfile(f"registered with {registered}")
+        stored.append(decoded)
+
+    aside = Keeper()
+    ingester = mqtt._Ingester(others, sink, aside.set_aside)
+    await ingester._routed(TOPIC.format("SIM:0"), batch("SIM:0", 1))
+
+    (decoded,) = stored
+    assert decoded.profile == registered
+    with pytest.raises(PayloadError, match=f"{registered}: "):
+        await mqtt._Ingester([one for one in others if one.name == registered] * 2, sink, aside.set_aside)._routed(
+            TOPIC.format("SIM:0"), b"{}"
+        )
+    with pytest.raises(OtherProfile, match=f"registered with {registered}"):
+        await mqtt._Ingester([one for one in others if one.name != registered], sink, aside.set_aside)._routed(
+            TOPIC.format("SIM:0"), batch("SIM:0", 1)
+        )
 
 
 async def test_routes_must_say_how_to_read_a_message() -> None:
