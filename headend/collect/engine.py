@@ -308,28 +308,31 @@ class Engine:
             on_trial = self._health.is_on_trial(meter, carrier.url)
             answer = await visit.run(carrier, 0 if on_trial else meter.profile.timing.retries)
         except (DriverError, SecretError) as error:
-            self._health.failed(
-                meter,
-                carrier.url,
-                self._clock.now(),
-                cause=_cause(error),
-                text=str(error),
-                is_link=not carrier.could_open,
-            )
+            self._note_failure(meter, carrier, error)
             raise
-        self._health.succeeded(meter, carrier.url)
+        if answer.cut is not None:
+            self._note_failure(meter, carrier, answer.cut)
+        else:
+            self._health.succeeded(meter, carrier.url)
         return answer
+
+    def _note_failure(self, meter: Meter, carrier: Carrier, error: Exception) -> None:
+        is_link = not carrier.could_open
+        cause, text = _cause(error), str(error)
+        self._health.failed(meter, carrier.url, self._clock.now(), cause=cause, text=text, is_link=is_link)
 
     async def _settle_answer(self, meter: Meter, job: Job, answer: Answer, started: UtcSeconds) -> RoundSummary:
         """Store an answer. One that the store cannot take as it is becomes a failure of that job alone."""
         fault = settle.describe_clock_fault(meter, answer.clock)
         tell_clock = answer.clock is not None and self._health.note_clock(meter, fault)
+        cause = Reason.NONE if answer.cut is None else _cause(answer.cut)
         try:
             return await self._writer.submit(
                 lambda store: settle.settle_answer(
-                    store, meter, job, answer, started=started, ended=self._clock.now(), tell_clock=tell_clock
+                    store, meter, job, answer,
+                    cause=cause, started=started, ended=self._clock.now(), tell_clock=tell_clock,
                 )
-            )
+            )  # fmt: skip
         except StoreError:
             raise
         except (HeadendError, ValueError) as error:

@@ -37,15 +37,24 @@ class _Oddity:
 
 
 def settle_answer(
-    store: Store, meter: Meter, job: Job, answer: Answer, *, started: UtcSeconds, ended: UtcSeconds, tell_clock: bool
+    store: Store,
+    meter: Meter,
+    job: Job,
+    answer: Answer,
+    *,
+    cause: Reason = Reason.NONE,
+    started: UtcSeconds,
+    ended: UtcSeconds,
+    tell_clock: bool,
 ) -> RoundSummary:
     """Store what a meter said: facts, then a cause for each slot of the job it said nothing of.
 
-    ``tell_clock``: a wrong clock makes an event; False while it has been told already.
+    ``cause``: of what is missing of an answer that was cut.  ``tell_clock``: a wrong clock makes an event; False while it
+    has been told already.
     """
     device = meter.device
-    detail = "" if answer.shortfall is None else str(answer.shortfall)
-    run_id = store.record_job(device.id, job.kind, started, ended, detail=detail, window=job.window)
+    detail = str(answer.cut or answer.shortfall or "")
+    run_id = store.record_job(device.id, job.kind, started, ended, cause=cause, detail=detail, window=job.window)
     clock_fault = describe_clock_fault(meter, answer.clock)
     oddities = [_Oddity("clock", ended, clock_fault)] if clock_fault and tell_clock else []
     blocks, unfit = _fit_blocks(meter, job, answer, oddities)
@@ -65,12 +74,16 @@ def settle_answer(
         elif span.obis in unfit:
             marks.append(Mark(device.id, span.obis, span.start, span.end, Reason.SET_ASIDE))
         else:
-            marks += _not_had(device.id, span, unreadable)
+            said, unsaid = _divided(span, answer.rest)
+            marks += [Mark(device.id, one.obis, one.start, one.end, cause) for one in unsaid]
+            for one in said:
+                marks += _not_had(device.id, one, unreadable)
     # Slots that have a value by now are left alone by the store, so what remains is what the meter did not have.
     marked = _mark(store, marks, run_id)
     for oddity in oddities:
         store.add_event(device.id, oddity.kind, 0, oddity.at, oddity.text, received_at=ended)
-    return _summary(recorded, marked)
+    summary = _summary(recorded, marked)
+    return summary if cause is Reason.NONE else replace(summary, ok=0, failed={cause: 1})
 
 
 def settle_failure(
@@ -186,6 +199,15 @@ def _unreadable(answer: Answer, oddities: list[_Oddity]) -> set[tuple[Obis, UtcS
             oddities.append(_Oddity("unreadable_rows", slots[0], text))
             found.update((block.obis, slot) for slot in slots)
     return found
+
+
+def _divided(span: Span, rest: tuple[UtcSeconds, UtcSeconds] | None) -> tuple[list[Span], list[Span]]:
+    """Divide a span into slots wholly outside ``rest`` [s UTC], and those that touch it."""
+    first, last = rest or (span.start, span.start)
+    first = min(span.end, max(span.start, first - (first - span.start) % span.period))
+    last = min(span.end, max(first, last + (span.start - last) % span.period))
+    said = [replace(span, end=first), replace(span, start=last)]
+    return [one for one in said if one.start < one.end], [replace(span, start=first, end=last)] if first < last else []
 
 
 def _not_had(end_device_id: int, span: Span, unreadable: Collection[tuple[Obis, UtcSeconds]]) -> Iterator[Mark]:

@@ -13,6 +13,7 @@ from drivers.contract import (
     KeepsClock,
     ReadsLoadProfile,
     ReadsRegisters,
+    SalvagesLoadProfile,
     Session,
     SessionContext,
 )
@@ -36,13 +37,19 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the right meter said. ``shortfall``: why some of the registers (never the load profile) are not there."""
+    """What the right meter said. ``shortfall``: why some of the registers are not there.
+
+    ``cut``: why the load profile is not there as a whole.  ``rest``: the part ``[start, end)`` of the window of which it
+    says nothing then. [s UTC]
+    """
 
     identity: MeterIdentity
     blocks: tuple[IntervalBlock, ...] = ()
     registers: tuple[RegisterValue, ...] = ()
     clock: ClockReading | None = None
     shortfall: DriverError | None = None
+    cut: DriverError | None = None
+    rest: tuple[UtcSeconds, UtcSeconds] | None = None
 
 
 class Visit:
@@ -55,7 +62,8 @@ class Visit:
         self._question = question
         self._identity: MeterIdentity | None = None
         self._clock: ClockReading | None = None
-        self._profile: list[IntervalBlock | RegisterValue] | None = None
+        self._profile: list[IntervalBlock | RegisterValue] = []
+        self._rest = question.window  # of the load profile, still to be asked
         self._registers: list[RegisterValue] = []
         self._shortfall: DriverError | None = None
         self._is_complete = False
@@ -63,6 +71,7 @@ class Visit:
     async def run(self, carrier: Carrier, retries: int) -> Answer:
         """Ask on the line that ``carrier`` holds, with so many retries. Raises `DriverError` for what ended it."""
         attempts = 1 + retries
+        cut: DriverError | None = None
         for attempt in range(attempts):
             try:
                 await self._attempt(carrier)
@@ -72,14 +81,20 @@ class Visit:
                     break  # only the farewell failed
                 if error.retryable and attempt + 1 < attempts:
                     continue
-                if self._profile is None or isinstance(error, (WrongMeter, SecurityError)):
+                if self._question.window is None or isinstance(error, (WrongMeter, SecurityError)):
                     raise
-                self._shortfall = error
+                if self._rest is None:
+                    self._shortfall = error
+                elif self._profile:
+                    cut = error
+                else:
+                    raise
             break
         assert self._identity is not None
-        blocks = tuple(fact for fact in self._profile or () if isinstance(fact, IntervalBlock))
-        stamped = tuple(fact for fact in self._profile or () if isinstance(fact, RegisterValue))
-        return Answer(self._identity, blocks, stamped + tuple(self._registers), self._clock, self._shortfall)
+        blocks = tuple(fact for fact in self._profile if isinstance(fact, IntervalBlock))
+        stamped = tuple(fact for fact in self._profile if isinstance(fact, RegisterValue))
+        registers = stamped + tuple(self._registers)
+        return Answer(self._identity, blocks, registers, self._clock, self._shortfall, cut, self._rest)
 
     async def _attempt(self, carrier: Carrier) -> None:
         stream = await carrier.stream()
@@ -107,12 +122,29 @@ class Visit:
             except MeterRefused:
                 if question.window is None and not question.registers:
                     raise
-        if question.window is not None and self._profile is None:
-            if not isinstance(session, ReadsLoadProfile):
-                raise MeterRefused(f"{self._endpoint.name}: {self._endpoint.profile.name} reads no load profile", 0)
-            self._profile = await session.read_load_profile(*question.window)
+        if self._rest is not None:
+            await self._ask_profile(session, *self._rest)
         if question.registers:
             await self._ask_registers(session)
+
+    async def _ask_profile(self, session: Session, start: UtcSeconds, end: UtcSeconds) -> None:
+        if not isinstance(session, ReadsLoadProfile):
+            raise MeterRefused(f"{self._endpoint.name}: {self._endpoint.profile.name} reads no load profile", 0)
+        try:
+            self._profile += await session.read_load_profile(start, end)
+        except SecurityError:
+            raise
+        except (DriverError, asyncio.CancelledError):
+            # What came whole is kept, and the next attempt, or the next visit, asks for the rest alone.
+            found = session.salvage() if isinstance(session, SalvagesLoadProfile) else None
+            if found is not None:
+                self._profile += found.facts
+                if found.start < found.end:
+                    self._rest = (found.end, end) if found.start <= start else (start, found.start)
+            if self._rest is not None and self._rest[0] >= self._rest[1]:
+                self._rest = None
+            raise
+        self._rest = None
 
     async def _ask_registers(self, session: Session) -> None:
         if not isinstance(session, ReadsRegisters):
