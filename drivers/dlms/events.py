@@ -29,10 +29,15 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The data link is open. ``max_info_send``, ``max_info_receive``: largest information field each way. [octet]"""
+    """The data link is open. ``max_info_send``, ``max_info_receive``: largest information field each way. [octet]
+
+    ``window_send``, ``window_receive``: how many frames may be on their way unacknowledged.
+    """
 
     max_info_send: int
     max_info_receive: int
+    window_send: int = 1
+    window_receive: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +57,15 @@ class Poll:
     """Nothing came: ask again without repeating the request (HDLC: RR with the same N(R))."""
 
 
-LinkEvent = Apdu | Connected | Disconnected
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The other side is there and has taken all that was sent (HDLC: RR); it has no answer yet, or owes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The other side can take nothing for now (HDLC: RNR); poll it after a while."""
+
+
+LinkEvent = Apdu | Busy | Connected | Disconnected | Ready
 LinkCommand = Apdu | Connect | Disconnect | Poll

@@ -10,6 +10,7 @@ How two sides exchange frames is `drivers.dlms.link`.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.errors import LocalProtocolError, RemoteProtocolError
@@ -21,6 +22,7 @@ SEGMENTED = 0x08
 MAX_FRAME = 0x7FF  # 11-bit length field
 DEFAULT_INFO = 128  # IEC 62056-46, 6.4.4.4.3.2: default maximum information field length
 DEFAULT_WINDOW = 1
+MAX_WINDOW = 7  # numbers count modulo 8
 MAX_INFO = 2030
 LLC_COMMAND = b"\xe6\xe6\x00"  # IEC 62056-46, LLC addresses: to the server
 LLC_RESPONSE = b"\xe6\xe7\x00"  # to the client
@@ -267,41 +269,50 @@ class FrameReader:
         return frame
 
 
-def encode_parameters(info_send: int, info_receive: int, window: int = DEFAULT_WINDOW) -> bytes:
-    """Encode the parameters of SNRM or UA: largest information fields and windows, from the sender's view.
+class LinkParameters(NamedTuple):
+    """What one side says it sends and takes, from its own view: information fields [octet] and windows [frame]."""
 
-    IEC 62056-46, 6.4.4.4.3.2.
-    """
+    info_send: int = DEFAULT_INFO
+    info_receive: int = DEFAULT_INFO
+    window_send: int = DEFAULT_WINDOW
+    window_receive: int = DEFAULT_WINDOW
+
+
+_INFO_SEND, _INFO_RECEIVE, _WINDOW_SEND, _WINDOW_RECEIVE = 5, 6, 7, 8  # parameter identifiers
+
+
+def encode_parameters(parameters: LinkParameters) -> bytes:
+    """Encode the parameters of SNRM or UA. IEC 62056-46, 6.4.4.4.3.2."""
+    sizes = {_INFO_SEND: 2, _INFO_RECEIVE: 2, _WINDOW_SEND: 4, _WINDOW_RECEIVE: 4}
     group = b"".join(
         bytes([code, size]) + value.to_bytes(size, "big")
-        for code, size, value in ((5, 2, info_send), (6, 2, info_receive), (7, 4, window), (8, 4, window))
+        for (code, size), value in zip(sizes.items(), parameters, strict=True)
     )
     return bytes([0x81, 0x80, len(group)]) + group
 
 
-def decode_parameters(information: bytes) -> tuple[int, int]:
-    """Decode SNRM or UA parameters to (largest field it sends, largest it receives). Raises `RemoteProtocolError`.
-
-    An empty field means the defaults. A window above 1 is ignored: we keep to 1.
-    """
-    info = {5: DEFAULT_INFO, 6: DEFAULT_INFO}
+def decode_parameters(information: bytes) -> LinkParameters:
+    """Decode SNRM or UA parameters; those left out have their defaults. Raises `RemoteProtocolError`."""
     if not information:
-        return DEFAULT_INFO, DEFAULT_INFO
+        return LinkParameters()
     if information[:2] != b"\x81\x80" or len(information) < 3 or len(information) > _MAX_PARAMETERS:
         raise RemoteProtocolError(f"HDLC parameter field not understood: {information[:16].hex()}")
     group = information[3:]
     if len(group) != information[2]:
         raise RemoteProtocolError(f"HDLC parameter group says {information[2]} octets and has {len(group)}")
+    given: dict[int, int] = {}
     at = 0
     while at < len(group):
         size = group[at + 1] if at + 1 < len(group) else 0
         value = group[at + 2 : at + 2 + size]
         if not 1 <= size <= 4 or len(value) != size:
             raise RemoteProtocolError(f"HDLC parameter {group[at]} is cut short")
-        if group[at] in info:
-            info[group[at]] = int.from_bytes(value, "big")
+        given[group[at]] = int.from_bytes(value, "big")
         at += 2 + size
-    for code, largest in info.items():
-        if largest < 1:
-            raise RemoteProtocolError(f"HDLC parameter {code} is {largest}")
-    return min(info[5], MAX_INFO), min(info[6], MAX_INFO)
+    values = []
+    for code, default in zip((_INFO_SEND, _INFO_RECEIVE, _WINDOW_SEND, _WINDOW_RECEIVE), LinkParameters(), strict=True):
+        value_given = given.get(code, default)
+        if value_given < 1:
+            raise RemoteProtocolError(f"HDLC parameter {code} is {value_given}")
+        values.append(min(value_given, MAX_INFO if code in {_INFO_SEND, _INFO_RECEIVE} else MAX_WINDOW))
+    return LinkParameters(*values)

@@ -1,15 +1,19 @@
-"""HDLC data link: opening, segmentation, acknowledgement, closing; window 1. IEC 62056-46, clause 6.4 (NRM).
+"""HDLC data link: opening, segments, windows, acknowledgement, recovery, closing. IEC 62056-46, clause 6.4 (NRM).
 
 `HdlcLink` has one shape for both roles: bytes in by `receive_data`, `LinkEvent`s out by `next_event`, commands in by
-`send`. Receiving may leave bytes that must go out at once (RR, the next segment, UA): `data_to_send` hands them over.
+`send`. Receiving may leave bytes that must go out at once (RR, the next segments, UA): `data_to_send` hands them over.
 Segments are joined here; blocks of GET are joined above.
+
+One side speaks at a time and says by the poll/final bit of its last frame that it is the other's turn. Who misses a frame
+says with RR from which number on it wants them again; a question is never asked anew, so what changes a meter runs once.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from drivers.dlms.events import (
     NEED_DATA,
     Apdu,
+    Busy,
     Connect,
     Connected,
     Disconnect,
@@ -18,28 +22,31 @@ from drivers.dlms.events import (
     LinkEvent,
     NeedData,
     Poll,
+    Ready,
 )
 from drivers.dlms.hdlc import (
-    DEFAULT_INFO,
+    DEFAULT_WINDOW,
     LLC_COMMAND,
     LLC_RESPONSE,
     MAX_INFO,
+    MAX_WINDOW,
     Frame,
     FrameReader,
     HdlcAddress,
     Kind,
+    LinkParameters,
     decode_parameters,
     encode_parameters,
 )
+from drivers.dlms.window import Inbox, Outbox, Piece
 from drivers.errors import LocalProtocolError, RemoteProtocolError
 
 Role = Literal["client", "server"]
-State = Literal["closed", "opening", "open", "closing"]
-MAX_APDU = 65_536
-MAX_REPEATS = 3  # of one frame that the other side says it never got
+State = Literal["closed", "opening", "open", "rejected", "closing"]
+MAX_APDU: Final = 65_536
 
 # State x (role, what) -> state. "send" are our commands, "recv" frames of the other side; whatever is not here is an error.
-_TRANSITIONS: dict[tuple[State, str], State] = {
+_TRANSITIONS: Final[dict[tuple[State, str], State]] = {
     ("closed", "client send connect"): "opening",
     ("opening", "client send connect"): "opening",  # SNRM again when the first was lost
     ("opening", "client recv UA"): "open",
@@ -48,15 +55,20 @@ _TRANSITIONS: dict[tuple[State, str], State] = {
     ("open", "client send poll"): "open",
     ("open", "client recv I"): "open",
     ("open", "client recv RR"): "open",
+    ("open", "client recv RNR"): "open",
     ("open", "client recv UA"): "open",  # the answer to the first of two SNRM, come late
     ("open", "client recv DM"): "closed",
+    ("open", "client recv FRMR"): "rejected",  # beyond recovery: only closing and opening anew help
     ("open", "client send disconnect"): "closing",
     ("opening", "client send disconnect"): "closing",
+    ("rejected", "client send disconnect"): "closing",
     ("closing", "client send disconnect"): "closing",
     ("closing", "client recv UA"): "closed",
     ("closing", "client recv DM"): "closed",
     ("closing", "client recv I"): "closing",  # a late answer, thrown away
     ("closing", "client recv RR"): "closing",
+    ("closing", "client recv RNR"): "closing",
+    ("closing", "client recv FRMR"): "closing",
     ("closed", "server recv SNRM"): "open",
     ("open", "server recv SNRM"): "open",
     ("open", "server recv I"): "open",
@@ -68,31 +80,50 @@ _TRANSITIONS: dict[tuple[State, str], State] = {
 
 
 class HdlcLink:
-    """One side of an HDLC data link. A server passes ``remote=None`` and learns its client from SNRM."""
+    """One side of an HDLC data link. A server passes ``remote=None`` and learns its client from SNRM.
 
-    def __init__(self, role: Role, local: HdlcAddress, remote: HdlcAddress | None, max_info: int = MAX_INFO) -> None:
+    ``max_info``, ``window``: what this side offers, each way. [octet, frame]
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        local: HdlcAddress,
+        remote: HdlcAddress | None,
+        max_info: int = MAX_INFO,
+        window: int = DEFAULT_WINDOW,
+    ) -> None:
         if role == "client" and remote is None:
             raise LocalProtocolError("a client must know which server it calls")
         if not 1 <= max_info <= MAX_INFO:
             raise LocalProtocolError(f"information field of {max_info} octets is not 1 to {MAX_INFO}")
+        if not 1 <= window <= MAX_WINDOW:
+            raise LocalProtocolError(f"window of {window} frames is not 1 to {MAX_WINDOW}")
         self.role: Role = role
         self.state: State = "closed"
         self.local = local
         self.remote = remote
-        self.max_info_send = DEFAULT_INFO
-        self.max_info_receive = DEFAULT_INFO
-        self._max_info = max_info
+        self._offer = LinkParameters(max_info, max_info, window, window)
         self._reader = FrameReader()
         self._outgoing = bytearray()
-        self._reset()
+        self._reset(LinkParameters())
 
-    def _reset(self) -> None:
-        self._send_state = 0
-        self._receive_state = 0
+    def _reset(self, agreed: LinkParameters) -> None:
+        self.max_info_send = agreed.info_send
+        self.max_info_receive = agreed.info_receive
+        self._outbox = Outbox(agreed.window_send)
+        self._inbox = Inbox(agreed.window_receive)
         self._received = bytearray()
-        self._segments: list[bytes] = []
-        self._outstanding: Frame | None = None
-        self._repeats = 0
+
+    @property
+    def window_receive(self) -> int:
+        """How many frames the other side may send without waiting for us."""
+        return self._inbox.window
+
+    @property
+    def progress(self) -> int:
+        """How many frames of the other side were taken since the link was opened: whether repeating gets anywhere."""
+        return self._inbox.accepted
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they arrive, in pieces of any size."""
@@ -121,16 +152,18 @@ class HdlcLink:
         match event:
             case Connect():
                 self._move("send connect", LocalProtocolError)
-                self._reset()
+                self._reset(LinkParameters())
                 self._reader = FrameReader()
-                return self._frame(Kind.SNRM, encode_parameters(self._max_info, self._max_info)).encode()
+                return self._frame(Kind.SNRM, encode_parameters(self._offer)).encode()
             case Disconnect():
                 self._move("send disconnect", LocalProtocolError)
+                self._outgoing.clear()
                 return self._frame(Kind.DISC).encode()
             case Poll():
                 self._move("send poll", LocalProtocolError)
                 self._reader = FrameReader()  # the line has been silent: what is half there will never be whole
-                return self._receive_ready().encode()
+                self._outgoing.clear()  # nothing was lost by it: what is missing will be asked for
+                return self._receive_ready()
             case Apdu():
                 self._move("send apdu", LocalProtocolError)
                 return self._send_apdu(event.octets)
@@ -161,46 +194,61 @@ class HdlcLink:
             case Kind.SNRM:
                 return self._accept(frame)
             case Kind.UA if was == "opening":
-                sends, receives = decode_parameters(frame.information)
-                self.max_info_send, self.max_info_receive = min(self._max_info, receives), sends
-                return Connected(self.max_info_send, self.max_info_receive)
+                said = decode_parameters(frame.information)
+                return self._agree(
+                    LinkParameters(
+                        min(self._offer.info_send, said.info_receive), said.info_send,
+                        min(self._offer.window_send, said.window_receive), said.window_send,
+                    )
+                )  # fmt: skip
             case Kind.UA if was == "closing":
                 return Disconnected()
             case Kind.DM:
                 return Disconnected(was_open=was == "closing")
             case Kind.DISC:
                 self._outgoing += self._frame(Kind.UA if was == "open" else Kind.DM).encode()
-                self._reset()
+                self._reset(LinkParameters())
                 return Disconnected(was_open=was == "open")
+            case Kind.FRMR if was == "open":
+                raise RemoteProtocolError(
+                    f"the meter rejects a frame of ours (FRMR {frame.information[:8].hex()}); connect again"
+                )
             case Kind.I if was == "open":
                 return self._information(frame)
-            case Kind.RR if was == "open":
-                self._acknowledged(frame.receive_number, is_poll=True)
+            case Kind.RR | Kind.RNR if was == "open":
+                return self._acknowledged(frame)
         return None
 
     def _accept(self, frame: Frame) -> Connected:
-        sends, receives = decode_parameters(frame.information)
-        self._reset()
+        said = decode_parameters(frame.information)
         self.remote = frame.source
-        self.max_info_send, self.max_info_receive = min(self._max_info, receives), min(self._max_info, sends)
-        self._outgoing += self._frame(Kind.UA, encode_parameters(self.max_info_send, self.max_info_receive)).encode()
-        return Connected(self.max_info_send, self.max_info_receive)
+        receives = (said.info_receive, said.info_send, said.window_receive, said.window_send)
+        agreed = LinkParameters(*map(min, self._offer, receives))
+        self._outgoing += self._frame(Kind.UA, encode_parameters(agreed)).encode()
+        return self._agree(agreed)
+
+    def _agree(self, agreed: LinkParameters) -> Connected:
+        self._reset(agreed)
+        return Connected(*agreed)
 
     def _information(self, frame: Frame) -> Apdu | None:
-        if frame.send_number == (self._receive_state - 1) % 8:
-            # A repetition: our acknowledgement was lost. IEC 62056-46: answer again, deliver once.
-            if self.role == "server" and self._outstanding is not None:
-                self._outgoing += self._outstanding.encode()
+        arrival = self._inbox.take(frame.send_number)
+        is_our_turn = frame.poll_final or self._inbox.is_full
+        if self.role == "client" and arrival == "repeated":
+            return None  # an answer to two polls: to speak again would double all that follows
+        self._outbox.acknowledge(frame.receive_number)
+        if arrival != "expected":
+            if is_our_turn:
+                self._outgoing += self._burst(self._outbox.again()) or self._receive_ready()
             return None
-        if frame.send_number != self._receive_state:
-            raise RemoteProtocolError(f"HDLC frame number {frame.send_number}, expected {self._receive_state}")
-        self._acknowledged(frame.receive_number, is_poll=False)
-        self._receive_state = (self._receive_state + 1) % 8
+        if not self._outbox.is_empty:
+            raise RemoteProtocolError("HDLC answer before all of the question was taken")
         self._received += frame.information
         if len(self._received) > MAX_APDU + 3:
             raise RemoteProtocolError(f"HDLC segments add up to more than {MAX_APDU} octets")
         if frame.segmented:
-            self._outgoing += self._receive_ready().encode()
+            if is_our_turn:
+                self._outgoing += self._receive_ready()
             return None
         octets = bytes(self._received)
         self._received.clear()
@@ -211,53 +259,41 @@ class HdlcLink:
             )
         return Apdu(octets[3:])
 
-    def _acknowledged(self, receive_number: int, *, is_poll: bool) -> None:
-        """Take N(R): the outstanding frame arrived, so send the next segment; or it did not, so send it again."""
-        if self._segments and not is_poll:
-            raise RemoteProtocolError("HDLC answer before all segments of the question were sent")
-        if receive_number == self._send_state:
-            self._outstanding = None
-            if self._segments:
-                self._outgoing += self._next_segment()
-            elif is_poll and self.role == "server":
-                self._outgoing += self._receive_ready().encode()
-        elif self._outstanding is not None and receive_number == self._outstanding.send_number and is_poll:
-            self._repeats += 1
-            if self._repeats > MAX_REPEATS:
-                raise RemoteProtocolError(f"HDLC frame {receive_number} was sent {self._repeats} times and never taken")
-            self._outgoing += self._again(self._outstanding)
+    def _acknowledged(self, frame: Frame) -> LinkEvent | None:
+        """Take RR or RNR: send what is missing or comes next, else say that the other side has it all, or has no room."""
+        self._outbox.acknowledge(frame.receive_number)
+        if frame.kind is Kind.RNR:
+            return Busy()
+        if pieces := [*self._outbox.again(), *self._outbox.burst()]:
+            self._outgoing += self._burst(pieces)
+        elif self.role == "server":
+            self._outgoing += self._receive_ready()
         else:
-            raise RemoteProtocolError(f"HDLC acknowledges {receive_number}, we sent up to {self._send_state}")
-
-    def _again(self, frame: Frame) -> bytes:
-        return Frame(
-            frame.destination, frame.source, Kind.I, frame.send_number, self._receive_state,
-            segmented=frame.segmented, information=frame.information,
-        ).encode()  # fmt: skip
+            return Ready()
+        return None
 
     def _send_apdu(self, octets: bytes) -> bytes:
         if not 0 < len(octets) <= MAX_APDU:
             raise LocalProtocolError(f"an APDU has 1 to {MAX_APDU} octets, not {len(octets)}")
-        if self._segments or (self._outstanding is not None and self.role == "client"):
+        if not self._outbox.is_empty:
             raise LocalProtocolError("the APDU before has not been acknowledged")
-        whole = (LLC_COMMAND if self.role == "client" else LLC_RESPONSE) + octets
-        size = self.max_info_send
-        self._segments = [whole[at : at + size] for at in range(0, len(whole), size)]
-        return self._next_segment()
+        self._outbox.put((LLC_COMMAND if self.role == "client" else LLC_RESPONSE) + octets, self.max_info_send)
+        return self._burst(self._outbox.burst())
 
-    def _next_segment(self) -> bytes:
-        information = self._segments.pop(0)
-        frame = Frame(
-            self._other(), self.local, Kind.I, self._send_state, self._receive_state,
-            segmented=bool(self._segments), information=information,
+    def _burst(self, pieces: list[Piece]) -> bytes:
+        """Frame pieces; the last frame gives the turn to the other side."""
+        self._inbox.spoke()
+        return b"".join(
+            Frame(
+                self._other(), self.local, Kind.I, piece.number, self._inbox.expected, piece is pieces[-1],
+                segmented=not piece.is_last, information=piece.information,
+            ).encode()
+            for piece in pieces
         )  # fmt: skip
-        self._outstanding = frame
-        self._repeats = 0
-        self._send_state = (self._send_state + 1) % 8
-        return frame.encode()
 
-    def _receive_ready(self) -> Frame:
-        return Frame(self._other(), self.local, Kind.RR, receive_number=self._receive_state)
+    def _receive_ready(self) -> bytes:
+        self._inbox.spoke()
+        return Frame(self._other(), self.local, Kind.RR, receive_number=self._inbox.expected).encode()
 
     def _frame(self, kind: Kind, information: bytes = b"") -> Frame:
         return Frame(self._other(), self.local, kind, information=information)

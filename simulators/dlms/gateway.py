@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.dlms.events import NEED_DATA, Apdu, Connected, Disconnected
-from drivers.dlms.hdlc import HdlcAddress
+from drivers.dlms.hdlc import MAX_WINDOW, HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.wrapper import WrapperLink
 from drivers.errors import RemoteProtocolError
@@ -117,7 +117,7 @@ class HdlcConversation:
 
     def _hear(self, place: DlmsPlace, meter: Meter, data: bytes, now: int) -> bytes:
         if meter.name not in self._links:
-            self._links[meter.name] = HdlcLink("server", HdlcAddress.parse(place.position.address), None)
+            self._links[meter.name] = HdlcLink("server", HdlcAddress.parse(place.position.address), None, window=MAX_WINDOW)
         link = self._links[meter.name]
         link.receive_data(data)
         sent = b""

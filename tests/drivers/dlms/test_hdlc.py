@@ -11,6 +11,7 @@ from drivers.dlms.hdlc import (
     FrameReader,
     HdlcAddress,
     Kind,
+    LinkParameters,
     decode_parameters,
     encode_parameters,
     parse_frame,
@@ -144,8 +145,9 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
 
 
 def test_parameters_without_a_field_mean_the_defaults() -> None:
-    assert decode_parameters(b"") == (128, 128)
-    assert decode_parameters(encode_parameters(2030, 500)) == (2030, 500)
+    assert decode_parameters(b"") == (128, 128, 1, 1)
+    assert decode_parameters(bytes.fromhex("8180030601fa")) == (128, 250, 1, 1)
+    assert decode_parameters(encode_parameters(LinkParameters(2030, 500, 7, 3))) == (2030, 500, 7, 3)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from drivers.dlms.axdr import NULL, Data, Tag
 from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.events import Apdu, Connect
 from drivers.dlms.hdlc import Frame, HdlcAddress, Kind
-from drivers.dlms.link import MAX_REPEATS, HdlcLink
+from drivers.dlms.link import HdlcLink
 from drivers.dlms.objects import CaptureObject, Row
 from drivers.dlms.settings import settings_of
+from drivers.dlms.window import MAX_REPEATS
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import DriverError, MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout
 from drivers.facts import IntervalBlock
