@@ -117,7 +117,9 @@ class HdlcConversation:
 
     def _hear(self, place: DlmsPlace, meter: Meter, data: bytes, now: int) -> bytes:
         if meter.name not in self._links:
-            self._links[meter.name] = HdlcLink("server", HdlcAddress.parse(place.position.address), None, window=MAX_WINDOW)
+            self._links[meter.name] = HdlcLink(
+                "server", HdlcAddress.parse(place.position.address), None, window=MAX_WINDOW
+            )
         link = self._links[meter.name]
         link.receive_data(data)
         sent = b""

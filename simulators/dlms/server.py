@@ -1,31 +1,26 @@
-"""The application layer of the simulated meter: association (none, LLS, HLS-5 with suite 0), GET with blocks and lists, the
-HLS action.
+"""The application layer of the simulated meter: association, its security and its misdeeds. What is served inside one:
+`simulators.dlms.services`.
 
 Sans-IO: an APDU in, an APDU out. IEC 62056-5-3, clauses 9.3 and 9.4.
 """
 
 import hmac
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 
 from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
 from drivers.dlms.channel import GENERAL_DED_CIPHERING, GENERAL_GLO_CIPHERING, PLAIN_TAGS, SecureChannel
 from drivers.dlms.ciphering import CONTROL, ENCRYPTED
-from drivers.dlms.getlist import WITH_LIST
 from drivers.dlms.writing import SET_REQUEST
 from drivers.dlms.xdlms import Conformance, DataAccessResult
 from drivers.errors import CounterError, DriverError, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
-from drivers.profile import Authentication
 from simulators.dlms import objects
 from simulators.dlms.deviance import Deviance
-from simulators.dlms.objects import Refused
+from simulators.dlms.services import GRANTED, Services
 from simulators.dlms.settings import (
-    BLOCK_OVERHEAD,
     CIPHER_OVERHEAD,
-    MIN_BLOCK,
     ClockHabit,
     DlmsSettings,
     Memory,
@@ -41,25 +36,10 @@ ASSOCIATION_CLASS = 15
 REPLY_TO_HLS = 1
 CHALLENGE_SIZE = 16
 COUNTER_EPOCH = 1_577_836_800  # 2020-01-01T00:00:00Z [s UTC]
-SERVICES = (
-    Conformance.GET | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.ACTION
-    | Conformance.MULTIPLE_REFERENCES
-)  # fmt: skip
-NAME = xdlms.Attribute(objects.DATA_CLASS, objects.LOGICAL_DEVICE_NAME, 2)
+PUBLIC_SERVICES = Conformance.GET
 SERVICE_NOT_ALLOWED, OPERATION_NOT_POSSIBLE = 1, 1
 SERVICE_UNKNOWN, SERVICE_NOT_SUPPORTED = 2, 2
 ACTION_FAILED = 250  # other-reason
-_MECHANISMS: dict[Authentication, Mechanism] = {
-    "none": Mechanism.NONE,
-    "lls": Mechanism.LOW,
-    "hls3": Mechanism.HIGH_MD5,
-    "hls4": Mechanism.HIGH_SHA1,
-    "hls5": Mechanism.HIGH_GMAC,
-    "hls6": Mechanism.HIGH_SHA256,
-    "hls7": Mechanism.HIGH_ECDSA,
-}
-
-
 _STAGES = {xdlms.GET_REQUEST: Stage.GET, SET_REQUEST: Stage.SET, xdlms.ACTION_REQUEST: Stage.ACTION}
 
 
@@ -88,13 +68,8 @@ class DlmsServer:
         self._channel: SecureChannel | None = None
         self._title = b""
         self._challenges = (b"", b"")  # of the client, ours
-        self._max_pdu = self._settings.max_pdu
         self._dedicated_key = b""
-        self._left = b""
-        self._block = 0
-        self._endless = False  # the blocks of this answer were said not to have ended
-        self._lists = False
-        self._largest = 0xFFFF  # that the client takes
+        self._services = Services(self._meter, self._settings, self._memory, self.deviance)
         self._before = (b"", b"")  # the answer before: plain, and as it went out
 
     def receive(self, apdu: bytes, now: int) -> bytes | None:
@@ -141,9 +116,9 @@ class DlmsServer:
     def _accept(self, request: Aarq, now: int) -> bytes:
         if self._settings.counter_object is not None and request.mechanism is Mechanism.NONE:
             self._state = _State.PUBLIC
-            granted = xdlms.InitiateResponse(SERVICES, self._settings.max_pdu)
+            granted = xdlms.InitiateResponse(PUBLIC_SERVICES, self._settings.max_pdu)
             return Aare(ApplicationContext.LOGICAL_NAME, user_information=granted.encode()).encode()
-        expected = _MECHANISMS[self._settings.authentication]
+        expected = objects.MECHANISMS[self._settings.authentication]
         if request.mechanism is not expected:
             known = Diagnostic.AUTHENTICATION_REQUIRED if request.mechanism is Mechanism.NONE else None
             return self._reject(request, known or Diagnostic.MECHANISM_NOT_RECOGNISED)
@@ -167,11 +142,11 @@ class DlmsServer:
         if not isinstance(initiate, xdlms.InitiateRequest):
             return self._reject(request, Diagnostic.NO_REASON)
         self._dedicated_key = initiate.dedicated_key
-        self._largest = initiate.max_pdu or 0xFFFF
-        self._max_pdu = min(self._largest, self._settings.max_pdu)
-        services = SERVICES if self._settings.takes_lists else SERVICES & ~Conformance.MULTIPLE_REFERENCES
+        largest = initiate.max_pdu or 0xFFFF
+        services = GRANTED if self._settings.takes_lists else GRANTED & ~Conformance.MULTIPLE_REFERENCES
         granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu)
-        self._lists = bool(granted.conformance & Conformance.MULTIPLE_REFERENCES)
+        self._services.granted, self._services.largest = granted.conformance, largest
+        self._services.room = min(largest, self._settings.max_pdu) - (CIPHER_OVERHEAD if is_ciphered else 0)
         user_information = self._protect(granted.encode(), now)
         has_title = is_ciphered or self._settings.authentication in hls.WITH_TITLES
         title = self._shown_title(request.calling_title, now) if has_title else b""
@@ -256,24 +231,21 @@ class DlmsServer:
         return range(counter, counter + 1)
 
     def _serve(self, plain: bytes, now: int) -> bytes:
-        match xdlms.decode(plain):
-            case xdlms.ActionRequest() as action:
-                return self._act(action, now)
-            case xdlms.GetRequest() as get if self._state is _State.ASSOCIATED:
-                return self._get(get, now)
-            case xdlms.GetRequest() as get if self._state is _State.PUBLIC:
-                return self._public_get(get)
-            case xdlms.GetRequestList() as get_list if self._lists and self._state is _State.ASSOCIATED:
-                return self._get_list(get_list, now)
-            case xdlms.GetRequestNext() as following if self._state is _State.ASSOCIATED:
-                return self._next_block(following, now)
+        request = xdlms.decode(plain)
+        match request, self._state:
+            case _, _State.ASSOCIATED:
+                return self._services.serve(request, now)
+            case xdlms.ActionRequest(), _State.CHALLENGED:
+                return self._prove(request, now)
+            case xdlms.GetRequest(), _State.PUBLIC:
+                return self._public_get(request)
         if self._state is _State.CHALLENGED:
             raise SecurityError("the client has not answered the challenge")
         raise RemoteProtocolError("not a service of this meter")
 
-    def _act(self, action: xdlms.ActionRequest, now: int) -> bytes:
+    def _prove(self, action: xdlms.ActionRequest, now: int) -> bytes:
         method = (action.method.class_id, action.method.logical_name, action.method.index)
-        if self._state is not _State.CHALLENGED or method != (ASSOCIATION_CLASS, ASSOCIATION, REPLY_TO_HLS):
+        if method != (ASSOCIATION_CLASS, ASSOCIATION, REPLY_TO_HLS):
             return xdlms.ActionResponse(action.invoke_id, DataAccessResult.READ_WRITE_DENIED).encode()
         try:
             given = action.parameters.octets() if action.parameters else b""
@@ -300,82 +272,9 @@ class DlmsServer:
         return self._channel.prove(of_client)
 
     def _public_get(self, get: xdlms.GetRequest) -> bytes:
-        if get.attribute != xdlms.Attribute(objects.DATA_CLASS, self._settings.counter_object or objects.CLOCK, 2):
+        if get.attribute != xdlms.Attribute(
+            objects.DATA_CLASS, self._settings.counter_object or objects.INVOCATION_COUNTER, 2
+        ):
             return xdlms.GetResponse(get.invoke_id, None, DataAccessResult.READ_WRITE_DENIED).encode()
         seen = max(self._memory.last_seen.values(), default=0)
         return xdlms.GetResponse(get.invoke_id, axdr.double_long_unsigned(max(seen, 0))).encode()
-
-    def _get(self, get: xdlms.GetRequest, now: int) -> bytes:
-        self._left = b""
-        meter = self._meter
-        if get.attribute == NAME and self.deviance.happens(Deed.OTHER_IDENTITY, now):
-            meter = replace(meter, name=f"SIM{meter.serial + 1:013d}")
-        try:
-            self._deny_rows(get.selection, now)
-            data = objects.read(meter, now, self._settings.clock, get.attribute, get.selection)
-        except Refused as refused:
-            return xdlms.GetResponse(get.invoke_id, None, refused.result).encode()
-        whole = bytes((xdlms.GET_RESPONSE, 1, get.invoke_id, 0)) + data
-        return self._whole_or_blocks(whole, data, get.invoke_id, now)
-
-    def _deny_rows(self, selection: xdlms.Selection | None, now: int) -> None:
-        """Refuse what the meter's misdeeds make it refuse. Raises `Refused`."""
-        if selection is None:
-            return
-        if selection.selector == objects.BY_ENTRY and self.deviance.happens(Deed.REFUSES_ENTRY, now):
-            raise Refused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-        if selection.selector == objects.BY_RANGE:
-            if self.deviance.happens(Deed.REFUSES_RANGE, now):
-                raise Refused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-            deed = Deed.REFUSES_DEVIATION if objects.says_deviation(selection) else Deed.DEMANDS_DEVIATION
-            if self.deviance.happens(deed, now):
-                raise Refused(DataAccessResult.TYPE_UNMATCHED)
-
-    def _whole_or_blocks(self, whole: bytes, raw: bytes, invoke_id: int, now: int) -> bytes:
-        """Give an answer whole where it fits the client, else the first block of ``raw``."""
-        if len(whole) <= self._room():
-            return whole
-        if len(whole) > self._largest and self.deviance.happens(Deed.OVERSIZED_ANSWER, now):
-            return whole
-        self._left, self._block, self._endless = raw, 0, False
-        return self._cut_block(invoke_id, now)
-
-    def _get_list(self, get: xdlms.GetRequestList, now: int) -> bytes:
-        parts = [axdr.encode_length(len(get.items))]
-        for attribute, selection in get.items:
-            try:
-                parts.append(b"\x00" + objects.read(self._meter, now, self._settings.clock, attribute, selection))
-            except Refused as refused:
-                parts.append(bytes((1, refused.result)))
-        results = b"".join(parts)
-        self._left = b""
-        whole = bytes((xdlms.GET_RESPONSE, WITH_LIST, get.invoke_id)) + results
-        return self._whole_or_blocks(whole, results, get.invoke_id, now)
-
-    def _next_block(self, following: xdlms.GetRequestNext, now: int) -> bytes:
-        if not self._left and not self._endless:
-            refusal = DataAccessResult.NO_LONG_GET_IN_PROGRESS
-        elif following.block_number != self._block:
-            self._left = b""
-            refusal = DataAccessResult.DATA_BLOCK_NUMBER_INVALID
-        else:
-            return self._cut_block(following.invoke_id, now)
-        return xdlms.GetResponseBlock(following.invoke_id, True, self._block, None, refusal).encode()  # noqa: FBT003
-
-    def _cut_block(self, invoke_id: int, now: int) -> bytes:
-        size = max(MIN_BLOCK, self._room() - BLOCK_OVERHEAD)
-        raw, self._left = self._left[:size], self._left[size:]
-        self._block += 1
-        number, is_last = self._block, not self._left
-        if not is_last and self.deviance.happens(Deed.CUT_BLOCKS, now):
-            is_last, self._left = True, b""
-        elif is_last and (self._endless or self.deviance.happens(Deed.ENDLESS_BLOCKS, now)):
-            is_last, self._endless = False, True
-        if number > 1 and self.deviance.happens(Deed.REPEATED_BLOCK, now):
-            number -= 1
-        if self.deviance.happens(Deed.SKIPPED_BLOCK, now):
-            number += 1
-        return xdlms.GetResponseBlock(invoke_id, is_last, number, raw).encode()
-
-    def _room(self) -> int:
-        return self._max_pdu - (CIPHER_OVERHEAD if self._channel else 0)

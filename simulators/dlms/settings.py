@@ -1,14 +1,24 @@
 """How a simulated DLMS meter is set up, and what it keeps in mind whoever is connected."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
 
-from drivers.dlms import hls
+from drivers.dlms import axdr, hls
+from drivers.dlms.axdr import Data
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.elliptic import Signer
+from drivers.dlms.objects.images import ImageStatus
+from drivers.dlms.objects.supply import ControlMode, ControlState
 from drivers.obis import Obis
 from drivers.profile import Authentication, ClockProfile, Security, implied_security
+from simulators.faults import ClockDrift
 from simulators.meter import Meter
+
+NO_DAYS = axdr.array([])
+RowManner = Literal["plain", "null", "delta", "compact"]
 
 BLOCK_OVERHEAD = 12  # [octet] GET-response-with-datablock around its raw data
 CIPHER_OVERHEAD = 30  # [octet] tag, system title, length, security control, counter, authentication tag
@@ -30,6 +40,15 @@ class ClockHabit:
         """Read twelve octets as an instant [s UTC]. Raises `DriverError`."""
         return CosemDateTime.decode(octets).to_utc(ClockProfile(zone=self.zone))
 
+    @property
+    def standard_deviation(self) -> int:
+        """Minutes to add to its normal time, without daylight saving, to get UTC. [min]"""
+        offset = min(
+            datetime(2026, month, 1, tzinfo=UTC).astimezone(ZoneInfo(self.zone)).utcoffset() or timedelta()
+            for month in (1, 7)
+        )
+        return -int(offset.total_seconds()) // 60
+
 
 @dataclass(frozen=True, slots=True)
 class DlmsSettings:
@@ -38,6 +57,7 @@ class DlmsSettings:
 
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
+    ``rows``: how it writes its load profile.  ``image_block``: size of the blocks of an image. [octet]
     ``signer``: keys of HLS-7, its own and the client's.
     """
 
@@ -52,6 +72,8 @@ class DlmsSettings:
     takes_lists: bool = True
     counter_object: Obis | None = None
     signer: Signer | None = None
+    rows: RowManner = "plain"
+    image_block: int = 128
 
     @property
     def mechanism(self) -> hls.Mechanism | None:
@@ -79,16 +101,47 @@ class DlmsSettings:
 
 
 @dataclass(slots=True)
+class ImageState:
+    """What has arrived of an image. ``blocks``: by number from 0."""
+
+    identifier: bytes = b""
+    size: int = 0
+    status: ImageStatus = ImageStatus.NOT_INITIATED
+    blocks: dict[int, bytes] = field(default_factory=dict)
+
+    def count(self, block_size: int) -> int:
+        """Count the blocks that the image has."""
+        return -(-self.size // block_size)
+
+    def first_missing(self, block_size: int) -> int:
+        """Give the number of the first block that is not there; the number of blocks where all are."""
+        count = self.count(block_size)
+        return next((number for number in range(count) if number not in self.blocks), count)
+
+    @property
+    def octets(self) -> bytes:
+        """What is there, joined."""
+        return b"".join(self.blocks[number] for number in sorted(self.blocks))
+
+
+@dataclass(slots=True)
 class Memory:
     """What the meter keeps across associations: its own next counter, and the last one seen of each client title.
 
     It begins with the seconds of its first day, so that a simulator that is started again goes on above.
-    ``chances``: how many each misdeed has had, by its place among the meter's faults.
+    ``chances``: how many each misdeed has had, by its place among the meter's faults.  ``adjustments``: how its clock was set.
     """
 
     next_counter: int = 0
     last_seen: dict[bytes, int] = field(default_factory=dict)
     chances: dict[int, int] = field(default_factory=dict)
+    adjustments: tuple[ClockDrift, ...] = ()
+    firmware: bytes = b"1.0"
+    control_state: ControlState = ControlState.CONNECTED
+    control_mode: ControlMode = ControlMode.MODE_4
+    image_enabled: bool = True
+    image: ImageState | None = None
+    special_days: Data = NO_DAYS
 
 
 def system_title(meter: Meter, offset: int = 0) -> bytes:

@@ -32,8 +32,9 @@ from kernels.quality import Rule
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import objects
+from simulators.dlms.buffer import LOAD_PROFILE
+from simulators.dlms.device import Device, Refused
 from simulators.dlms.gateway import DlmsGateway, DlmsPlace, WrapperConversation
-from simulators.dlms.objects import Refused
 from simulators.dlms.server import DlmsServer
 from simulators.dlms.settings import ClockHabit, DlmsSettings, Memory
 from simulators.faults import ClockDrift, Dead, Fault, MeterSwap, Noise
@@ -357,7 +358,7 @@ def test_what_cannot_be_understood_gets_an_exception_response(apdu: bytes) -> No
 
 def test_a_block_out_of_turn_is_refused() -> None:
     server = associated(DlmsSettings(max_pdu=64))
-    get = xdlms.GetRequest(0xC1, xdlms.Attribute(7, objects.LOAD_PROFILE, 2))
+    get = xdlms.GetRequest(0xC1, xdlms.Attribute(7, LOAD_PROFILE, 2))
     server.receive(get.encode(), NOW)
 
     answer = xdlms.decode(server.receive(xdlms.GetRequestNext(0xC1, 2).encode(), NOW) or b"")
@@ -370,7 +371,8 @@ def test_a_block_out_of_turn_is_refused() -> None:
 
 
 def rows(selection: xdlms.Selection | None, habit: ClockHabit | None = None) -> list[int]:
-    octets = objects.read(named(17), NOW, habit or ClockHabit(), xdlms.Attribute(7, objects.LOAD_PROFILE, 2), selection)
+    device = Device(named(17), NOW, DlmsSettings(clock=habit or ClockHabit()))
+    octets = objects.read(device, xdlms.Attribute(7, LOAD_PROFILE, 2), selection)
     return [row.items()[1].integer() for row in axdr.decode(octets).items()]
 
 
@@ -419,15 +421,14 @@ def test_a_selection_that_makes_no_sense_is_refused(selection: xdlms.Selection) 
 )
 def test_what_the_meter_has_not_is_refused_by_its_result(class_id: int, name: str, index: int, result: str) -> None:
     with pytest.raises(Refused) as refused:
-        objects.read(named(17), NOW, ClockHabit(), xdlms.Attribute(class_id, Obis.parse(name), index), None)
+        objects.read(Device(named(17), NOW), xdlms.Attribute(class_id, Obis.parse(name), index))
 
     assert refused.value.result.name == result
 
 
 def test_rows_are_written_in_the_meters_zone_with_its_deviation() -> None:
-    octets = objects.read(
-        named(17), NOW, ClockHabit("Europe/Berlin"), xdlms.Attribute(7, objects.LOAD_PROFILE, 2), None
-    )
+    device = Device(named(17), NOW, DlmsSettings(clock=ClockHabit("Europe/Berlin")))
+    octets = objects.read(device, xdlms.Attribute(7, LOAD_PROFILE, 2))
     stamp = CosemDateTime.decode(axdr.decode(octets).items()[0].items()[0].octets())
 
     assert (stamp.hour, stamp.minute, stamp.deviation) == (1, 30, -60)

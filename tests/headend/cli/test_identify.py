@@ -68,7 +68,7 @@ def test_what_answers_is_told(run: Run, link: str, data: Path) -> None:
     assert told["schema"] == "headend.identify/1"
     assert (told["meter"], told["serial"], told["firmware"]) == (NAME, "17", "1.0")
     rows = {row["obis"]: row for row in told["rows"]}
-    assert len(rows) == 10
+    assert len(rows) == 18
     energy = rows["1-0:1.8.0*255"]
     assert (energy["class"], energy["name"], energy["value"], energy["unit"]) == (
         "register",
