@@ -182,6 +182,33 @@ class KeepsClock(Protocol):
         """Read the meter's clock beside ours."""
 
 
+class ChangesMeter(Protocol):
+    """A session opened to execute one approved command: what is sent is sent once, and verified by reading back.
+
+    Raises `CommandDeclined` for what is not sent, `CommandUnverified` for what did not come about, and `OutcomeUnknown` where
+    no answer came: then what became of it is read, never sent again.
+    """
+
+
+@runtime_checkable
+class SetsClock(ChangesMeter, Protocol):
+    """Sets the meter's clock."""
+
+    async def set_clock(self, limit: int) -> ClockReading:
+        """Set the clock, if it is off by ``limit`` at most [s]; give it as it is afterwards."""
+
+
+@runtime_checkable
+class SwitchesSupply(ChangesMeter, Protocol):
+    """Disconnects and reconnects the supply."""
+
+    async def disconnect_supply(self) -> bool:
+        """Disconnect; give whether anything had to be sent."""
+
+    async def reconnect_supply(self) -> bool:
+        """Reconnect, or make ready for a hand at the switch; give whether anything had to be sent."""
+
+
 class Session(ReadsIdentity, Protocol):
     """Least common denominator of all sessions."""
 

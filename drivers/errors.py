@@ -14,6 +14,10 @@
       SecurityError         no         security          wrong key, bad tag, replay, downgrade: never retried
         CounterError        no         counter           invocation counter out of step or used up
           CounterRefused    no         counter           the meter refuses ours: it has seen a higher one
+      CommandError          no         refused           a command to the meter came to nothing, or nobody knows to what
+        CommandDeclined     no         refused           not sent: it is beyond a bound of ours or of the meter's state
+        CommandUnverified   no         refused           sent and answered, but what was read back is something else
+        OutcomeUnknown      no         no answer         sent, and no answer came: read back, never send again
       ProfileError          no         (configuration)   lists every fault of a meter profile at once
 
 ``cause`` is the permanent reason code (``kernels.quality.Reason``) stored in each slot the failed read leaves missing.
@@ -102,6 +106,26 @@ class CounterError(SecurityError):
 
 class CounterRefused(CounterError):
     """The meter refuses our invocation counter: it has seen a higher one under this key."""
+
+
+class CommandError(DriverError):
+    """A command to the meter came to nothing, or nobody knows to what."""
+
+    cause = Reason.REFUSED
+
+
+class CommandDeclined(CommandError):
+    """The command was not sent: beyond a bound of ours, or nothing the meter could do in its state."""
+
+
+class CommandUnverified(CommandError):
+    """The command was sent and answered, but what was read back is not what it was to bring about."""
+
+
+class OutcomeUnknown(CommandError):
+    """The command was sent and its answer did not come. Read back what became of it; never send it again."""
+
+    cause = Reason.NO_ANSWER
 
 
 class ProfileError(DriverError):

@@ -8,16 +8,26 @@ from typing import TypeVar
 from drivers.contract import ByteStream, Endpoint, Salvage, SessionContext
 from drivers.dlms import objects
 from drivers.dlms.axdr import Data
+from drivers.dlms.commanding import DlmsCommands
 from drivers.dlms.discovery import Description, describe
 from drivers.dlms.doubt import doubted
 from drivers.dlms.loading import LoadProfile, Question, Script
 from drivers.dlms.metadata import MAX_ENTRY, Metadata, decode_metadata, kind_of
+from drivers.dlms.procedures.steps import Invoke, Procedure, Read, Step, Wait, Write
 from drivers.dlms.session import Conversation, Reply
 from drivers.dlms.xdlms import Attribute
-from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
+from drivers.errors import (
+    DriverError,
+    MeterRefused,
+    OutcomeUnknown,
+    ProfileError,
+    RemoteProtocolError,
+    TransportError,
+)
 from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import DlmsProfile, DlmsRegister, MeterProfile
+from drivers.transports.base import pause
 from drivers.units import ScalerUnit
 from kernels.quality import Rule
 
@@ -244,3 +254,53 @@ async def open_session(stream: ByteStream, endpoint: Endpoint, context: SessionC
         yield session
     finally:
         await session.close()
+
+
+async def carry_out(conversation: Conversation, procedure: Procedure[T], pace: float = 1.0) -> T:
+    """Take the steps of a procedure, and give what it comes to. One that changes the meter is for commands alone.
+
+    ``pace``: real seconds for each that it waits. Raises `OutcomeUnknown` where no answer came to what must not be done twice.
+    """
+    try:
+        step = next(procedure)
+        while True:
+            try:
+                reply = await _take(conversation, step, pace)
+            except DriverError as error:
+                step = procedure.throw(error)
+            else:
+                step = procedure.send(reply)
+    except StopIteration as finished:
+        value: T = finished.value
+        return value
+
+
+async def _take(conversation: Conversation, step: Step, pace: float) -> Data | None:
+    match step:
+        case Read():
+            return await conversation.get(step.attribute)
+        case Wait():
+            await pause(step.seconds * pace)
+            return None
+    try:
+        if isinstance(step, Write):
+            await conversation.set(step.attribute, step.data)
+            return None
+        return await conversation.act(step.method, step.parameters)
+    except (TransportError, RemoteProtocolError) as error:
+        if isinstance(step, Invoke) and step.is_repeatable:
+            raise
+        raise OutcomeUnknown(f"{step}: sent, but not answered ({error}); read back, do not send again") from error
+
+
+@asynccontextmanager
+async def open_commands(stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> AsyncIterator[DlmsCommands]:
+    """Associate with the right to write, to execute one approved command; see `open_session` for the rest."""
+    conversation = Conversation(stream, endpoint, context, may_write=True)
+    try:
+        await conversation.open()
+        yield DlmsCommands(
+            lambda procedure: carry_out(conversation, procedure, context.timeout_scale), endpoint.profile, context.now
+        )
+    finally:
+        await conversation.close()

@@ -1,0 +1,1 @@
+"""What is done to a meter in several steps: its clock, its supply, its firmware, its tokens. Sans-IO, each a generator of steps."""
