@@ -19,7 +19,9 @@ Stamp = Literal["start", "end"]
 Authentication = Literal["none", "lls", "hls2", "hls3", "hls4", "hls5", "hls6", "hls7"]
 Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypted"]
 AuthenticationKey = Literal["required", "withheld"]
-Ciphering = Literal["service", "general"]
+Ciphering = Literal["service", "general", "identified-key", "wrapped-key", "one-pass", "static-unified"]
+Referencing = Literal["logical-name", "short-name"]
+Signing = Literal["none", "general"]
 MetadataScope = Literal["model", "meter", "session"]
 SelectiveAccess = Literal["range", "columns", "entry", "none"]
 SessionKey = Literal["global", "dedicated"]
@@ -110,10 +112,14 @@ class DlmsProfile:
 
     ``security``: what every APDU must be, both ways; None for what the authentication implies, see `agreed_security`.
     ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified.
-    ``ciphering``: form of protected APDUs.  ``session_key``: encrypt with the meter's key, or with a fresh one per association.
+    ``ciphering``: form of protected APDUs; the last four are general-ciphering.  ``signing``: whether each is signed too.
+    ``session_key``: encrypt with the meter's key, or with a fresh one per association.
     ``meter_counters``: do the meter's own counters rise from session to session, or start again in each.
     ``counter_object``: where client ``counter_client``, without authentication, reads the counter the meter saw last; asked
     when ours is ``refused``, or ``always`` at first. It moves ours up by ``counter_margin`` at most.
+    ``max_info``, ``window``: what is offered on HDLC, each way [octet, frame]; the meter's word counts.
+    ``inactivity_time_out``: the meter closes an HDLC link on which nothing was said for so long. [s]
+    ``referencing``: how the meter knows its objects.  ``block_window``: general blocks taken at a time, 0 for none (GBT).
     ``metadata``: who shares columns and scalers once read: meters of one model and firmware, no other meter, no other session.
     """
 
@@ -125,6 +131,7 @@ class DlmsProfile:
     authentication_key: AuthenticationKey = "required"
     security_suite: int = 0
     ciphering: Ciphering = "service"
+    signing: Signing = "none"
     session_key: SessionKey = "global"
     client_system_title: bytes = b""
     meter_counters: MeterCounters = "rising"
@@ -134,14 +141,22 @@ class DlmsProfile:
     counter_margin: int = 10_000
     max_pdu: int = 65_535
     max_info: int = 2_030
+    window: int = 1
+    inactivity_time_out: int = 120
     identity: Obis = Obis(0, 0, 42, 0, 0)
     firmware: Obis | None = None
     clock: Obis = Obis(0, 0, 1, 0, 0)
+    disconnect_control: Obis | None = None
+    image_transfer: Obis | None = None
+    account: Obis | None = None
+    token_gateway: Obis | None = None
     load_profile: Obis | None = None
     columns: tuple[DlmsColumn, ...] = ()
     registers: tuple[DlmsRegister, ...] = ()
     selective_access: tuple[SelectiveAccess, ...] = ("range", "entry", "none")
     metadata: MetadataScope = "model"
+    referencing: Referencing = "logical-name"
+    block_window: int = 0
 
     @property
     def agreed_security(self) -> Security:

@@ -14,6 +14,7 @@ from drivers.profile import (
     CalledObject,
     CallProfile,
     ChannelProfile,
+    Ciphering,
     ClockProfile,
     DlmsColumn,
     DlmsProfile,
@@ -27,6 +28,7 @@ from drivers.profile import (
     PushProfile,
     Security,
     SelectiveAccess,
+    Signing,
     TimingProfile,
     ValueType,
     parse_authentication,
@@ -235,7 +237,10 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         security=_security(table),
         authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
         security_suite=table.integer("security_suite", 0, 0, 2),
-        ciphering=table.choice("ciphering", ("service", "general"), "service"),
+        ciphering=table.choice("ciphering", get_args(Ciphering), "service"),
+        signing=table.choice("signing", get_args(Signing), "none"),
+        referencing=table.choice("referencing", ("logical-name", "short-name"), "logical-name"),
+        block_window=table.integer("block_window", 0, 0, 63),
         session_key=table.choice("session_key", ("global", "dedicated"), "global"),
         client_system_title=table.parsed("client_system_title", _system_title, b""),
         meter_counters=table.choice("meter_counters", ("rising", "restarting"), "rising"),
@@ -245,9 +250,15 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         counter_margin=table.integer("counter_margin", 10_000, 1, 2**24),
         max_pdu=table.integer("max_pdu", 65_535, 64, 65_535),
         max_info=table.integer("max_info", 2_030, 32, 2_030),
+        window=table.integer("window", 1, 1, 7),  # IEC 62056-46: numbers count modulo 8
+        inactivity_time_out=table.integer("inactivity_time_out", 120, 2, 65_535),  # IEC 62056-6-2, class 23
         identity=table.parsed("identity", Obis.parse, Obis(0, 0, 42, 0, 0)),
         firmware=table.parsed("firmware", Obis.parse, NO_OBIS) if table.has("firmware") else None,
         clock=table.parsed("clock", Obis.parse, Obis(0, 0, 1, 0, 0)),
+        disconnect_control=_optional(table, "disconnect_control"),
+        image_transfer=_optional(table, "image_transfer"),
+        account=_optional(table, "account"),
+        token_gateway=_optional(table, "token_gateway"),
         load_profile=table.parsed("load_profile", Obis.parse, NO_OBIS) if table.has("load_profile") else None,
         columns=tuple(_column(row) for row in table.tables("columns")),
         registers=tuple(_dlms_register(row) for row in table.tables("registers")),
@@ -256,6 +267,10 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
     )
     table.finish()
     return profile
+
+
+def _optional(table: CheckedTable, name: str) -> Obis | None:
+    return table.parsed(name, Obis.parse, NO_OBIS) if table.has(name) else None
 
 
 def _security(table: CheckedTable) -> Security | None:

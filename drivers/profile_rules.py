@@ -93,6 +93,15 @@ def security_faults(dlms: DlmsProfile) -> list[str]:
         faults.append("none is not possible with hls5, which needs the keys anyway; choose what its APDUs must be")
     if dlms.authentication == "hls7" and dlms.security_suite == 0:
         faults.append("hls7 signs, and suite 0 has no signatures; set security_suite to 1 or 2")
+    if dlms.signing != "none" and (dlms.security_suite == 0 or security == "none"):
+        faults.append("signing needs security and a security_suite of 1 or 2")
+    if dlms.ciphering in {"one-pass", "static-unified"} and dlms.security_suite == 0:
+        faults.append(f"ciphering {dlms.ciphering} agrees on keys, which suite 0 cannot; set security_suite to 1 or 2")
+    if dlms.ciphering in {"identified-key", "wrapped-key", "one-pass", "static-unified"}:
+        if security == "none":
+            faults.append(f"ciphering {dlms.ciphering} needs security")
+        if dlms.session_key == "dedicated":
+            faults.append(f"ciphering {dlms.ciphering} has a key of its own; session_key cannot be dedicated")
     if dlms.session_key == "dedicated" and "encrypted" not in security:
         faults.append(f"{security} would send the dedicated key in the clear; it needs encryption")
     if dlms.authentication_key == "withheld":

@@ -1,7 +1,8 @@
 """The ciphered channel of one association: which security was agreed, whose counters, in which order. IEC 62056-5-3, 9.2.7.
 
 A protected APDU is wrapped by a tag of its own service (glo-, ded-), or by a general one that names its sender: general-glo-
-ciphering and general-ded-ciphering. Either form is taken; which key was used must be the one that was agreed.
+ciphering and general-ded-ciphering. Either form is taken; which key was used must be the one that was agreed. Where general-
+ciphering or general-signing were agreed (`drivers.dlms.protection`) nothing else is taken.
 """
 
 from collections.abc import Collection
@@ -18,17 +19,23 @@ from drivers.dlms.ciphering import (
     gmac_token,
     verify_gmac_token,
 )
+from drivers.dlms.general import GENERAL_CIPHERING, GENERAL_SIGNING
+from drivers.dlms.protection import FORMS, Protection, Protector
 from drivers.errors import CounterError, LocalProtocolError, RemoteProtocolError, SecurityError
 from drivers.profile import Ciphering
 
 # Plain tag -> tag of its globally ciphered form. IEC 62056-5-3, 9.5.
 GLO_TAGS = {0x01: 0x21, 0x08: 0x28, 0x0E: 0x2E, 0xC0: 0xC8, 0xC1: 0xC9, 0xC3: 0xCB, 0xC4: 0xCC, 0xC5: 0xCD, 0xC7: 0xCF}
+GLO_TAGS |= {0x05: 0x25, 0x06: 0x26, 0x0C: 0x2C, 0x0D: 0x2D, 0x16: 0x36, 0x18: 0x38, 0xC2: 0xCA}
 PLAIN_TAGS = {glo: plain for plain, glo in GLO_TAGS.items()}
 # Plain tag -> tag of its form ciphered with the association's dedicated key. IEC 62056-5-3, 9.5.
 DED_TAGS = {0xC0: 0xD0, 0xC1: 0xD1, 0xC3: 0xD3, 0xC4: 0xD4, 0xC5: 0xD5, 0xC7: 0xD7}
+DED_TAGS |= {0x05: 0x45, 0x06: 0x46, 0x0C: 0x4C, 0x0D: 0x4D, 0x16: 0x56, 0x18: 0x58, 0xC2: 0xD2}
 _OF_DEDICATED = {ded: plain for plain, ded in DED_TAGS.items()}
 GENERAL_GLO_CIPHERING = 0xDB
 GENERAL_DED_CIPHERING = 0xDC
+SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
+TITLE_OVERHEAD = 9  # [octet] of a general one on top: the sender's system title
 _INITIATE = frozenset({0x01, 0x08, 0x0E})
 """Always ciphered with the global key, and by their own tags: they agree on what comes after."""
 
@@ -37,7 +44,8 @@ class SecureChannel:
     """Turns plain APDUs into glo- ones and back, for one side of one association.
 
     ``control``: security control bits put on what is sent.  ``agreed``: least that is taken, ``control`` if left out.
-    ``ciphering``: form of what is sent, by service or general.
+    ``ciphering``: form of what is sent, by service or general.  ``protection``: general-ciphering and general-signing, where
+    agreed; it then says the form.  ``is_server``: whether we answer.
     Each counter of ``supply`` is used once. The other side's must rise strictly. Ask `counters_left` before sending.
     """
 
@@ -50,6 +58,8 @@ class SecureChannel:
         agreed: int | None = None,
         *,
         ciphering: Ciphering = "service",
+        protection: Protection | None = None,
+        is_server: bool = False,
     ) -> None:
         check_title(own_title, "our")
         self._keys = keys
@@ -60,7 +70,9 @@ class SecureChannel:
         self._counters: list[range] = []
         self._dedicated: Keys | None = None
         self._dedicated_seen = -1
-        self.ciphering: Ciphering = ciphering
+        self._protection = protection or Protection(ciphering)
+        self._protector = Protector(self._protection, keys, own_title, is_server=is_server)
+        self.ciphering: Ciphering = self._protection.ciphering
         self.last_seen = -1
         if peer_title:
             self.set_peer(peer_title)
@@ -99,21 +111,37 @@ class SecureChannel:
         return f"{self._peer_title.hex()}/{self._keys.fingerprint}"
 
     @property
+    def overhead(self) -> int:
+        """Most octets that protecting an APDU adds to it."""
+        return SEAL_OVERHEAD + (TITLE_OVERHEAD if self.ciphering == "general" else 0) + self._protection.overhead
+
+    @property
     def counters_left(self) -> int:
         """Count the counters still unused."""
         return sum(len(counters) for counters in self._counters)
 
     def seal(self, apdu: bytes) -> bytes:
         """Protect a plain APDU in its ciphered form. Raises `CounterError` without counters, `LocalProtocolError` without form."""
-        glo = GLO_TAGS.get(apdu[0])
-        if glo is None:
+        if apdu[0] not in GLO_TAGS:
             raise LocalProtocolError(f"APDU 0x{apdu[0]:02x} has no globally ciphered form")
         is_initiate = apdu[0] in _INITIATE
+        if is_initiate or (self.ciphering not in FORMS and self._protection.signing == "none"):
+            return self._ciphered(apdu, self._next_counter())
+        counter = self._next_counter()
+        header = self._protector.header(counter, self._peer_title)
+        if self.ciphering in FORMS:
+            sealed = self._protector.seal(apdu, header, counter, self._control)
+        else:
+            sealed = self._ciphered(apdu, counter)
+        return sealed if self._protection.signing == "none" else self._protector.sign(sealed, header)
+
+    def _ciphered(self, apdu: bytes, counter: int) -> bytes:
+        is_initiate = apdu[0] in _INITIATE
         keys = self._keys if is_initiate or self._dedicated is None else self._dedicated
-        protected = encrypt(keys, self._own_title, self._next_counter(), apdu, self._control)
+        protected = encrypt(keys, self._own_title, counter, apdu, self._control)
         content = axdr.encode_length(len(protected)) + protected
         if is_initiate or self.ciphering == "service":
-            return bytes([glo if keys is self._keys else DED_TAGS[apdu[0]]]) + content
+            return bytes([GLO_TAGS[apdu[0]] if keys is self._keys else DED_TAGS[apdu[0]]]) + content
         tag = GENERAL_GLO_CIPHERING if keys is self._keys else GENERAL_DED_CIPHERING
         return bytes([tag, len(self._own_title)]) + self._own_title + content
 
@@ -129,6 +157,31 @@ class SecureChannel:
 
     def open(self, apdu: bytes) -> bytes:
         """Verify a ciphered APDU and give the plain one. Raises `SecurityError`, also for a plain APDU or a replay."""
+        if apdu and PLAIN_TAGS.get(apdu[0]) in _INITIATE:
+            return self._deciphered(apdu)
+        check_title(self._peer_title, "the other side's")
+        header = None
+        if self._protection.signing != "none":
+            if apdu[:1] != bytes([GENERAL_SIGNING]):
+                raise SecurityError(f"APDU 0x{apdu[:1].hex()} where a signed one was agreed")
+            header, apdu = self._protector.verified(apdu, self._peer_title)
+        if self.ciphering not in FORMS:
+            plain = self._deciphered(apdu)
+        else:
+            if apdu[:1] != bytes([GENERAL_CIPHERING]):
+                raise SecurityError(f"APDU 0x{apdu[:1].hex()} where general-ciphering was agreed")
+            inner, counter, plain = self._protector.open(apdu, self._peer_title, self._agreed, self.last_seen)
+            if header is not None and inner != header:
+                raise SecurityError("general-ciphering and the signature around it name different exchanges")
+            header = inner
+            self.last_seen = self.last_seen if counter is None else counter
+            if not plain or plain[0] not in GLO_TAGS:
+                raise SecurityError("general-ciphering holds no service of its own, or the key is wrong")
+        if header is not None:
+            self._protector.accept(header)
+        return plain
+
+    def _deciphered(self, apdu: bytes) -> bytes:
         tag = apdu[0] if apdu else -1
         is_initiate = PLAIN_TAGS.get(tag) in _INITIATE
         wanted: Collection[int] = (*PLAIN_TAGS, GENERAL_GLO_CIPHERING)

@@ -24,6 +24,8 @@ CONTROL: Final[dict[Security, int]] = {
     "none": 0, "authenticated": AUTHENTICATED, "encrypted": ENCRYPTED, "authenticated-encrypted": AUTHENTICATED_ENCRYPTED,
 }  # fmt: skip
 """Security control bits of what a profile agrees on."""
+BROADCAST: Final = 0x40
+COMPRESSED: Final = 0x80
 SUITE_BITS: Final = 0x0F
 TAG_SIZE: Final = 12
 TITLE_SIZE: Final = 8
@@ -72,23 +74,36 @@ def check_title(title: bytes, whose: str) -> None:
         raise SecurityError(f"{whose} system title has {len(title)} octets, not {TITLE_SIZE}")
 
 
-def encrypt(keys: Keys, title: bytes, counter: int, plain: bytes, control: int = AUTHENTICATED_ENCRYPTED) -> bytes:
-    """Protect octets as ``control`` (0x10, 0x20 or 0x30) says. ``title`` is the sender's. Raises `CounterError`, `SecurityError`."""
+def encrypt(
+    keys: Keys,
+    title: bytes,
+    counter: int,
+    plain: bytes,
+    control: int = AUTHENTICATED_ENCRYPTED,
+    *,
+    general: bytes = b"",
+) -> bytes:
+    """Protect octets as ``control`` (0x10, 0x20 or 0x30) says. ``title`` is the sender's.
+
+    ``general``: header of a general-ciphering APDU, which the tag covers too. Raises `CounterError`, `SecurityError`.
+    """
     header = _header(control | keys.suite, counter)
     nonce = title + header[1:]
     if control == ENCRYPTED:
         return header + _counter_mode(keys, nonce, plain)
     if keys.is_unverified:
         raise SecurityError("without the authentication key nothing can be authenticated")
-    associated = header[:1] + keys.authentication
+    associated = header[:1] + keys.authentication + general
     if control == AUTHENTICATED:
         return header + plain + AESGCM(keys.encryption).encrypt(nonce, b"", associated + plain)[:TAG_SIZE]
     sealed = AESGCM(keys.encryption).encrypt(nonce, plain, associated)
     return header + sealed[: len(plain) + TAG_SIZE]
 
 
-def decrypt(keys: Keys, title: bytes, protected: bytes, agreed: int = AUTHENTICATED_ENCRYPTED) -> tuple[int, bytes]:
-    """Verify and decrypt; return the counter and the plain octets. ``title`` is the sender's.
+def decrypt(
+    keys: Keys, title: bytes, protected: bytes, agreed: int = AUTHENTICATED_ENCRYPTED, *, general: bytes = b""
+) -> tuple[int, bytes]:
+    """Verify and decrypt; return the counter and the plain octets. ``title`` is the sender's; ``general`` as for `encrypt`.
 
     Raises `SecurityError` for a wrong tag, another suite, or less than what was ``agreed`` (security control bits; more is
     welcome). The message shows neither keys nor content.
@@ -96,8 +111,10 @@ def decrypt(keys: Keys, title: bytes, protected: bytes, agreed: int = AUTHENTICA
     if not protected:
         raise SecurityError("a protected APDU of 0 octets is too short")
     control = protected[0]
-    if control & ~(AUTHENTICATED_ENCRYPTED | SUITE_BITS):
-        raise SecurityError(f"security control 0x{control:02x}: broadcast keys and compression were not agreed")
+    if control & COMPRESSED:
+        raise SecurityError(f"security control 0x{control:02x}: compression (ITU-T V.44) is not supported")
+    if control & BROADCAST:
+        raise SecurityError(f"security control 0x{control:02x}: the broadcast key was not agreed")
     if control & SUITE_BITS != keys.suite:
         raise SecurityError(
             f"security control 0x{control:02x}: suite {control & SUITE_BITS}, agreed is suite {keys.suite}"
@@ -112,15 +129,16 @@ def decrypt(keys: Keys, title: bytes, protected: bytes, agreed: int = AUTHENTICA
     content = protected[HEADER_SIZE : len(protected) - tag_size]
     if not tag_size or keys.is_unverified:
         return counter, _counter_mode(keys, nonce, content) if control & ENCRYPTED else content
-    return counter, _verified(keys, nonce, protected[:1], content, protected[-TAG_SIZE:])
+    associated = protected[:1] + keys.authentication + general
+    return counter, _verified(keys, nonce, associated, content, protected[-TAG_SIZE:])
 
 
-def _verified(keys: Keys, nonce: bytes, control: bytes, content: bytes, tag: bytes) -> bytes:
+def _verified(keys: Keys, nonce: bytes, associated: bytes, content: bytes, tag: bytes) -> bytes:
     mode = modes.GCM(nonce, tag, min_tag_length=TAG_SIZE)
     decryptor = Cipher(algorithms.AES(keys.encryption), mode).decryptor()
-    decryptor.authenticate_additional_data(control + keys.authentication)
+    decryptor.authenticate_additional_data(associated)
     try:
-        if control[0] & ENCRYPTED:
+        if associated[0] & ENCRYPTED:
             return decryptor.update(content) + decryptor.finalize()
         decryptor.authenticate_additional_data(content)
         decryptor.finalize()

@@ -5,15 +5,20 @@ from dataclasses import dataclass, field
 from drivers.dlms import hls
 from drivers.dlms.ciphering import CONTROL, ENCRYPTED, Keys, check_title
 from drivers.dlms.elliptic import Signer
+from drivers.dlms.protection import FORMS, Protection
 from drivers.dlms.xdlms import Conformance
 from drivers.errors import LocalProtocolError, SecurityError
-from drivers.profile import Authentication, Ciphering, Security, implied_security
+from drivers.profile import Authentication, Ciphering, Referencing, Security, Signing, implied_security
 
 READING = (
     Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
     | Conformance.MULTIPLE_REFERENCES
 )  # fmt: skip
 WRITING = Conformance.SET | Conformance.BLOCK_TRANSFER_SET | Conformance.BLOCK_TRANSFER_ACTION
+SHORT_READING = (
+    Conformance.READ | Conformance.PARAMETERIZED_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.MULTIPLE_REFERENCES
+)  # fmt: skip
+SHORT_WRITING = Conformance.WRITE | Conformance.BLOCK_TRANSFER_SET
 MIN_PDU = 64
 
 
@@ -23,6 +28,8 @@ class Parameters:
 
     ``security``: what every APDU must be, both ways; None for what the authentication implies.
     ``signer``: keys of HLS-7.  ``maker_mechanism``: what HLS-2 computes with this meter; without it HLS-2 is refused.
+    ``protection``: general-ciphering and general-signing with their keys; where given it says the form, else ``ciphering``.
+    ``block_window``: general blocks taken at a time, 0 to ask for no general block transfer.
     ``may_write``: whether it is opened to execute a command; without it SET and ACTION are refused here.
     """
 
@@ -37,8 +44,16 @@ class Parameters:
     ciphering: Ciphering = "service"
     dedicated_key: bytes = field(default=b"", repr=False)
     may_write: bool = False
+    referencing: Referencing = "logical-name"
+    block_window: int = 0
     signer: Signer | None = None
     maker_mechanism: hls.Mechanism | None = field(default=None, repr=False)
+    protection: Protection | None = None
+
+    @property
+    def signing(self) -> Signing:
+        """Whether APDUs are signed."""
+        return self.protection.signing if self.protection else "none"
 
     @property
     def mechanism(self) -> hls.Mechanism | None:
@@ -57,8 +72,12 @@ class Parameters:
     @property
     def conformance(self) -> Conformance:
         """Give the services to ask for."""
-        wanted = READING | WRITING if self.may_write else READING
-        return wanted | Conformance.GENERAL_PROTECTION if self.ciphering == "general" else wanted
+        reading, writing = (READING, WRITING) if self.referencing == "logical-name" else (SHORT_READING, SHORT_WRITING)
+        wanted = reading | writing if self.may_write else reading
+        if self.block_window:
+            wanted |= Conformance.GENERAL_BLOCK_TRANSFER
+        is_general = self.ciphering != "service" or self.signing != "none"
+        return wanted | Conformance.GENERAL_PROTECTION if is_general else wanted
 
     def __post_init__(self) -> None:
         """Refuse what could not authenticate, before a byte is sent."""
@@ -72,6 +91,16 @@ class Parameters:
             raise SecurityError("HLS-2 is each maker's own: nothing tells what this meter computes")
         if self.authentication == "hls7" and self.signer is None:
             raise SecurityError("HLS-7 needs our private signing key and the meter's public one")
+        if self.protection is not None:
+            if self.protection.ciphering != self.ciphering:
+                raise LocalProtocolError(f"two forms: {self.ciphering} and {self.protection.ciphering}")
+            if self.keys is None or self.agreed_security == "none":
+                raise SecurityError("general-ciphering and general-signing need keys and security")
+            self.protection.check(self.keys.suite)
+        elif self.ciphering in FORMS:
+            raise SecurityError(f"ciphering {self.ciphering} needs its keys")
+        if self.dedicated_key and self.ciphering in FORMS:
+            raise SecurityError(f"ciphering {self.ciphering} has a key of its own and no dedicated one")
         if self.authentication == "hls5" and (self.keys is None or self.keys.is_unverified):
             raise SecurityError("HLS-5 needs an encryption key and an authentication key")
         if self.authentication == "hls5" and self.agreed_security == "none":

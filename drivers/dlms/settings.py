@@ -10,6 +10,7 @@ from drivers.dlms.ciphering import KEY_SIZES, Keys
 from drivers.dlms.elliptic import Signer, parse_private, parse_public
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.hls import BY_SECRET, HIGH
+from drivers.dlms.protection import FORMS, Protection
 from drivers.errors import LocalProtocolError, ProfileError, SecurityError
 from drivers.profile import AuthenticationKey, DlmsProfile, Security, parse_authentication
 from drivers.profile_rules import security_faults
@@ -127,6 +128,9 @@ def parameters_of(endpoint: Endpoint, settings: Settings, context: SessionContex
         challenge=context.random_bytes(CHALLENGE_SIZE) if dlms.authentication in HIGH else b"",
         security=dlms.security,
         ciphering=dlms.ciphering,
+        referencing=dlms.referencing,
+        block_window=dlms.block_window,
+        protection=None if keys is None else protection_of(endpoint, dlms, context),
         signer=signer,
         dedicated_key=context.random_bytes(KEY_SIZES[dlms.security_suite]) if dlms.session_key == "dedicated" else b"",
     )
@@ -136,9 +140,26 @@ def signer_of(keys: CurveKeys, suite: int) -> Signer:
     """Give both ends' signing keys. Raises `SecurityError` for what is missing or no key of the suite."""
     if not keys.signing or not keys.meter_signing:
         raise SecurityError(
-            "HLS-7 needs options signing_key and meter_signing_key, references to our key and the meter's"
+            "signing needs options signing_key and meter_signing_key, references to our key and the meter's"
         )
     return Signer(parse_private(suite, keys.signing), parse_public(suite, keys.meter_signing))
+
+
+def protection_of(endpoint: Endpoint, dlms: DlmsProfile, context: SessionContext) -> Protection | None:
+    """Give the keys of general-ciphering and general-signing, None where neither is agreed. Raises `SecurityError`."""
+    if dlms.ciphering not in FORMS and dlms.signing == "none":
+        return None
+    suite, texts = dlms.security_suite, endpoint.credentials.curve_keys
+    needs_signer = dlms.signing != "none" or dlms.ciphering == "one-pass"
+    return Protection(
+        dlms.ciphering,
+        dlms.signing,
+        endpoint.credentials.master_key,
+        parse_private(suite, texts.agreement) if texts.agreement else None,
+        parse_public(suite, texts.meter_agreement) if texts.meter_agreement else None,
+        signer_of(texts, suite) if needs_signer else None,
+        context.random_bytes,
+    )
 
 
 def public_endpoint(endpoint: Endpoint, dlms: DlmsProfile) -> Endpoint:
@@ -151,6 +172,8 @@ def public_endpoint(endpoint: Endpoint, dlms: DlmsProfile) -> Endpoint:
         authentication_key="required",
         counter_object=None,
         session_key="global",
+        ciphering="service",
+        signing="none",
     )
     kept = {name: text for name, text in endpoint.options.items() if name == "address_size"}
     return replace(endpoint, profile=replace(endpoint.profile, dlms=public), credentials=Credentials(), options=kept)

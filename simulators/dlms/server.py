@@ -186,7 +186,16 @@ class DlmsServer:
     def _new_channel(self, control: int) -> SecureChannel:
         assert self._settings.keys is not None  # by DlmsSettings.__post_init__
         takes = CONTROL[self._settings.takes or self._settings.agreed_security]
-        return SecureChannel(self._settings.keys, system_title(self._meter), self._title, control, takes)
+        protection = self._settings.protection
+        return SecureChannel(
+            self._settings.keys,
+            system_title(self._meter),
+            self._title,
+            control,
+            takes,
+            protection=protection,
+            is_server=True,
+        )
 
     def _keep_counters(self) -> None:
         if self._channel is not None:

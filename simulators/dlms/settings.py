@@ -12,6 +12,7 @@ from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.elliptic import Signer
 from drivers.dlms.objects.images import ImageStatus
 from drivers.dlms.objects.supply import ControlMode, ControlState
+from drivers.dlms.protection import Protection
 from drivers.obis import Obis
 from drivers.profile import Authentication, ClockProfile, Security, implied_security
 from simulators.faults import ClockDrift
@@ -58,7 +59,7 @@ class DlmsSettings:
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
     ``rows``: how it writes its load profile.  ``image_block``: size of the blocks of an image. [octet]
-    ``signer``: keys of HLS-7, its own and the client's.
+    ``signer``: keys of HLS-7, its own and the client's.  ``protection``: general-ciphering and general-signing, where it speaks nothing else.
     """
 
     authentication: Authentication = "none"
@@ -72,6 +73,7 @@ class DlmsSettings:
     takes_lists: bool = True
     counter_object: Obis | None = None
     signer: Signer | None = None
+    protection: Protection | None = None
     rows: RowManner = "plain"
     image_block: int = 128
 
