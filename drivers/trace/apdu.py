@@ -11,11 +11,15 @@ from typing import Any, Final
 
 from drivers.dlms import acse, axdr, ciphering, xdlms
 from drivers.dlms.axdr import Data, Tag
-from drivers.dlms.blocks import GENERAL_BLOCK_TRANSFER, BlockAssembler
+from drivers.dlms.blocks import GENERAL_BLOCK_TRANSFER, LAST_BLOCK, MAX_APDU
 from drivers.dlms.channel import PLAIN_TAGS
 from drivers.dlms.ciphering import ENCRYPTED, HEADER_SIZE, Keys
 from drivers.dlms.datetime import CosemDateTime
-from drivers.dlms.unprotect import GENERAL_GLO_CIPHERING, parse_protected
+from drivers.dlms.extent import DATA_NOTIFICATION
+from drivers.dlms.notification import PushedObject
+from drivers.dlms.telegram import START as TELEGRAM
+from drivers.dlms.telegram import decode_pushed
+from drivers.dlms.unprotect import GENERAL_GLO_CIPHERING
 from drivers.errors import DriverError, RemoteProtocolError
 from drivers.obis import Obis, by_obis
 from drivers.trace.mask import SECRET_ATTRIBUTES, service_flags
@@ -23,12 +27,19 @@ from drivers.trace.mask import SECRET_ATTRIBUTES, service_flags
 MAX_PARTS = 20_000  # parts of one APDU that are listed
 MAX_SHOWN = 64  # octets of one value that are written out
 NOT_SHOWN: Final = "not shown"
+_INITIATE = 0x01
 _HIGH = range(acse.Mechanism.HIGH, acse.Mechanism.HIGH_ECDSA + 1)
-# IEC 62056-5-3, 9.5: what else is ciphered, and cannot be opened with global keys and the titles alone.
+GENERAL_DED_CIPHERING: Final = 0xDC
+GENERAL_CIPHERING: Final = 0xDD
+GENERAL_SIGNING: Final = 0xDF
+_DEDICATED = frozenset({*range(0xD0, 0xD8), GENERAL_DED_CIPHERING})
+_GENERAL_NAMES = ("transaction id", "originator", "recipient", "date time", "other information")
+# IEC 62056-5-3, 9.5: what is ciphered. With global keys and the titles alone the last two kinds cannot be opened.
 _CIPHERED: Mapping[int, str] = {
     **dict.fromkeys(PLAIN_TAGS, "globally ciphered"), **dict.fromkeys(range(0xC8, 0xD0), "globally ciphered"),
     **dict.fromkeys(range(0xD0, 0xD8), "ciphered with a dedicated key"), GENERAL_GLO_CIPHERING: "general-glo-ciphering",
-    0xDC: "general-ded-ciphering", 0xDD: "general-ciphering", 0xDF: "general-signing",
+    GENERAL_DED_CIPHERING: "general-ded-ciphering", GENERAL_CIPHERING: "general-ciphering",
+    GENERAL_SIGNING: "general-signing",
 }  # fmt: skip
 CLASSES: Mapping[int, str] = {
     1: "data", 3: "register", 4: "extended register", 5: "demand register", 6: "register activation", 7: "profile generic",
@@ -59,7 +70,8 @@ class Dialogue:
     asked: str = ""
     _asks_secret: bool = False
     _blocks: bytearray = field(default_factory=bytearray)
-    _general: dict[bool, BlockAssembler] = field(default_factory=dict)
+    _general: dict[bool, bytearray] = field(default_factory=dict)
+    _dedicated: Keys | None = field(default=None, repr=False)
 
     def part(self, apdu: bytes, *, is_sent: bool) -> Part:
         """Take one APDU apart. Raises `DriverError` where it is damaged, or of a service nobody here knows."""
@@ -69,9 +81,9 @@ class Dialogue:
         if tag in _CIPHERED:
             return self._ciphered(apdu, is_sent=is_sent)
         if tag == GENERAL_BLOCK_TRANSFER:
-            whole = self._general.setdefault(is_sent, BlockAssembler()).add(apdu)
-            number = int.from_bytes(apdu[2:4], "big")
-            return Part("block", f"{number}", () if whole is None else (self.part(whole, is_sent=is_sent),))
+            return self._block(apdu, is_sent=is_sent)
+        if tag in {DATA_NOTIFICATION, TELEGRAM}:
+            return _notification(apdu)
         decoded = xdlms.decode(apdu)
         name = type(decoded).__name__
         if name.startswith("GetRequest") and not isinstance(decoded, xdlms.GetRequestNext):
@@ -114,6 +126,30 @@ class Dialogue:
         except DriverError as error:
             return (Part("fault", str(error)),)
 
+    def _block(self, apdu: bytes, *, is_sent: bool) -> Part:
+        """Join blocks of a general block transfer as they come, lost and repeated ones too; show what they hold behind the last."""
+        joined = self._general.setdefault(is_sent, bytearray())
+        length, start = axdr.parse_length(apdu, 6)
+        if start + length != len(apdu):
+            raise RemoteProtocolError(f"a block says {length} octets and has {len(apdu) - start}")
+        number, acknowledged = int.from_bytes(apdu[2:4], "big"), int.from_bytes(apdu[4:6], "big")
+        if number == 1:
+            joined.clear()
+        joined += apdu[start:]
+        about = f"{number}, {length} octets, window {apdu[1] & 0x3F}, acknowledges {acknowledged}"
+        if len(joined) > MAX_APDU:
+            joined.clear()
+            return Part("block", about, (Part("fault", f"blocks add up to more than {MAX_APDU} octets"),))
+        if not apdu[1] & LAST_BLOCK:
+            return Part("block", about)
+        whole = bytes(joined)
+        joined.clear()
+        if not whole:
+            return Part("last block", about)
+        if whole[0] == GENERAL_BLOCK_TRANSFER:
+            return Part("last block", about, (Part("fault", "blocks hold blocks again"),))
+        return Part("last block", about, (self.part(whole, is_sent=is_sent),))
+
     def _association(self, apdu: bytes, *, is_sent: bool) -> Part:
         decoded = acse.decode(apdu)
         inner: list[Part] = []
@@ -143,37 +179,93 @@ class Dialogue:
     def _ciphered(self, apdu: bytes, *, is_sent: bool) -> Part:
         """Show what protects an APDU, and what it holds where there are keys for it."""
         what = _CIPHERED[apdu[0]]
-        title = self.client_title if is_sent else self.server_title
-        if (protected := parse_protected(apdu)) is not None:
-            title, octets = protected.system_title, protected.octets
-        elif apdu[0] in PLAIN_TAGS or 0xC8 <= apdu[0] < 0xD8:
-            length, start = axdr.parse_length(apdu, 1)
-            octets = apdu[start:]
-            if length != len(octets):
-                return Part(what, "", (Part("fault", f"says {length} octets and has {len(octets)}"),))
-        else:
-            return Part(what, f"{len(apdu)} octets")
+        if apdu[0] in {GENERAL_CIPHERING, GENERAL_SIGNING}:
+            return Part(what, f"{len(apdu)} octets", tuple(_general_head(apdu)))
+        title, at = self.client_title if is_sent else self.server_title, 1
+        if apdu[0] in {GENERAL_GLO_CIPHERING, GENERAL_DED_CIPHERING}:
+            named, at = _string(apdu, 1)
+            title = named or title  # left out where both sides know it
+        octets, end = _string(apdu, at)
+        if end != len(apdu):
+            return Part(what, "", (Part("fault", f"{len(apdu) - end} octets too many"),))
         parts = [Part("sender", title.hex())] if title else []
         if len(octets) > HEADER_SIZE:
             parts.append(Part("security control", f"0x{octets[0]:02x}"))
             parts.append(Part("invocation counter", str(int.from_bytes(octets[1:HEADER_SIZE], "big"))))
-        can_open = apdu[0] == GENERAL_GLO_CIPHERING or apdu[0] in PLAIN_TAGS
-        if self.keys is None or not can_open:
+        if self.keys is None:
+            return Part(what, f"{len(octets)} octets", tuple(parts))
+        keys = self._dedicated if apdu[0] in _DEDICATED else self.keys
+        if keys is None:
+            parts.append(Part("fault", "the association's dedicated key is not in what was opened of the trace"))
             return Part(what, f"{len(octets)} octets", tuple(parts))
         if len(title) != ciphering.TITLE_SIZE:
             parts.append(Part("fault", "the sender's system title is not known, so it cannot be opened"))
             return Part(what, f"{len(octets)} octets", tuple(parts))
         try:
             agreed = octets[0] & ciphering.AUTHENTICATED_ENCRYPTED if octets else ENCRYPTED
-            _, plain = ciphering.decrypt(self.keys, title, octets, agreed)
+            _, plain = ciphering.decrypt(keys, title, octets, agreed)
             if not plain or plain[0] in _CIPHERED:
                 raise RemoteProtocolError("holds nothing, or a ciphered APDU again")
+            self._learn(plain)
             opened = self.part(plain, is_sent=is_sent)
         except DriverError as error:
             parts.append(Part("fault", f"not opened: {error}"))
             return Part(what, f"{len(octets)} octets", tuple(parts))
-        verified = "not verified" if self.keys.is_unverified or not agreed & ciphering.AUTHENTICATED else "verified"
+        verified = "not verified" if keys.is_unverified or not agreed & ciphering.AUTHENTICATED else "verified"
         return Part(what, f"opened, {verified}", (*parts, opened))
+
+    def _learn(self, plain: bytes) -> None:
+        """Take the dedicated key out of an initiate request that was opened: what comes after is ciphered with it."""
+        if plain[0] != _INITIATE or self.keys is None:
+            return
+        request = xdlms.decode(plain)
+        if isinstance(request, xdlms.InitiateRequest) and request.dedicated_key:
+            self._dedicated = Keys(request.dedicated_key, self.keys.authentication, self.keys.suite)
+
+
+def _string(octets: bytes, at: int) -> tuple[bytes, int]:
+    """Read an octet-string without tag; give it and the offset behind. Raises `RemoteProtocolError` where it is cut short."""
+    length, start = axdr.parse_length(octets, at)
+    if start + length > len(octets):
+        raise RemoteProtocolError(f"says {length} octets and has {len(octets) - start}")
+    return octets[start : start + length], start + length
+
+
+def _general_head(apdu: bytes) -> Iterable[Part]:
+    """Show what stands before the protected part of general-ciphering and general-signing. IEC 62056-5-3, 9.5."""
+    at = 1
+    for name in _GENERAL_NAMES:
+        octets, at = _string(apdu, at)
+        if octets:
+            yield Part(name, octets[:MAX_SHOWN].hex())
+    yield Part("protected part", f"{len(apdu) - at} octets")
+
+
+def _notification(apdu: bytes) -> Part:
+    """Show a pushed list."""
+    decoded = decode_pushed(apdu)
+    shown = _Shown()
+    parts = [Part("long invoke id", str(decoded.long_invoke_id))] if apdu[0] == DATA_NOTIFICATION else []
+    if decoded.date_time is not None:
+        parts.append(shown.part("date time", Data(Tag.DATE_TIME, decoded.date_time.encode())))
+    if decoded.octets:
+        parts.append(shown.part("body", Data(Tag.OCTET_STRING, decoded.octets)))
+    parts += (_pushed(shown, item) for item in decoded.objects)
+    return Part(
+        "data-notification" if apdu[0] == DATA_NOTIFICATION else "telegram",
+        f"{len(decoded.objects)} objects",
+        tuple(parts),
+    )
+
+
+def _pushed(shown: "_Shown", item: PushedObject) -> Part:
+    name = obis_text(item.logical_name) if item.logical_name else f"item {item.position}"
+    part = shown.part(name, item.data)
+    if item.scaler_unit is None:
+        return part
+    return Part(
+        part.name, f"{part.value}, 10^{item.scaler_unit.scaler} {item.scaler_unit.unit.symbol}".rstrip(), part.parts
+    )
 
 
 def describe(attribute: xdlms.Attribute) -> str:

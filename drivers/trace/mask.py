@@ -56,6 +56,7 @@ class Mask:
 
     def __init__(self, framing: str, credentials: Credentials, session: int = 1) -> None:
         secrets = [getattr(credentials, item.name) for item in fields(credentials)]
+        secrets += [credentials.curve_keys.signing, credentials.curve_keys.agreement]  # the meter's are public
         self._secrets = _Secrets([secret for secret in secrets if isinstance(secret, bytes) and secret])
         self._session = session
         self._line: deque[_Held] = deque()

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from drivers.dlms.blocks import GENERAL_BLOCK_TRANSFER
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.events import NEED_DATA as DLMS_NEEDS_DATA
 from drivers.dlms.hdlc import LLC_COMMAND, LLC_RESPONSE, Frame, FrameReader, Kind
+from drivers.dlms.push import PushReader
 from drivers.errors import DriverError, RemoteProtocolError
 from drivers.modbus.mbap import MbapReader
 from drivers.modbus.pdu import (
@@ -110,6 +112,8 @@ def _reader(framing: str, keys: Keys | None, points: Sequence[ModbusPoint]) -> _
             return _Hdlc(keys)
         case "wrapper":
             return _Wrapper(keys)
+        case "push":
+            return _Push(keys)
         case "tcp":
             return _Mbap(points)
         case "rtu" | "rtu-over-tcp":
@@ -174,9 +178,11 @@ class _Hdlc:
             return (Part("segment", f"{len(frame.information)} octets"),)
         whole = bytes(joined)
         joined.clear()
-        if whole[:3] not in {LLC_COMMAND, LLC_RESPONSE}:
-            return (Part("fault", f"information begins with {whole[:3].hex()}, which is no LLC header"),)
-        return (_apdu(self._dialogue, whole[3:], is_sent=is_sent),)
+        if whole[:3] in {LLC_COMMAND, LLC_RESPONSE}:
+            return (_apdu(self._dialogue, whole[3:], is_sent=is_sent),)
+        if whole[:1] == bytes([GENERAL_BLOCK_TRANSFER]):  # blocks behind the first, as meters push them
+            return (_apdu(self._dialogue, whole, is_sent=is_sent),)
+        return (Part("fault", f"information begins with {whole[:3].hex()}, which is no LLC header"),)
 
 
 def _parameters(information: bytes) -> Iterator[Part]:
@@ -212,6 +218,42 @@ class _Wrapper:
 
     def left(self, *, is_sent: bool) -> int:
         return len(self._buffers[is_sent])
+
+
+class _Push:
+    """What a meter sends unasked, framing found out; nothing is sent to it."""
+
+    def __init__(self, keys: Keys | None) -> None:
+        self._dialogue = Dialogue(keys)
+        self._reader = PushReader()
+        self._left = 0
+
+    def take(self, octets: bytes, *, is_sent: bool) -> Iterator[Part | str]:
+        if is_sent:
+            yield f"{len(octets)} octets sent to a meter that only pushes"
+            return
+        self._reader.receive_data(octets)
+        self._left += len(octets)
+        while True:
+            try:
+                pushed = self._reader.next_event()
+            except RemoteProtocolError as error:
+                yield str(error)
+                continue
+            if pushed is DLMS_NEEDS_DATA:
+                return
+            self._left = 0
+            inner = _apdu(self._dialogue, pushed.octets, is_sent=False)
+            yield Part(pushed.framing, f"from {pushed.source}" if pushed.source else "", (inner,))
+
+    def left(self, *, is_sent: bool) -> int:
+        if is_sent:
+            return 0
+        try:
+            self._reader.receive_end()
+        except RemoteProtocolError:
+            return self._left
+        return 0
 
 
 class _Modbus:

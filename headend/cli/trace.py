@@ -10,6 +10,7 @@ from drivers.dlms.ciphering import Keys
 from drivers.errors import ProfileError, SecurityError
 from drivers.profile import ModbusPoint
 from drivers.trace.apdu import Part
+from drivers.trace.case import expected_toml, frame_hex
 from drivers.trace.text import Header, Trace, TraceError
 from drivers.trace.tree import Step, take_apart
 from headend.cli.app import App
@@ -58,6 +59,34 @@ def decode(ctx: click.Context, *, file: Path, meter: str | None, format_name: st
         app.output.warn(f"{file}: {fault}")
     faults = sum(1 for step in steps if step.fault)
     app.output.say(f"{sum(1 for step in steps if step.mark in '<>')} frames, {faults} with faults")
+    return Exit.PARTIAL if trace.faults else Exit.OK
+
+
+@command.command(name="to-case")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.pass_context
+def to_case(ctx: click.Context, *, file: Path, directory: Path) -> int:
+    """Make a test case of a trace: DIRECTORY/frame.hex, and DIRECTORY/expected.toml to be filled in by hand.
+
+    Secrets stay masked, and the meter's own name and serial number are masked too. DIRECTORY must not exist yet. What a meter
+    measured is in the case: ask whoever it belongs to before you publish one.
+    """
+    app = App.of(ctx)
+    try:
+        trace = read_trace(file)
+        frames, directions = frame_hex(trace)
+        expected = expected_toml(trace, directions, list(take_apart(trace, None, _points(app, trace.header))))
+        directory.mkdir(parents=True)
+        (directory / "frame.hex").write_text(frames, encoding="ascii")
+        (directory / "expected.toml").write_text(expected, encoding="utf-8")
+    except (TraceFileError, TraceError) as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    except OSError as error:
+        raise Failure(f"{directory} cannot be made: {error.strerror}", Exit.USAGE) from error
+    for fault in trace.faults:
+        app.output.warn(f"{file}: {fault}")
+    app.output.say(f"{directory}: {len(directions)} lines in frame.hex; write into expected.toml what they must become")
     return Exit.PARTIAL if trace.faults else Exit.OK
 
 

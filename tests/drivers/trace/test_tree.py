@@ -6,15 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.dlms.ciphering import Keys
+from drivers.dlms.ciphering import Keys, encrypt
+from drivers.dlms.xdlms import Conformance, InitiateRequest
 from drivers.profile import ModbusPoint
 from drivers.trace.apdu import Dialogue, Part
 from drivers.trace.text import Header, Record, Trace, TraceError
 from drivers.trace.tree import Step, take_apart
 from headend.profiles import load_profiles
 from tests.drivers.dlms.cases import load
+from tests.drivers.dlms.pushes import DATA as PUSHES
+from tests.drivers.dlms.pushes import Push
+from tests.drivers.dlms.pushes import load_all as load_pushes
 
-FRAMINGS = ["hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp"]
+FRAMINGS = ["push", "hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp"]
 
 
 def trace(framing: str, *carried: tuple[str, bytes]) -> Trace:
@@ -171,7 +175,10 @@ def test_whatever_was_carried_is_taken_apart(carried: list[tuple[str, bytes]], f
     assert list(take_apart(trace(framing, *carried), Keys(bytes(16), bytes(16)), points))
 
 
-@given(st.binary(max_size=80), st.sampled_from([0x60, 0x61, 0x21, 0xC0, 0xC1, 0xC4, 0xC8, 0xDB, 0xE0, 0x0F]))
+@given(
+    st.binary(max_size=80),
+    st.sampled_from([0x60, 0x61, 0x21, 0xC0, 0xC1, 0xC4, 0xC8, 0xD4, 0xDB, 0xDC, 0xDD, 0xDF, 0xE0, 0x0F, 0x2F]),
+)
 def test_whatever_an_apdu_holds_is_shown_or_named_as_a_fault(content: bytes, tag: int) -> None:
     apdu = bytes([tag]) + content
     wrapped = b"\x00\x01\x00\x10\x00\x01" + len(apdu).to_bytes(2, "big") + apdu
@@ -183,3 +190,72 @@ REQUEST = bytes.fromhex("0103000a0002e409")
 ANSWER = bytes.fromhex("010304000233004f03")
 EXCEPTION = bytes.fromhex("018302c0f1")
 TCP_REQUEST = bytes.fromhex("0001000000060103000a0002")
+
+
+@pytest.mark.parametrize("case", [case for case in load_pushes() if case.error is None], ids=lambda case: case.name)
+def test_every_published_push_is_taken_apart(case: Push) -> None:
+    found = case.keys()
+    keys = Keys(found.encryption, found.authentication) if found else None
+
+    shown = list(take_apart(trace("push", ("<", case.frame)), keys))
+    closed = text(list(take_apart(trace("push", ("<", case.frame)))))
+
+    assert not [step.fault for step in shown if step.fault]
+    assert "data-notification: " in text(shown)
+    assert ("data-notification: " in closed) is (keys is None)
+
+
+def test_a_telegram_is_taken_apart() -> None:
+    (folder,) = (PUSHES.parent / "p1").glob("*e360")
+
+    shown = text(list(take_apart(trace("push", ("<", bytes.fromhex((folder / "frame.hex").read_text()))))))
+
+    assert "telegram: 26 objects" in shown
+    assert "active_energy_import 1-0:1.8.0*255: long64-unsigned 896020, 10^0 Wh" in shown
+
+
+def test_blocks_are_numbered_and_what_they_hold_stands_behind_the_last() -> None:
+    apdu = load("dlms-apdu-041").frame
+    blocks = [
+        bytes([0xE0, control, 0, number, 0, 0, len(piece)]) + piece
+        for number, (control, piece) in enumerate([(0x01, apdu[:5]), (0x81, apdu[5:])], start=1)
+    ]
+    dialogue = Dialogue()
+
+    shown = [apdu_text(block, dialogue=dialogue) for block in blocks]
+
+    assert shown[0] == "block: 1, 5 octets, window 1, acknowledges 0"
+    assert "GET-request: " in shown[1]
+
+
+def test_what_general_ciphering_says_of_itself_is_shown_and_nothing_of_what_it_holds() -> None:
+    apdu = bytes.fromhex("dd 0101 08 0102030405060708 08 1112131415161718 00 00 01 02") + bytes(20)
+
+    shown = apdu_text(apdu)
+
+    assert "originator: 0102030405060708" in shown
+    assert "recipient: 1112131415161718" in shown
+    assert "protected part: 22 octets" in shown
+
+
+def test_a_dedicated_key_is_learnt_from_the_opened_request_and_never_shown() -> None:
+    keys, key, title = Keys(bytes(range(16)), bytes(range(16, 32))), bytes(range(32, 48)), b"HEDTEST1"
+    initiate = InitiateRequest(Conformance(0), 1_024, dedicated_key=key).encode()
+    asked = load("dlms-apdu-041").frame
+    sealed = [
+        bytes([tag]) + bytes([len(octets)]) + octets
+        for tag, octets in (
+            (0x21, encrypt(keys, title, 1, initiate)),
+            (0xD0, encrypt(Keys(key, keys.authentication), title, 1, asked)),
+        )
+    ]
+    octets = encrypt(Keys(key, keys.authentication), title, 2, asked)
+    general = b"\xdc\x00" + bytes([len(octets)]) + octets
+
+    dialogue = Dialogue(keys, client_title=title)
+    shown = "\n".join(apdu_text(apdu, dialogue=dialogue) for apdu in (*sealed, general))
+    without = apdu_text(sealed[1], dialogue=Dialogue(keys, client_title=title))
+
+    assert shown.count("GET-request: ") == 2
+    assert key.hex() not in shown
+    assert "dedicated key is not in what was opened" in without
