@@ -47,9 +47,11 @@ from gurux_dlms.objects import (
     GXDLMSAssociationLogicalName,
     GXDLMSClock,
     GXDLMSData,
+    GXDLMSDisconnectControl,
     GXDLMSProfileGeneric,
     GXDLMSRegister,
 )  # fmt: skip
+from gurux_dlms.objects.enums import ControlMode, ControlState
 from gurux_dlms.objects.enums.AssociationStatus import AssociationStatus
 from gurux_dlms.secure import GXDLMSSecureServer
 
@@ -64,6 +66,7 @@ REGISTER = "1.0.1.8.0.255"
 DENIED = "1.0.2.8.0.255"
 INTERVALS = "1.0.1.29.0.255"
 LOAD_PROFILE = "1.0.99.1.0.255"
+SWITCH = "0.0.96.3.10.255"
 UNIT_WATT_HOUR, UNIT_VOLT = 30, 35
 AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
 AUTHENTICATIONS |= {
@@ -136,6 +139,18 @@ class Association(GXDLMSAssociationLogicalName):
         return bytearray(answer)
 
 
+class Switch(GXDLMSDisconnectControl):
+    """Disconnect control that is worked by its methods; gurux's leaves that to the meter."""
+
+    def invoke(self, settings, e):
+        if e.index not in (1, 2):
+            e.error = ErrorCode.READ_WRITE_DENIED
+            return
+        self.outputState = e.index == 2
+        self.controlState = ControlState.CONNECTED if self.outputState else ControlState.DISCONNECTED
+        return
+
+
 def secret_of(settings, prover, verifier, answered, own):
     """Give what gurux's client would hand to `GXSecure.secure`."""
     if settings.authentication == Authentication.HIGH_GMAC:
@@ -173,7 +188,10 @@ class Meter(GXDLMSSecureServer):
         return None
 
     def onGetAttributeAccess(self, arg):
-        return AccessMode.NO_ACCESS if arg.target.logicalName == DENIED else AccessMode.READ
+        if arg.target.logicalName == DENIED:
+            return AccessMode.NO_ACCESS
+        is_writable = (arg.target.objectType, arg.index) in {(ObjectType.CLOCK, 2), (ObjectType.DISCONNECT_CONTROL, 4)}
+        return AccessMode.READ_WRITE if is_writable else AccessMode.READ
 
     def onGetMethodAccess(self, arg):
         return MethodAccessMode.ACCESS
@@ -250,7 +268,20 @@ def build(arguments):
     voltage = GXDLMSRegister("1.0.32.7.0.255")
     voltage.scaler, voltage.unit, voltage.value = 0.1, UNIT_VOLT, 2304
     voltage.setDataType(2, DataType.UINT16)
-    for item in (name, firmware, clock, register, GXDLMSRegister(DENIED), voltage, column, profile, association):
+    switch = Switch(SWITCH)
+    switch.outputState, switch.controlState, switch.controlMode = True, ControlState.CONNECTED, ControlMode.MODE_4
+    for item in (
+        name,
+        firmware,
+        clock,
+        register,
+        GXDLMSRegister(DENIED),
+        voltage,
+        column,
+        profile,
+        switch,
+        association,
+    ):
         meter.items.append(item)
         association.objectList.append(item)  # left empty, 1.0.203 would append a list to it and fail
     meter.initialize()
@@ -375,7 +406,10 @@ GXDLMSSettings.getMaxPduSize = lambda self: self.maxPduSize
 GXDLMSSettings.setConnected = lambda self, value: setattr(self, "connected", value)
 GXDLMSLongTransaction.setData = lambda self, value: setattr(self, "data", value)
 GXDLMSAssociationLogicalName.getAssociationStatus = lambda self: self.associationStatus
-# The ACTION handler writes list(e) where it means [e].
+# Called as a method where a SET is refused, there only as an attribute.
+GXDLMSLNParameters.setStatus = lambda self, value: setattr(self, "status", value)
+GXDLMSLNParameters.isMultipleBlocks = lambda self: self.multipleBlocks
+# The handlers of SET and ACTION write list(e) where they mean [e].
 ValueEventArgs.__iter__ = lambda self: iter((self,))
 
 

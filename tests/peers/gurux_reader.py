@@ -3,7 +3,9 @@
     python tests/peers/gurux_reader.py --port 4059 --framing hdlc --server 1/17 --authentication none
 
 reads logical device name, clock, the energy register and the load profile from a meter on the loopback, by range where ``--from`` and
-``--to`` are given, and prints them as one line of JSON; with ``--objects`` its object list instead. gurux-dlms is GPL-2.0-only: it is imported here alone, never by what ships.
+``--to`` are given or by entry where ``--entries`` is, and prints them as one line of JSON; with ``--objects`` its object list instead, with
+``--changes`` what comes of setting its clock and switching its supply off and on. gurux-dlms is GPL-2.0-only: it is imported here alone, never
+by what ships.
 """
 
 import argparse
@@ -14,9 +16,9 @@ import json
 import socket
 import sys
 
-from gurux_dlms import GXByteBuffer, GXReplyData
+from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
 from gurux_dlms.enums import Authentication, InterfaceType, Security
-from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSProfileGeneric, GXDLMSRegister
+from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
 
 AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
@@ -104,6 +106,10 @@ def told(reader, arguments):
         span = [dt.datetime.fromtimestamp(instant, UTC) for instant in (arguments.first, arguments.last)]
         reply = reader.ask(reader.client.readRowsByRange(profile, *span))
         reader.client.updateValue(profile, 2, reply.value)
+    elif arguments.entries:
+        first, last = map(int, arguments.entries.split(","))
+        reply = reader.ask(reader.client.readRowsByEntry(profile, first, last - first + 1))
+        reader.client.updateValue(profile, 2, reply.value)
     else:
         reader.read(profile, 2)
     return {
@@ -128,6 +134,35 @@ def listed(reader):
     ]
 
 
+def changed(reader, instant):
+    """Set the clock; switch off and on. Tell what the meter says after each."""
+    clock = GXDLMSClock("0.0.1.0.0.255")
+    clock.time = GXDateTime(dt.datetime.fromtimestamp(instant, UTC))
+    reader.ask(reader.client.write(clock, 2))
+    clock.time = None
+    reader.read(clock, 2)
+    switch = GXDLMSDisconnectControl("0.0.96.3.10.255")
+    outputs = []
+    for act in (switch.remoteDisconnect, switch.remoteReconnect):
+        reader.ask(act(reader.client))
+        outputs.append(bool(reader.read(switch, 2)))
+    return {"clock": int(clock.time.value.timestamp()), "outputs": outputs}
+
+
+def every(reader):
+    """Read value and scaler of each register that the object list names."""
+    reader.client.parseObjects(
+        reader.ask(reader.client.getObjectsRequest()).data, onlyKnownObjects=True, ignoreInactiveObjects=False
+    )
+    found = []
+    for item in reader.client.objects:
+        if isinstance(item, GXDLMSRegister):
+            reader.read(item, 3)
+            reader.read(item, 2)
+            found.append([item.logicalName, round(item.value / item.scaler), int(item.unit)])
+    return found
+
+
 def several(reader):
     """Read three values with one GET-with-list."""
     items = [(GXDLMSRegister(f"1.0.{code}.255"), 2) for code in ("1.8.0", "32.7.0", "31.7.0")]
@@ -148,6 +183,8 @@ def main():
     parser.add_argument("--authentication-key", default="")
     parser.add_argument("--from", dest="first", type=int, default=0, help="[s UTC]")
     parser.add_argument("--to", dest="last", type=int, default=0, help="[s UTC]")
+    parser.add_argument("--entries", default="", help="FIRST,LAST row, from 1")
+    parser.add_argument("--changes", type=int, default=0, help="set the clock to this [s UTC], and switch off and on")
     parser.add_argument(
         "--objects", action="store_true", help="read the object list, and three registers with one request"
     )
@@ -156,9 +193,12 @@ def main():
     with contextlib.redirect_stdout(noise):  # it prints "Encryption is applied." for each ciphered APDU
         reader = Reader(build(arguments), arguments.port)
         reader.open()
-        answer = (
-            {"objects": listed(reader), "several": several(reader)} if arguments.objects else told(reader, arguments)
-        )
+        if arguments.objects:
+            answer = {"objects": listed(reader), "several": several(reader), "registers": every(reader)}
+        elif arguments.changes:
+            answer = changed(reader, arguments.changes)
+        else:
+            answer = told(reader, arguments)
     sys.stdout.write(json.dumps(answer) + "\n")
 
 

@@ -65,7 +65,7 @@ async def test_an_independent_meter_describes_itself(meter: dict[str, Any], chan
     description, profile = await described(meter, **changes)
 
     assert (description.name, description.firmware) == (meter["name"], meter["firmware"])
-    assert [entry.class_id for entry in description.entries] == [1, 1, 8, 3, 3, 3, 3, 7, 15]
+    assert [entry.class_id for entry in description.entries] == [1, 1, 8, 3, 3, 3, 3, 7, 70, 15]
     values = {str(one.logical_name): one.value for one in description.registers}
     assert values == {
         "1-0:1.8.0*255": Decimal(meter["register"] * 10),

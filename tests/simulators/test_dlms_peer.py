@@ -68,6 +68,26 @@ async def test_gurux_reads_a_range_of_the_load_profile(framing: str) -> None:
 
 
 @FRAMINGS
+@pytest.mark.parametrize(("entries", "expected"), [("2,4", [0, 360, 7]), ("1,5", [100, 0, 360, 7, 900])])
+async def test_gurux_reads_rows_by_entry_in_blocks(framing: str, entries: str, expected: list[int]) -> None:
+    settings = replace(SETTINGS["hls5"], max_pdu=128)
+
+    told = await read(gateway(framing, settings, named(17)), framing, "hls5", "--entries", entries)
+
+    assert [wh for _, wh in told["rows"]] == expected
+
+
+@FRAMINGS
+@AUTHENTICATIONS
+async def test_gurux_sets_the_clock_and_switches_the_supply(framing: str, authentication: str) -> None:
+    wanted = NOW + 3600
+
+    told = await read(gateway(framing, SETTINGS[authentication], named(17)), framing, authentication, "--changes", str(wanted))  # fmt: skip
+
+    assert told == {"clock": wanted, "outputs": [False, True]}
+
+
+@FRAMINGS
 @AUTHENTICATIONS
 @pytest.mark.parametrize("max_pdu", [0xFFFF, 128])
 async def test_gurux_reads_the_object_list_and_several_registers_at_once(
@@ -84,5 +104,9 @@ async def test_gurux_reads_the_object_list_and_several_registers_at_once(
         (64, "0.0.43.0.0.255"), (70, "0.0.96.3.10.255"), (9, "0.0.10.0.106.255"), (9, "0.0.10.0.107.255"),
     ]  # fmt: skip
     assert [item["access"] for item in told["objects"] if item["class"] == 3] == [[1, 1, 1]] * 4
+    assert told["registers"][0] == ["1.0.1.8.0.255", 6367, 30]
+    assert [name for name, _, _ in told["registers"]] == [
+        "1.0.1.8.0.255", "1.0.1.29.0.255", "1.0.32.7.0.255", "1.0.31.7.0.255",
+    ]  # fmt: skip
     assert told["several"][0] == 6367
     assert len(told["several"]) == 3
