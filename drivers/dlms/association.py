@@ -11,10 +11,12 @@ answers mean, is a `Service` of `drivers.dlms.services`: the table knows no kind
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
-from drivers.dlms import acse, axdr, hls, xdlms
+from drivers.dlms import acse, axdr, basenames, hls, xdlms
+from drivers.dlms.basenames import BaseNames
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import CONTROL, check_title
 from drivers.dlms.commands import (
@@ -40,6 +42,7 @@ from drivers.dlms.commands import (
 )
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.parameters import Parameters
+from drivers.dlms.services import short
 from drivers.dlms.services.action import ActListService, ActService
 from drivers.dlms.services.base import Service, Terms
 from drivers.dlms.services.get import GetService
@@ -137,8 +140,6 @@ _SERVICES: Mapping[type[Command], Callable[[Any, Terms], Service]] = {
 }  # fmt: skip
 _OF_WRITING: Mapping[type[Command], str] = {Set: "SET", SetList: "SET", Act: "ACTION", ActList: "ACTION"}
 
-SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
-TITLE_OVERHEAD = 9  # [octet] of a general one on top: the sender's system title
 CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
 _SECURITY_DIAGNOSTICS = frozenset(
@@ -165,7 +166,11 @@ class ClientAssociation:
         self._channel: SecureChannel | None = None
         if parameters.keys is not None and (control := CONTROL[parameters.agreed_security]):
             self._channel = SecureChannel(
-                parameters.keys, parameters.client_title, control=control, ciphering=parameters.ciphering
+                parameters.keys,
+                parameters.client_title,
+                control=control,
+                ciphering=parameters.ciphering,
+                protection=parameters.protection,
             )
         self._inbox: list[bytes] = []
         self._invoke_id = 0
@@ -173,6 +178,8 @@ class ClientAssociation:
         self._server_title = b""
         self._granted: Accepted | None = None
         self._service: Service | None = None
+        self.names = BaseNames()
+        """Of variables, for short-name referencing: whoever has read the list of objects sets them."""
 
     @property
     def channel(self) -> SecureChannel | None:
@@ -183,6 +190,16 @@ class ClientAssociation:
     def takes_lists(self) -> bool:
         """Whether the meter granted GET-with-list."""
         return self._granted is not None and bool(self._granted.conformance & Conformance.MULTIPLE_REFERENCES)
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether general block transfer was agreed on."""
+        return self._granted is not None and bool(self._granted.conformance & Conformance.GENERAL_BLOCK_TRANSFER)
+
+    @property
+    def largest(self) -> int:
+        """Largest APDU that the meter takes, as it goes to the data link; 0 for no limit. [octet]"""
+        return self._granted.max_pdu if self._granted else 0
 
     def send(self, command: Command) -> bytes:
         """Give the APDU of a command.
@@ -273,6 +290,8 @@ class ClientAssociation:
     @property
     def _context(self) -> acse.ApplicationContext:
         name = acse.ApplicationContext
+        if self._parameters.referencing == "short-name":
+            return name.SHORT_NAME_CIPHERED if self._channel else name.SHORT_NAME
         return name.LOGICAL_NAME_CIPHERED if self._channel else name.LOGICAL_NAME
 
     def _received_aare(self, apdu: bytes) -> Event:
@@ -298,8 +317,13 @@ class ClientAssociation:
             raise RemoteProtocolError("AARE holds no initiate-response")
         if response.version != xdlms.DLMS_VERSION:
             raise RemoteProtocolError(f"DLMS version {response.version}, expected {xdlms.DLMS_VERSION}")
-        if not response.conformance & Conformance.GET:
-            raise MeterRefused("the meter does not grant GET in this association", 0)
+        is_short = self._parameters.referencing == "short-name"
+        if (response.name == xdlms.LOGICAL_NAMES) is is_short:
+            raise RemoteProtocolError(
+                f"vaa-name 0x{response.name:04x}: the server does not use {self._parameters.referencing} referencing"
+            )
+        if not response.conformance & (Conformance.READ if is_short else Conformance.GET):
+            raise MeterRefused(f"the meter does not grant {'READ' if is_short else 'GET'} in this association", 0)
         self._granted = Accepted(response.conformance, response.max_pdu)
         if is_high:
             self._server_challenge = aare.authentication_value
@@ -315,7 +339,7 @@ class ClientAssociation:
 
     def _check_title(self, aare: acse.Aare) -> None:
         expected = self._parameters.server_title
-        if self._channel and aare.context is not acse.ApplicationContext.LOGICAL_NAME_CIPHERED:
+        if self._channel and aare.context is not self._context:
             raise SecurityError("the meter answers with an application context without ciphering")
         if expected and aare.responding_title != expected:
             raise SecurityError(
@@ -353,26 +377,31 @@ class ClientAssociation:
         else:
             assert self._channel is not None
             token = self._channel.prove(self._server_challenge)
-        request = xdlms.ActionRequest(self._invoke_octet, REPLY_TO_HLS, axdr.octet_string(token))
-        return self._sealed(request.encode())
+        method = basenames.REPLY_TO_HLS if asked.referencing == "short-name" else REPLY_TO_HLS
+        # Whether ACTION, or READ with parameters, was granted for anything else makes no difference to the proof.
+        terms = replace(self._terms, granted=Conformance(0xFFFFFF), room=0)
+        self._service = self._service_of(Act(method, axdr.octet_string(token)), terms)
+        return self._sealed(self._service.request())
 
     def _received_proof(self, apdu: bytes) -> Event:
         asked = self._parameters
-        response = self._response(apdu, "HLS proof")
-        if not isinstance(response, xdlms.ActionResponse):
-            raise RemoteProtocolError(f"expected an ACTION-response, got {type(response).__name__}")
-        self._check_invoke_id(response.invoke_id)
-        if response.result != 0 or response.data is None:
-            raise SecurityError(
-                f"the meter refuses our {asked.authentication.upper()} proof: {xdlms.result_name(response.result)}"
-            )
         assert self._granted is not None
+        assert self._service is not None
+        response = self._response(apdu, "HLS proof")
+        refused = f"the meter refuses our {asked.authentication.upper()} proof"
+        try:
+            event = self._service.accept(response)
+        except MeterRefused as error:
+            raise SecurityError(f"{refused}: {xdlms.result_name(error.code)}") from error
+        if not isinstance(event, Done) or event.data is None:
+            raise SecurityError(f"{refused}: it gives none of its own")
+        token = event.data.octets()
         if (mechanism := asked.mechanism) is not None:
             client, server = self._sides()
-            mechanism.verify(server, client, response.data.octets())
+            mechanism.verify(server, client, token)
         else:
             assert self._channel is not None
-            self._channel.verify(asked.challenge, response.data.octets())
+            self._channel.verify(asked.challenge, token)
         self._accepted()
         self._move(Step.PROVED)
         return self._granted
@@ -381,9 +410,7 @@ class ClientAssociation:
 
     @property
     def _overhead(self) -> int:
-        if self._channel is None:
-            return 0
-        return SEAL_OVERHEAD + (TITLE_OVERHEAD if self._parameters.ciphering == "general" else 0)
+        return 0 if self._channel is None else self._channel.overhead
 
     @property
     def room(self) -> int:
@@ -398,10 +425,15 @@ class ClientAssociation:
         self._next_invoke_id()
 
         def first() -> bytes:
-            self._service = _SERVICES[type(command)](command, self._terms)
+            self._service = self._service_of(command, self._terms)
             return self._service.request()
 
         return self._sealing(first)
+
+    def _service_of(self, command: Command, terms: Terms) -> Service:
+        is_short = self._parameters.referencing == "short-name"
+        make: Callable[[Any, Terms], Service] = short.service_of if is_short else _SERVICES[type(command)]
+        return make(command, terms)
 
     def _sealing(self, request: Callable[[], bytes]) -> bytes:
         try:
@@ -413,7 +445,7 @@ class ClientAssociation:
     @property
     def _terms(self) -> Terms:
         assert self._granted is not None
-        return Terms(self._invoke_octet, self.room, self._granted.conformance)
+        return Terms(self._invoke_octet, self.room, self._granted.conformance, names=self.names)
 
     def _received_answer(self, apdu: bytes) -> Event:
         assert self._service is not None
@@ -436,7 +468,7 @@ class ClientAssociation:
     def _sealed(self, apdu: bytes) -> bytes:
         limit = self._granted.max_pdu if self._granted else 0
         sealed = apdu if self._channel is None else self._channel.seal(apdu)
-        if limit and len(sealed) > limit:
+        if limit and len(sealed) > limit and not self.takes_blocks:
             raise MeterRefused(
                 f"the meter takes {limit} octets at a time, the request has {len(sealed)}",
                 xdlms.DataAccessResult.OTHER_REASON,

@@ -60,6 +60,10 @@ class Cursor:
         self._at += count
         return taken
 
+    def peek(self, count: int) -> bytes:
+        """Look at so many octets, or at as many as there are."""
+        return self._octets[self._at : self._at + count]
+
     def number(self, size: int = 1) -> int:
         """Read an unsigned number of ``size`` octets."""
         return int.from_bytes(self.take(size), "big")

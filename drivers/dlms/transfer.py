@@ -17,6 +17,7 @@ from drivers.dlms.blocks import GENERAL_BLOCK_TRANSFER, LAST_BLOCK
 from drivers.dlms.descriptor import Cursor
 from drivers.errors import LocalProtocolError, RemoteProtocolError
 
+BLOCK_TAG = bytes([GENERAL_BLOCK_TRANSFER])
 STREAMING = 0x40
 MAX_WINDOW = 63
 MAX_WHOLE = axdr.MAX_OBJECT + 64  # [octet] of all blocks together: an object, and the APDU around it

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Literal
 
-from drivers.dlms import acting, axdr, getlist, writing
+from drivers.dlms import acting, axdr, getlist, shortnames, writing
 from drivers.dlms.acting import ACTION_REQUEST, ACTION_RESPONSE, ActionRequest, ActionResponse
 from drivers.dlms.axdr import Data
 from drivers.dlms.descriptor import Attribute, Cursor, Selection
@@ -28,7 +28,7 @@ __all__ = [
     "GetResponseList",
     "Selection",
 ]  # beside what is defined here
-MAX_APDU = 65_536
+MAX_APDU = axdr.MAX_OBJECT + 64  # joined of general blocks; a data link brings 65 536 at a time [octet]
 DLMS_VERSION = 6
 HIGH_PRIORITY = 0x80
 CONFIRMED = 0x40
@@ -37,7 +37,7 @@ INITIATE_RESPONSE = 0x08
 CONFIRMED_SERVICE_ERROR = 0x0E
 DATA_NOTIFICATION = 0x0F
 EXCEPTION_RESPONSE = 0xD8
-_VAA_LOGICAL_NAME = 0x0007
+LOGICAL_NAMES, SHORT_NAMES = 0x0007, 0xFA00  # vaa-name: how objects are referred to; base name of the association
 _CONFORMANCE_TAG = b"\x5f\x1f\x04\x00"
 
 
@@ -46,13 +46,18 @@ class Conformance(IntFlag):
 
     GENERAL_PROTECTION = 1 << 22
     GENERAL_BLOCK_TRANSFER = 1 << 21
+    READ = 1 << 20
+    WRITE = 1 << 19
+    UNCONFIRMED_WRITE = 1 << 18
     PRIORITY = 1 << 14
     BLOCK_TRANSFER_GET = 1 << 12
     BLOCK_TRANSFER_SET = 1 << 11
     BLOCK_TRANSFER_ACTION = 1 << 10
     MULTIPLE_REFERENCES = 1 << 9
+    INFORMATION_REPORT = 1 << 8
     DATA_NOTIFICATION = 1 << 7
     ACCESS = 1 << 6
+    PARAMETERIZED_ACCESS = 1 << 5
     GET = 1 << 4
     SET = 1 << 3
     SELECTIVE_ACCESS = 1 << 2
@@ -116,11 +121,12 @@ class InitiateResponse:
     conformance: Conformance
     max_pdu: int
     version: int = DLMS_VERSION
+    name: int = LOGICAL_NAMES
 
     def encode(self) -> bytes:
-        """Give the octets, for logical-name referencing."""
+        """Give the octets."""
         grant = _CONFORMANCE_TAG + int(self.conformance).to_bytes(3, "big") + self.max_pdu.to_bytes(2, "big")
-        return bytes([INITIATE_RESPONSE, 0, self.version]) + grant + _VAA_LOGICAL_NAME.to_bytes(2, "big")
+        return bytes([INITIATE_RESPONSE, 0, self.version]) + grant + self.name.to_bytes(2, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,7 @@ class ConfirmedServiceError:
 Apdu = (
     InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseOctets | GetResponseBlock
     | acting.ActionRequests | acting.ActionResponses | DataNotification | ExceptionResponse | ConfirmedServiceError
-    | GetRequestList | GetResponseList | writing.SetRequests | writing.SetResponses
+    | GetRequestList | GetResponseList | shortnames.ShortNameApdu | writing.SetRequests | writing.SetResponses
 )  # fmt: skip
 
 
@@ -321,11 +327,7 @@ def _initiate_response(cursor: Cursor) -> Apdu:
     if cursor.flag():
         cursor.number()  # negotiated quality of service
     version = cursor.number()
-    response = InitiateResponse(_conformance(cursor), cursor.number(2), version)
-    name = cursor.number(2)
-    if name != _VAA_LOGICAL_NAME:
-        raise RemoteProtocolError(f"vaa-name 0x{name:04x}: the server does not use logical-name referencing")
-    return response
+    return InitiateResponse(_conformance(cursor), cursor.number(2), version, cursor.number(2))
 
 
 def _conformance(cursor: Cursor) -> Conformance:
@@ -363,4 +365,10 @@ _DECODERS: Mapping[int, Callable[[Cursor], Apdu]] = {
     ACTION_REQUEST: acting.read_request,
     ACTION_RESPONSE: acting.read_response,
     EXCEPTION_RESPONSE: _exception_response,
+    shortnames.READ_REQUEST: shortnames.read_read_request,
+    shortnames.READ_RESPONSE: shortnames.read_read_response,
+    shortnames.WRITE_REQUEST: shortnames.read_write_request,
+    shortnames.WRITE_RESPONSE: shortnames.read_write_response,
+    shortnames.UNCONFIRMED_WRITE: shortnames.read_unconfirmed_write,
+    shortnames.INFORMATION_REPORT: shortnames.read_information_report,
 }

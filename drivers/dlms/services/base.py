@@ -1,9 +1,10 @@
 """What a service is to the association: a request in one or more APDUs, and an answer in one or more. See `Service`."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from drivers.dlms import axdr, xdlms
+from drivers.dlms.basenames import BaseNames
 from drivers.dlms.commands import Event
 from drivers.errors import MeterRefused, RemoteProtocolError
 
@@ -13,12 +14,14 @@ class Terms:
     """What a request is made under. ``invoke_octet``: invoke-id and priority.  ``room``: largest plain APDU, 0 no limit. [octet]
 
     ``granted``: services the meter agreed to.  ``number``: of the request, for services with a long invoke-id.
+    ``names``: of variables, where the meter knows no others.
     """
 
     invoke_octet: int
     room: int
     granted: xdlms.Conformance
     number: int = 0
+    names: BaseNames = field(default_factory=BaseNames)
 
     def demand(self, service: xdlms.Conformance, what: str) -> None:
         """Raise `MeterRefused` for a service that the meter did not grant."""

@@ -112,9 +112,11 @@ def test_a_service_we_do_not_speak_is_an_error_at_once(octets: str) -> None:
         xdlms.decode(bytes.fromhex(octets))
 
 
-def test_a_server_with_short_names_is_refused() -> None:
-    with pytest.raises(RemoteProtocolError, match="logical-name"):
-        xdlms.decode(bytes.fromhex("0800065f1f0400001c1ffffffa00"))
+def test_a_server_says_how_it_refers_to_objects() -> None:
+    response = xdlms.decode(bytes.fromhex("0800065f1f0400001c1ffffffa00"))
+
+    assert isinstance(response, xdlms.InitiateResponse)
+    assert response.name == xdlms.SHORT_NAMES
 
 
 def test_a_password_is_not_shown() -> None:
