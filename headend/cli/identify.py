@@ -9,9 +9,10 @@ from typing import TypeVar
 import click
 
 from drivers.contract import CounterStore, Endpoint
-from drivers.dlms.discovery import CLASS_NAMES, NAME, Description
+from drivers.dlms.discovery import NAME, Description
 from drivers.dlms.draft import draft as draft_profile
-from drivers.errors import ProfileError
+from drivers.dlms.objects.catalogue import CLASS_NAMES
+from drivers.errors import LocalProtocolError, ProfileError
 from drivers.obis import Obis, by_obis
 from drivers.transports import open_transport
 from headend.cli.app import App
@@ -20,11 +21,13 @@ from headend.cli.failures import Failure
 from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
+from headend.cli.tracing import Wiring, wiring
 from headend.collect.identify import Identified, identify, needs_counters, session_profile
 from headend.collect.ports import StoredCounters
 from headend.profiles import load_documents, load_profile_file
 from headend.registry.cells import parse_address, parse_link, parse_options, parse_secret
 from headend.registry.find import find_meter
+from headend.service import DRIVERS
 from headend.store.writer import GroupCommitWriter
 
 COLUMNS = (
@@ -54,10 +57,21 @@ T = TypeVar("T")
     "--draft", "draft_file", type=click.Path(path_type=Path, dir_okay=False),
     help="Write a meter profile drafted from the answers to this new .toml file; what a meter cannot say is asked there.",
 )  # fmt: skip
+@click.option(
+    "--trace", "trace_file", type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what the link carries to this file, passwords and keys masked; see: headend trace decode.",
+)  # fmt: skip
 @output_option
 @click.pass_context
 def command(
-    ctx: click.Context, /, *, target: str, draft_file: Path | None, format_name: str, **given: str | None
+    ctx: click.Context,
+    /,
+    *,
+    target: str,
+    draft_file: Path | None,
+    trace_file: Path | None,
+    format_name: str,
+    **given: str | None,
 ) -> int:
     """Ask the DLMS meter at LINK, or the registered METER, who it is and which objects it has; change nothing.
 
@@ -72,8 +86,8 @@ def command(
     if not is_link and (extra := _given(ctx)):
         raise click.UsageError(f"{', '.join(extra)}: only with a link; a registered meter has its own")
     url, endpoint = _unregistered(app, target, given) if is_link else _registered(app, target)
-    with app.output.busy(f"asking {target}"):
-        found = asyncio.run(_identify(app, url, endpoint))
+    with wiring(app, file=trace_file) as wires, app.output.busy(f"asking {target}"):
+        found = asyncio.run(_identify(app, url, endpoint, wires))
     description = found.description
     app.output.emit(_document(description, url, endpoint.address))
     for note in description.notes:
@@ -148,20 +162,24 @@ class _NoCounters:
     """For a session that uses none."""
 
     async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:
-        raise NotImplementedError
+        del key_id, size, floor
+        raise LocalProtocolError(f"{meter}: a session without security asks for an invocation counter")
 
     async def note(self, key_id: str, counter: int) -> int:
-        raise NotImplementedError
+        del key_id
+        raise LocalProtocolError(f"a session without security has seen an invocation counter, {counter}")
 
 
-async def _identify(app: App, url: str, endpoint: Endpoint) -> Identified:
+async def _identify(app: App, url: str, endpoint: Endpoint, wires: Wiring) -> Identified:
+    opening, driver = wires.get("open_transport", open_transport), wires.get("drivers", DRIVERS)["dlms"]
     if not needs_counters(endpoint):
         counters: CounterStore = _NoCounters()
-        return await identify(url, endpoint, app.clock, counters, open_transport=open_transport)
+        return await identify(url, endpoint, app.clock, counters, open_transport=opening, driver=driver)
     with app.writer() as store:
         writer = GroupCommitWriter(store)
         try:
-            return await identify(url, endpoint, app.clock, StoredCounters(writer), open_transport=open_transport)
+            counters = StoredCounters(writer)
+            return await identify(url, endpoint, app.clock, counters, open_transport=opening, driver=driver)
         finally:
             await writer.close()
 

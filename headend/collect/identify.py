@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from drivers.contract import CounterStore, Endpoint, SessionContext
+from drivers.contract import CounterStore, Driver, Endpoint, SessionContext
 from drivers.dlms.discovery import Description
-from drivers.dlms.driver import open_session
+from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.settings import settings_of
 from drivers.errors import ProfileError, TransportTimeout
 from drivers.profile import MeterProfile
@@ -57,13 +57,23 @@ def needs_counters(endpoint: Endpoint) -> bool:
 
 
 async def identify(
-    url: str, endpoint: Endpoint, clock: Clock, counters: CounterStore, *, open_transport: Open
+    url: str,
+    endpoint: Endpoint,
+    clock: Clock,
+    counters: CounterStore,
+    *,
+    open_transport: Open,
+    driver: Driver = open_session,
 ) -> Identified:
-    """Open a session on a link of its own and have the meter describe itself. Raises `DriverError`."""
+    """Open a session on a link of its own and have the meter describe itself. Raises `DriverError`.
+
+    ``driver``: the DLMS driver, or what wraps it.
+    """
     stream = await open_transport(url)
     try:
         context = SessionContext(clock.now, os.urandom, counters)
-        async with asyncio.timeout(LONGEST), open_session(stream, endpoint, context) as session:
+        async with asyncio.timeout(LONGEST), driver(stream, endpoint, context) as session:
+            assert isinstance(session, DlmsSession)
             description = await session.describe()
             return Identified(description, replace(endpoint.profile, dlms=session.settings))
     except TimeoutError as error:

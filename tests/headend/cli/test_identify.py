@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,3 +172,38 @@ def test_a_draft_that_is_no_whole_profile_says_what_is_wanting(
     assert ran.code == Exit.PARTIAL
     assert "nothing would ever be read" in ran.err
     assert (tmp_path / "empty.toml").exists()
+
+
+def test_what_the_link_carries_is_traced_and_makes_a_case_without_the_meters_name(
+    run: Run, link: str, tmp_path: Path
+) -> None:
+    registered(run, link)
+    path, case = tmp_path / "a.trace", tmp_path / "cases" / "acme-e40"
+
+    done = run("identify", NAME, "--trace", str(path))
+    shown, made = run("trace", "decode", str(path)), run("trace", "to-case", str(path), str(case))
+    again = run("trace", "to-case", str(path), str(case))
+
+    assert done.code == shown.code == made.code == Exit.OK, done.err + made.err
+    assert f"trace: {path}" in done.err
+    assert "association LN" in shown.out
+    frames = [bytes.fromhex(line) for line in (case / "frame.hex").read_text().splitlines()]
+    expected = tomllib.loads((case / "expected.toml").read_text())
+    assert (expected["protocol"], expected["framing"]) == ("dlms", "wrapper")
+    assert expected["directions"] == "><" * (len(frames) // 2)
+    assert expected["expect"] == {}
+    assert not any(NAME.encode() in frame for frame in frames)
+    assert any(b"*" * len(NAME) in frame for frame in frames)
+    assert NAME not in (case / "expected.toml").read_text()
+    assert again.code == Exit.USAGE
+    assert "File exists" in again.err
+
+
+def test_a_trace_goes_nowhere_where_another_file_is(run: Run, link: str, tmp_path: Path) -> None:
+    other = tmp_path / "mine.txt"
+    other.write_text("mine")
+
+    done = run("identify", link, "--trace", str(other))
+
+    assert done.code == Exit.USAGE
+    assert other.read_text() == "mine"
