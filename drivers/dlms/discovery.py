@@ -4,7 +4,7 @@ Sans-IO: `describe` is a generator that asks for attributes and is sent what cam
 it returns a `Description`. What one object refuses or says wrongly costs that object alone.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
@@ -31,14 +31,6 @@ FIRMWARE = Obis(1, 0, 0, 2, 0)  # IEC 62056-6-1, active firmware identifier
 MAX_PROFILES = 32  # load profiles and logs that are looked into
 MAX_REGISTERS = 512  # registers whose value and scaler are asked for
 REGISTERS = frozenset({objects.REGISTER, objects.EXTENDED_REGISTER, objects.DEMAND_REGISTER})
-CLASS_NAMES: Mapping[int, str] = {
-    1: "data", 3: "register", 4: "extended register", 5: "demand register", 6: "register activation", 7: "profile generic",
-    8: "clock", 9: "script table", 10: "schedule", 11: "special days table", 12: "association SN", 15: "association LN",
-    17: "SAP assignment", 18: "image transfer", 19: "IEC local port setup", 20: "activity calendar", 21: "register monitor",
-    22: "single action schedule", 23: "IEC HDLC setup", 40: "push setup", 41: "TCP-UDP setup", 42: "IPv4 setup",
-    45: "GPRS modem setup", 64: "security setup", 70: "disconnect control", 71: "limiter", 72: "M-Bus client",
-}  # fmt: skip
-"""Interface classes by number. IEC 62056-6-2."""
 
 Answers = Sequence[Data | MeterRefused]
 Script = Generator[Sequence[Attribute], Answers, "Description"]

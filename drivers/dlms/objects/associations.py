@@ -27,6 +27,7 @@ from drivers.dlms.objects.kinds import (
     Repeated,
     Text,
     Unfit,
+    Whole,
     shown,
 )
 from drivers.errors import DriverError
@@ -273,7 +274,7 @@ NAMED_OBJECTS = Repeated(
     listing.MAX_OBJECTS,
 )
 # An access mode is an enum; before the version with bits its values were 0 to 3, later more: kept as the number it is.
-MODE = Flags(IntFlag, Tag.ENUM)
+MODE = Whole(Tag.ENUM)
 NAMED_RIGHTS = Repeated(
     Grouped(
         NamedRights,
@@ -349,7 +350,7 @@ SAP_ASSIGNMENT = InterfaceClass(
     (MethodType(1, "connect_logical_device", LOGICAL_DEVICE),),
 )
 WRAPPED_KEYS = Repeated(Grouped(WrappedKey, key=Enumerated(KeyId), wrapped=Octets(1, MAX_KEY)), 4, 1)
-CERTIFICATE_CHOICE = Grouped(CertificateChoice, by=Flags(IntFlag, Tag.ENUM, 1), options=ANY)
+CERTIFICATE_CHOICE = Grouped(CertificateChoice, by=Whole(Tag.ENUM, 0, 1), options=ANY)
 SECURITY_SETUP_0 = InterfaceClass(
     64,
     0,

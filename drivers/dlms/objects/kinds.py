@@ -52,7 +52,7 @@ def _expect(data: Data, *tags: Tag) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Whole(Kind):
-    """An integer of one width. ``low``, ``high``: bounds within it, both included; None for all that it holds."""
+    """An integer of one width, or an enum kept as the number it is. ``low``, ``high``: bounds within it, both included; None for all that it holds."""
 
     tag: Tag
     low: int | None = None
@@ -81,7 +81,7 @@ class Whole(Kind):
 WIDTHS: Mapping[Tag, tuple[int, bool]] = {
     Tag.INTEGER: (8, True), Tag.LONG: (16, True), Tag.DOUBLE_LONG: (32, True), Tag.LONG64: (64, True),
     Tag.UNSIGNED: (8, False), Tag.LONG_UNSIGNED: (16, False), Tag.DOUBLE_LONG_UNSIGNED: (32, False),
-    Tag.LONG64_UNSIGNED: (64, False),
+    Tag.LONG64_UNSIGNED: (64, False), Tag.ENUM: (8, False),
 }  # fmt: skip
 """Bits of each integer type, and whether it has a sign."""
 
