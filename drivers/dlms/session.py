@@ -1,10 +1,11 @@
 """One conversation with one meter on a stream: data link and association, request and answer, in time.
 
 Nothing is asked before the answer to the question before, and no answer is taken that was not asked for. On HDLC a lost or
-damaged answer is asked for once more without repeating the question (RR); SNRM is sent twice before a meter counts as silent.
-So nothing that changes a meter is ever sent twice.
+damaged answer is asked for again without repeating the question (RR); SNRM is sent twice before a meter counts as silent.
+So nothing that changes a meter is ever sent twice. A session that idles says RR in half the meter's inactivity timeout.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -34,9 +35,11 @@ from drivers.dlms.association import (
     State,
 )
 from drivers.dlms.axdr import Data
+from drivers.dlms.basenames import OBJECT_LIST, BaseNames
 from drivers.dlms.events import (
     NEED_DATA,
     Apdu,
+    Busy,
     Connect,
     Connected,
     Disconnect,
@@ -44,11 +47,14 @@ from drivers.dlms.events import (
     LinkCommand,
     LinkEvent,
     Poll,
+    Ready,
 )
 from drivers.dlms.getlist import ITEM_SIZE, MAX_LIST, REQUEST_HEAD, GetResult
 from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
+from drivers.dlms.idle import IdleTimer
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.settings import parameters_of, public_endpoint, settings_of
+from drivers.dlms.transfer import BLOCK_TAG, BlockTransfer
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute, Selection, result_name
 from drivers.errors import (
@@ -67,7 +73,10 @@ from drivers.transports.base import Deadline, pause
 HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the speed of the world [s]
 COUNTER_BLOCK: Final = 256  # counters reserved at a time; a session that asks for little wastes the rest
 COUNTERS_PER_REQUEST: Final = 2  # HLS pass 3 uses one for the token and one for its APDU
-ATTEMPTS: Final = 2
+ATTEMPTS: Final = 2  # of opening and closing the data link
+POLLS: Final = 3  # one after the other without getting on
+MAX_POLLS: Final = 64  # of one answer; more than any long answer needs on a bad line
+BUSY_PAUSE: Final = 0.5  # before a meter that has no room or no answer yet is polled again [s]
 SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where the stream names no speed [bit/s]
 FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
 _log = logging.getLogger(__name__)
@@ -111,8 +120,12 @@ class Conversation:
         self._endpoint = endpoint
         self._timing = endpoint.profile.timing
         self._settings = settings
-        self._max_octets = dlms.max_pdu + 8 if dlms.framing == "wrapper" else dlms.max_info + FRAME_OVERHEAD
+        self._turn = asyncio.Lock()
+        self._is_deaf = False  # it gave no answer when last asked
+        self._idle = IdleTimer(dlms.inactivity_time_out / 2 * context.timeout_scale, self._on_idle)
+        self._keeping: asyncio.Task[None] | None = None
         self._link: HdlcLink | WrapperLink
+        self._transfer = BlockTransfer(dlms.block_window or 1)
         self._begin()
         channel = self._association.channel
         self.is_unverified = channel is not None and channel.is_unverified
@@ -121,7 +134,7 @@ class Conversation:
     def _begin(self) -> None:
         dlms = self._settings.dlms
         if dlms.framing == "hdlc":
-            self._link = HdlcLink("client", HdlcAddress(dlms.client), self._settings.server, dlms.max_info)
+            self._link = HdlcLink("client", HdlcAddress(dlms.client), self._settings.server, dlms.max_info, dlms.window)
         else:
             self._link = WrapperLink(dlms.client, self._settings.server.upper)
         parameters = parameters_of(self._endpoint, self._settings, self._context)
@@ -166,6 +179,8 @@ class Conversation:
             answer = await self._ask(Prove())
         if not isinstance(answer, Accepted):
             raise LocalProtocolError(f"association ended in {type(answer).__name__}")
+        if self._settings.dlms.referencing == "short-name":
+            self._association.names = BaseNames.of_list(await self.get(OBJECT_LIST))
 
     async def _refuse_replay(self) -> None:
         """Demand that the first counter of the meter is above all that it ever sent, so that an old session is no answer."""
@@ -294,58 +309,129 @@ class Conversation:
 
     async def close(self) -> None:
         """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""
-        if self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
+        if not self._is_deaf and self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
             with suppress(DriverError):
                 await self._ask(Release())
-        if isinstance(self._link, HdlcLink) and self._link.state == "open":
+        if isinstance(self._link, HdlcLink) and self._link.state in {"open", "rejected"}:
             with suppress(DriverError):
                 await self._exchange(Disconnect())
+        self._idle.stop()
 
     async def _ask(self, command: Command) -> Event:
         channel = self._association.channel
         if channel is not None and channel.counters_left < COUNTERS_PER_REQUEST:
             channel.supply(await self._reserve(channel.own_key_id, self._settings.floor))
-        event = await self._exchange(Apdu(self._association.send(command)))
-        if not isinstance(event, Apdu):
-            raise RemoteProtocolError(f"meter {self._settings.server} closed the data link")
-        self._association.receive_data(event.octets)
+        self._association.receive_data(await self._carry(self._association.send(command)))
         answer = self._association.next_event()
         if answer is NEED_DATA:
             raise LocalProtocolError("an APDU went in and nothing came out")
         return answer
 
+    async def _carry(self, apdu: bytes) -> bytes:
+        """Give the answer to an APDU, either of them in general blocks where it is long, or the other side wants so."""
+        if not self._association.takes_blocks:
+            return await self._apdu(Apdu(apdu))
+        transfer, largest = self._transfer, self._association.largest
+        transfer.begin()
+        first = transfer.send(apdu, largest)[0] if largest and len(apdu) > largest else apdu
+        octets, is_repeated = await self._apdu(Apdu(first)), False
+        while octets[:1] == BLOCK_TAG:
+            turn = transfer.receive(octets)
+            if turn is not None and turn.whole is not None:
+                return turn.whole
+            try:
+                octets = await (self._streamed() if turn is None else self._apdu(Apdu(turn.blocks[0])))
+            except TransportTimeout:
+                if is_repeated or isinstance(self._link, HdlcLink):  # which has asked again itself
+                    raise
+                octets, is_repeated = await self._apdu(Apdu(transfer.repeat()[0])), True
+        return octets
+
+    async def _streamed(self) -> bytes:
+        """Give the next of several APDUs that come without a question of ours; on HDLC each needs a poll."""
+        if isinstance(self._link, HdlcLink):
+            return await self._apdu(Poll())
+        event = await self._await_event(0)
+        assert isinstance(event, Apdu)  # a wrapper has no other
+        return event.octets
+
+    async def _apdu(self, command: LinkCommand) -> bytes:
+        event = await self._exchange(command)
+        if not isinstance(event, Apdu):
+            raise RemoteProtocolError(f"meter {self._settings.server} closed the data link, or has nothing to say")
+        return event.octets
+
     async def _exchange(self, command: LinkCommand) -> LinkEvent:
-        """Send a command and wait for its answer; on HDLC ask a second time, without repeating a question."""
+        """Send a command and wait for its answer; on HDLC ask for it again, without repeating a question."""
+        async with self._turn:
+            self._idle.stop()
+            try:
+                event = await self._converse(command)
+            except TransportTimeout:
+                self._is_deaf = True
+                raise
+            self._is_deaf = False
+            if isinstance(self._link, HdlcLink) and self._link.state == "open":
+                self._idle.touch()
+            return event
+
+    async def _converse(self, command: LinkCommand) -> LinkEvent:
+        link = self._link
+        if isinstance(link, HdlcLink) and isinstance(command, Apdu) and link.state != "open":
+            raise RemoteProtocolError(f"meter {self._settings.server}: the data link has ended; connect again")
         await pause(self._timing.turnaround * self._context.timeout_scale)
         self._stream.discard_input()
-        is_hdlc = isinstance(self._link, HdlcLink)
-        for attempt in range(1, ATTEMPTS + 1):
-            octets = self._link.send(command)
+        asked, failures = command, 0
+        for _ in range(MAX_POLLS):
+            octets = link.send(command)
+            before = self._progress
             await self._stream.write(octets)
             try:
-                return await self._await_event(len(octets))
+                event = await self._await_event(len(octets))
             except (TransportTimeout, DamagedFrame) as error:
-                if attempt == ATTEMPTS or not is_hdlc or isinstance(command, Disconnect):
+                failures = 1 if self._progress > before else failures + 1
+                if not isinstance(link, HdlcLink) or failures >= self._patience(asked):
                     raise
                 if isinstance(error, DamagedFrame):
                     await self._drain()
-                if isinstance(command, Apdu):
-                    command = Poll()
-        raise LocalProtocolError("no attempt was made")
+            else:
+                if not isinstance(event, Busy | Ready) or isinstance(asked, Poll):
+                    return event
+                await pause(BUSY_PAUSE * self._context.timeout_scale)  # it gave us the turn, and waits for a poll
+            if isinstance(command, Apdu):
+                command = Poll()
+        raise TransportTimeout(f"meter {self._settings.server}: no answer yet, polled {MAX_POLLS} times")
+
+    @property
+    def _progress(self) -> int:
+        return self._link.progress if isinstance(self._link, HdlcLink) else 0
+
+    def _patience(self, asked: LinkCommand) -> int:
+        """Count how often in a row a command may fail: an opening and a closing are sent again, an answer is polled for."""
+        if isinstance(asked, Disconnect) and self._is_deaf:
+            return 1
+        return 1 + POLLS if isinstance(asked, Apdu) else ATTEMPTS
+
+    def _on_idle(self) -> None:
+        self._keeping = asyncio.get_running_loop().create_task(self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        """Say RR to a meter that nobody asked anything for a while. What fails here, the next question meets again."""
+        if isinstance(self._link, HdlcLink) and self._link.state == "open" and not self._turn.locked():
+            with suppress(DriverError):
+                await self._exchange(Poll())
 
     async def _await_event(self, sent: int) -> LinkEvent:
-        allowance = self._allowance(sent)
-        speed = self._stream.bits_per_second or SLOWEST_NETWORK
-        scale = self._context.timeout_scale
-        whole = Deadline(allowance + self._max_octets * self._stream.bits_per_character / speed * scale)
+        allowance, whole = self._allowance(sent)
         while True:
             event = self._link.next_event()
             if outgoing := self._link.data_to_send():
                 await self._stream.write(outgoing)
-                allowance = self._allowance(len(outgoing))
-                whole = Deadline(allowance + self._max_octets * self._stream.bits_per_character / speed * scale)
-            if isinstance(event, Disconnected) and isinstance(self._link, HdlcLink) and not event.was_open:
-                raise RemoteProtocolError(f"meter {self._settings.server} says the data link is not open")
+                allowance, whole = self._allowance(len(outgoing))
+            if isinstance(event, Disconnected) and not event.was_open:
+                raise RemoteProtocolError(
+                    f"meter {self._settings.server} says that the data link is not open (DM); connect again"
+                )
             if event is not NEED_DATA:
                 return event
             if not (remaining := whole.remaining()):  # a line that is never silent would let `read` go on for ever
@@ -357,15 +443,22 @@ class Conversation:
             self._link.receive_data(data)
             await pause(0)  # reading what is there already does not wait, and others have their turn too
 
-    def _allowance(self, sent: int) -> float:
-        """Time to allow for the request on the wire, the meter's latency, and the first frame back. [s, real]"""
+    def _allowance(self, sent: int) -> tuple[float, Deadline]:
+        """Time to allow until the next octet: what we sent on the wire, the meter's latency, a frame; and until it is all there. [s, real]"""
+        frames = 1
+        if isinstance(self._link, HdlcLink):
+            octets, frames = self._link.max_info_receive + FRAME_OVERHEAD, self._link.window_receive
+        else:
+            octets = self._settings.dlms.max_pdu + 8
+        scale, bits = self._context.timeout_scale, self._stream.bits_per_character
         speed = self._stream.bits_per_second
-        wire = (sent + self._max_octets) * self._stream.bits_per_character / speed if speed else 0.0
-        return (self._timing.latency + wire) * self._context.timeout_scale + HOST_MARGIN
+        wire = (sent + octets) * bits / speed if speed else 0.0
+        allowance = (self._timing.latency + wire) * scale + HOST_MARGIN
+        return allowance, Deadline(allowance + frames * octets * bits / (speed or SLOWEST_NETWORK) * scale)
 
     async def _drain(self) -> None:
         """Listen until the line is quiet, so that the rest of a broken frame is not taken for the next."""
-        deadline = Deadline(self._allowance(0))
+        _, deadline = self._allowance(0)
         with suppress(TransportTimeout):
             while remaining := deadline.remaining():
                 await self._stream.read(min(remaining, HOST_MARGIN))
