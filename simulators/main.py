@@ -8,8 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
-    from drivers.profile import Authentication
     from simulators.faults import Fault
 
 DEFAULT_START = "2026-03-02"  # a Monday, as the bundled fortnights begin with one
@@ -34,7 +34,8 @@ faults_option = click.option(
     "--fault",
     "faults",
     multiple=True,
-    help="What is wrong with the first meter, for example 'silent,start=+60,end=+120', 'dead', 'noise,before=3'.",
+    help="What is wrong with the first meter, or with meter N where 'N:' stands in front, for example 'silent,start=+60,end=+120', "
+    "'2:dead', 'noise,before=3', or of DLMS 'wrong-tag,first=2,times=1,stage=get'.",
 )
 
 
@@ -114,21 +115,41 @@ def modbus(
     "count",
     default=1,
     show_default=True,
-    type=click.IntRange(1, 39),
+    type=click.IntRange(1, 16_000),
     help="How many, from address 1 (or 1/17) on.",
 )
 @click.option(
     "--authentication",
-    type=click.Choice(["none", "lls", "hls5"]),
+    type=click.Choice(["none", "lls", "hls3", "hls4", "hls5", "hls6", "hls7"]),
     default="none",
     show_default=True,
     help="What clients must prove.",
 )
-@click.option("--password-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Password for lls.")
+@click.option(
+    "--security",
+    type=click.Choice(["none", "authenticated", "encrypted", "authenticated-encrypted"]),
+    help="How APDUs are protected; left out, what the authentication implies.",
+)
+@click.option("--suite", type=click.IntRange(0, 2), default=0, show_default=True, help="Security suite of all keys.")
+@click.option(
+    "--password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Password for lls, secret for hls3, hls4 and hls6.",
+)
 @click.option(
     "--keys-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="For hls5: encryption key and authentication key in hexadecimal, a line each.",
+    help="Where APDUs are protected: encryption key and authentication key in hexadecimal, a line each.",
+)
+@click.option(
+    "--signing-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For hls7: the meter's private key.",
+)
+@click.option(
+    "--client-key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For hls7: the client's public key or certificate.",
 )
 @click.option(
     "--max-pdu",
@@ -137,34 +158,64 @@ def modbus(
     type=click.IntRange(64, 65_535),
     help="Largest APDU, in bytes; small ones make blocks.",
 )
+@click.option(
+    "--max-info",
+    default=2030,
+    show_default=True,
+    type=click.IntRange(32, 2030),
+    help="Largest HDLC information field, in bytes; small ones make segments.",
+)
+@click.option(
+    "--window", default=7, show_default=True, type=click.IntRange(1, 7), help="Largest HDLC window, in frames."
+)
+@click.option(
+    "--rows",
+    type=click.Choice(["plain", "null", "delta", "compact"]),
+    default="plain",
+    show_default=True,
+    help="How the load profile is written: null and delta leave out what repeats, compact is a compact-array.",
+)
+@click.option("--zone", default="UTC", show_default=True, help="Time zone that the meters' clocks show.")
+@click.option(
+    "--deviation/--no-deviation",
+    "has_deviation",
+    default=True,
+    show_default=True,
+    help="Whether the meters' stamps say their deviation from UTC.",
+)
+@click.option(
+    "--lists/--no-lists",
+    "takes_lists",
+    default=True,
+    show_default=True,
+    help="Whether GET-with-list and its like are granted.",
+)
+@click.option(
+    "--public-counter",
+    "has_public_counter",
+    is_flag=True,
+    help="Let a client without authentication read the last invocation counter, from 0-0:43.1.0.",
+)
 @start_option
 @rate_option
 @seed_option
 @faults_option
 def dlms(
-    *, framing: str, port: int, count: int, authentication: "Authentication", password_file: Path | None, keys_file: Path | None,
-    max_pdu: int, start: int, rate: float, seed: int, faults: tuple[str, ...],
+    *, framing: str, port: int, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...],
+    password_file: Path | None, keys_file: Path | None, signing_key_file: Path | None, client_key_file: Path | None,
+    **setup: "Any",
 ) -> None:  # fmt: skip
     """Run DLMS meters on their own until interrupted.
 
     They are on offer to any client, over TCP.
     """
-    for wanted, file, option in (("lls", password_file, "--password-file"), ("hls5", keys_file, "--keys-file")):
-        if (authentication == wanted) != (file is not None):
-            raise click.UsageError(f"--authentication {wanted} and {option} go together")
+    from simulators.dlms.options import Options  # noqa: PLC0415  # heavy; --help stays light
     from simulators.serve import Standing, serve_dlms  # noqa: PLC0415  # heavy; --help stays light
 
-    _run(
-        lambda: serve_dlms(
-            framing,
-            port,
-            authentication,
-            Standing(count, start, rate, seed, _parse(faults, start)),
-            password_file=password_file,
-            keys_file=keys_file,
-            max_pdu=max_pdu,
-        )
+    options = Options(
+        password=password_file, keys=keys_file, signing_key=signing_key_file, client_key=client_key_file, **setup
     )
+    _run(lambda: serve_dlms(framing, port, options, Standing(count, start, rate, seed, _parse(faults, start))))
 
 
 @main.command()
@@ -186,13 +237,19 @@ def replay(*, file: Path, port: int | None, pty: bool, rate: float) -> None:
     _run(lambda: serve_replay(file, None if pty else port or 0, rate))
 
 
-def _parse(texts: tuple[str, ...], start: int) -> "tuple[Fault, ...]":
+def _parse(texts: tuple[str, ...], start: int) -> "dict[int, tuple[Fault, ...]]":
     from simulators.faults import parse_fault  # noqa: PLC0415  # heavy; --help stays light
 
+    found: dict[int, tuple[Fault, ...]] = {}
     try:
-        return tuple(parse_fault(text, start) for text in texts)
+        for text in texts:
+            number, colon, rest = text.partition(":")
+            is_numbered = bool(colon) and number.isascii() and number.isdigit() and int(number) > 0
+            which = int(number) if is_numbered else 1
+            found[which] = (*found.get(which, ()), parse_fault(rest if is_numbered else text, start))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fault") from error
+    return found
 
 
 def _run(work: "Callable[[], Coroutine[None, None, None]]") -> None:

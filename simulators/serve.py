@@ -5,13 +5,12 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
-from drivers.dlms.ciphering import Keys
-from drivers.profile import Authentication
 from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
 from drivers.transports.url import SerialUrl, parse_url
 from simulators import control, town, world
@@ -19,7 +18,7 @@ from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import gateway
 from simulators.dlms.gateway import DlmsGateway, DlmsPlace
-from simulators.dlms.server import DlmsSettings
+from simulators.dlms.options import Options
 from simulators.faults import Fault
 from simulators.household import bundled
 from simulators.line import Line
@@ -30,7 +29,6 @@ from simulators.tcp import HOST, serving
 from simulators.town import DAY, DIALS, HOUR, REGISTER_REFRESH
 
 HISTORY = 7 * DAY  # [s] what standing meters have measured before the world begins
-MAX_SECRET = 4096
 FIRST_PHYSICAL_ADDRESS = 17
 
 
@@ -61,13 +59,18 @@ async def serve_world(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Meters on their own: how many, and the world they live in. ``faults`` are the first meter's."""
+    """Meters on their own: how many, and the world they live in. ``faults``: by the number of the meter, from 1."""
 
     count: int
     start: int
     rate: float
     seed: int
-    faults: tuple[Fault, ...]
+    faults: Mapping[int, tuple[Fault, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse a fault of a meter that is not there."""
+        if self.faults and max(self.faults) > self.count:
+            raise ValueError(f"a fault is of meter {max(self.faults)}; there are {self.count}")
 
     def clock(self) -> WorldClock:
         """Start their world."""
@@ -76,22 +79,24 @@ class Standing:
     def positions(self, name_format: str, addresses: Sequence[str]) -> list[Position]:
         """Put a meter at each address; all have measured for a week."""
         installed_at = (self.start - HISTORY) // HOUR * HOUR
-        homes = seeded(self.seed, "standing").sample(bundled(), self.count)
+        households = bundled()
+        chosen = seeded(self.seed, "standing").sample(households, min(self.count, len(households)))
+        homes = [home.moved_to(installed_at) for home in chosen]
         return [
             position(
                 address,
                 Meter(
                     name_format.format(1000 + number),
                     1000 + number,
-                    home.moved_to(installed_at),
+                    home,
                     installed_at,
                     dials=DIALS,
                     refresh=REGISTER_REFRESH,
-                    faults=self.faults if number == 1 else (),
+                    faults=self.faults.get(number, ()),
                 ),
                 name_format,
             )
-            for number, (address, home) in enumerate(zip(addresses, homes, strict=True), start=1)
+            for number, (address, home) in enumerate(zip(addresses, cycle(homes), strict=False), start=1)
         ]
 
 
@@ -117,25 +122,11 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
         await _until(stop, line.run())
 
 
-async def serve_dlms(
-    framing: str,
-    port: int,
-    authentication: Authentication,
-    meters: Standing,
-    *,
-    password_file: Path | None,
-    keys_file: Path | None,
-    max_pdu: int,
-) -> None:
-    """Serve DLMS over TCP on ``port`` (0 for a free one) until a signal. Raises `ValueError` for secrets that do not fit."""
+async def serve_dlms(framing: str, port: int, options: Options, meters: Standing) -> None:
+    """Serve DLMS over TCP on ``port`` (0 for a free one) until a signal. Raises `ValueError` for options that do not fit together."""
+    settings = options.settings()
     stop = _stop_on_signal()
     is_hdlc = framing == "hdlc"
-    settings = DlmsSettings(
-        authentication,
-        password=_read_secret(password_file).encode() if password_file else b"",
-        keys=_read_keys(keys_file) if keys_file else None,
-        max_pdu=max_pdu,
-    )
     numbers = range(meters.count)
     addresses = [f"1/{FIRST_PHYSICAL_ADDRESS + number}" if is_hdlc else str(1 + number) for number in numbers]
     places = [DlmsPlace(placed, settings) for placed in meters.positions(gateway.NAME_FORMAT, addresses)]
@@ -143,7 +134,7 @@ async def serve_dlms(
     talk = served.hdlc_conversation if is_hdlc else served.wrapper_conversation
     async with serving(meters.clock(), talk, port) as bound:
         _tell(
-            f"DLMS ({framing}, {authentication}) on {HOST}:{bound}, addresses {addresses[0]} to {addresses[-1]}",
+            f"DLMS ({framing}, {settings.authentication}) on {HOST}:{bound}, addresses {addresses[0]} to {addresses[-1]}",
             f"a meter row with profile sim-dlms-{framing}, link tcp://{HOST}:{bound}, address {addresses[0]}",
         )
         await stop.wait()
@@ -187,24 +178,6 @@ def _line_of(link: str) -> SerialUrl:
     except ValueError:
         url = None
     return url if isinstance(url, SerialUrl) else SerialUrl("pty")
-
-
-def _read_secret(path: Path) -> str:
-    with path.open("rb") as file:
-        text = file.read(MAX_SECRET).decode("ascii", "replace").strip()
-    if not text:
-        raise ValueError(f"{path} is empty")
-    return text
-
-
-def _read_keys(path: Path) -> Keys:
-    try:
-        encryption, authentication = (bytes.fromhex(line) for line in _read_secret(path).split())
-    except ValueError:
-        raise ValueError(f"{path}: needs two lines of hexadecimal, encryption key and authentication key") from None
-    if len(encryption) != len(authentication) or len(encryption) != 16:
-        raise ValueError(f"{path}: keys of suite 0 have 16 octets, 32 hexadecimal digits each")
-    return Keys(encryption, authentication)
 
 
 def _stop_on_signal() -> asyncio.Event:

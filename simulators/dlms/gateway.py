@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from drivers.dlms.events import NEED_DATA, Apdu, Connected, Disconnected
-from drivers.dlms.hdlc import MAX_WINDOW, HdlcAddress
+from drivers.dlms.hdlc import FrameReader, HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.wrapper import WrapperLink
 from drivers.errors import RemoteProtocolError
@@ -34,6 +34,9 @@ class DlmsGateway:
         self.places: Mapping[str, DlmsPlace] = {place.position.address: place for place in places}
         if len(self.places) != len(places):
             raise ValueError("addresses must be distinct")
+        self.by_hdlc_address: Mapping[HdlcAddress, DlmsPlace] = {
+            HdlcAddress.parse(address): place for address, place in self.places.items() if "/" in address
+        }
         self._random = randomness
         self._memories: dict[str, Memory] = {}
 
@@ -97,29 +100,41 @@ class WrapperConversation:
 
 
 class HdlcConversation:
-    """One transparent connection: every meter hears every frame and answers its own, like on a line."""
+    """One transparent connection. Who is not addressed by a frame says nothing, as on a line."""
 
     def __init__(self, gateway: DlmsGateway) -> None:
         self._gateway = gateway
+        self._reader = FrameReader()
         self._links: dict[str, HdlcLink] = {}
         self._servers: dict[str, DlmsServer] = {}
 
     def receive(self, data: bytes, now: int) -> list[Answer]:
         """Hear bytes; give what the meters send."""
+        heard: dict[str, bytes] = {}
+        self._reader.receive_data(data)
+        for _ in range(len(data) + 1):  # each turn takes at least one byte, or ends
+            try:
+                frame = self._reader.next_event()
+            except RemoteProtocolError:
+                continue  # a meter drops what is damaged
+            if frame is NEED_DATA:
+                break
+            if (place := self._gateway.by_hdlc_address.get(frame.destination)) is not None:
+                address = place.position.address
+                heard[address] = heard.get(address, b"") + frame.encode()
         answers = []
-        for place in self._gateway.places.values():
+        for address, frames in heard.items():
+            place = self._gateway.places[address]
             meter = place.position.at(now)
-            if not meter.is_silent(now):
-                octets = self._hear(place, meter, data, now)
-                if octets:
-                    answers.append(self._gateway.answer(place, meter, octets, now))
+            if not meter.is_silent(now) and (octets := self._hear(place, meter, frames, now)):
+                answers.append(self._gateway.answer(place, meter, octets, now))
         return answers
 
     def _hear(self, place: DlmsPlace, meter: Meter, data: bytes, now: int) -> bytes:
         if meter.name not in self._links:
-            self._links[meter.name] = HdlcLink(
-                "server", HdlcAddress.parse(place.position.address), None, window=MAX_WINDOW
-            )
+            address = HdlcAddress.parse(place.position.address)
+            settings = place.settings
+            self._links[meter.name] = HdlcLink("server", address, None, settings.max_info, window=settings.window)
         link = self._links[meter.name]
         link.receive_data(data)
         sent = b""

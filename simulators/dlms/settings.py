@@ -10,6 +10,7 @@ from drivers.dlms.axdr import Data
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.elliptic import Signer
+from drivers.dlms.hdlc import MAX_INFO, MAX_WINDOW
 from drivers.dlms.objects.images import ImageStatus
 from drivers.dlms.objects.supply import ControlMode, ControlState
 from drivers.dlms.protection import Protection
@@ -59,7 +60,9 @@ class DlmsSettings:
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
     ``rows``: how it writes its load profile.  ``image_block``: size of the blocks of an image. [octet]
+    ``max_info``, ``window``: what it offers on HDLC, each way. [octet, frame]
     ``signer``: keys of HLS-7, its own and the client's.  ``protection``: general-ciphering and general-signing, where it speaks nothing else.
+    ``master_key``: what its keys can be changed with, empty where they cannot.
     """
 
     authentication: Authentication = "none"
@@ -74,8 +77,11 @@ class DlmsSettings:
     counter_object: Obis | None = None
     signer: Signer | None = None
     protection: Protection | None = None
+    master_key: bytes = field(default=b"", repr=False)
     rows: RowManner = "plain"
     image_block: int = 128
+    max_info: int = MAX_INFO
+    window: int = MAX_WINDOW
 
     @property
     def mechanism(self) -> hls.Mechanism | None:
@@ -132,6 +138,7 @@ class Memory:
 
     It begins with the seconds of its first day, so that a simulator that is started again goes on above.
     ``chances``: how many each misdeed has had, by its place among the meter's faults.  ``adjustments``: how its clock was set.
+    ``keys``: as they were changed, None for those it came with.  ``keys_are_new``: no association was opened with them yet.
     """
 
     next_counter: int = 0
@@ -143,6 +150,8 @@ class Memory:
     control_mode: ControlMode = ControlMode.MODE_4
     image_enabled: bool = True
     image: ImageState | None = None
+    keys: Keys | None = None
+    keys_are_new: bool = False
     special_days: Data = NO_DAYS
 
 
