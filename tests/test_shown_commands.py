@@ -354,6 +354,7 @@ def technician(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
             "headend read SIM:1001 active_energy_import": "active_energy_import .* Wh",
             "headend curve SIM:1001 --day 2026-01-01": "missing 48",
             "headend trace decode sim1001.trace": "active_energy_import 1-0:1.8.0.255: [0-9]+ Wh",
+            "headend trace to-case sim1001.trace cases/sim1001": "lines in frame.hex",
             "headend run --once --trace traces": "SIM_1002.trace",
             "headend-simulate replay sim1001.trace": "SIM:1001 as recorded",
         },

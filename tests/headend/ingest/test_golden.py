@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -124,5 +125,7 @@ def test_every_model_that_calls_has_a_golden_frame_and_every_published_push_a_mo
     shipped = {name for name, profile in PROFILES.items() if profile.call is not None}
 
     assert used == shipped - {"dlms-caller"}
+    page = (DATA.parents[1] / "docs" / "meters.md").read_text()
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == used
     folders = {path.name for path in DATA.glob("dlms-push/*")}
     assert folders - {path.parent.name for path in CASES} == set(WITHOUT_MODEL)
