@@ -356,10 +356,13 @@ class Conversation:
         return event.octets
 
     async def _apdu(self, command: LinkCommand) -> bytes:
+        gateway = self._settings.gateway
+        if gateway is not None and isinstance(command, Apdu):
+            command = Apdu(gateway.wrap(command.octets))
         event = await self._exchange(command)
         if not isinstance(event, Apdu):
             raise RemoteProtocolError(f"meter {self._settings.server} closed the data link, or has nothing to say")
-        return event.octets
+        return event.octets if gateway is None else gateway.unwrap(event.octets)
 
     async def _exchange(self, command: LinkCommand) -> LinkEvent:
         """Send a command and wait for its answer; on HDLC ask for it again, without repeating a question."""

@@ -8,6 +8,7 @@ from drivers.contract import Credentials, CurveKeys, Endpoint, SessionContext
 from drivers.dlms.association import Parameters
 from drivers.dlms.ciphering import KEY_SIZES, Keys
 from drivers.dlms.elliptic import Signer, parse_private, parse_public
+from drivers.dlms.gateway import Gateway
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.hls import BY_SECRET, HIGH
 from drivers.dlms.protection import FORMS, Protection
@@ -20,12 +21,16 @@ CHALLENGE_SIZE: Final = 16  # 8 to 64 by IEC 62056-5-3, 9.2.2.2; some meters tak
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The profile's session settings with this meter's overrides. ``floor``: lowest invocation counter to use."""
+    """The profile's session settings with this meter's overrides. ``floor``: lowest invocation counter to use.
+
+    ``gateway``: where behind one the meter is, None for a meter that is called itself.
+    """
 
     dlms: DlmsProfile
     server: HdlcAddress
     server_title: bytes = b""
     floor: int = 1
+    gateway: Gateway | None = None
 
 
 def settings_of(endpoint: Endpoint) -> Settings:
@@ -59,6 +64,11 @@ def settings_of(endpoint: Endpoint) -> Settings:
         faults.append(f"address: {error}")
     if server.upper == 0:
         faults.append(f"address: {endpoint.address!r} names no logical device; 0 is nobody")
+    gateway = None
+    try:
+        gateway = Gateway.parse(options["gateway"]) if "gateway" in options else None
+    except LocalProtocolError as error:
+        faults.append(f"option gateway: {error}")
     if dlms.framing == "wrapper" and server.lower is not None:
         faults.append(f"address: {endpoint.address!r} has a physical part; the wrapper knows logical devices only")
     chosen = replace(
@@ -72,7 +82,7 @@ def settings_of(endpoint: Endpoint) -> Settings:
     faults += [f"security: {line}" for line in security_faults(chosen)]
     if faults:
         raise ProfileError(where, faults)
-    return Settings(chosen, server, server_title, floor)
+    return Settings(chosen, server, server_title, floor, gateway)
 
 
 def _number(options: Mapping[str, str], name: str, default: int, faults: list[str], largest: int) -> int:
@@ -175,5 +185,5 @@ def public_endpoint(endpoint: Endpoint, dlms: DlmsProfile) -> Endpoint:
         ciphering="service",
         signing="none",
     )
-    kept = {name: text for name, text in endpoint.options.items() if name == "address_size"}
+    kept = {name: text for name, text in endpoint.options.items() if name in {"address_size", "gateway"}}
     return replace(endpoint, profile=replace(endpoint.profile, dlms=public), credentials=Credentials(), options=kept)

@@ -119,9 +119,11 @@ class FdStream:
             return b""
         except OSError as error:
             raise ConnectionLost(f"{self._name}: receiving failed: {error.strerror}") from error
-        if not data:
-            raise ConnectionLost(f"{self._name}: the other side hung up")
-        return data
+        return data or self._at_end()
+
+    def _at_end(self) -> bytes:
+        """Say what a read of nothing means: the end of a stream."""
+        raise ConnectionLost(f"{self._name}: the other side hung up")
 
     def _check_open(self) -> None:
         if not self._is_open:

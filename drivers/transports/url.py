@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-FORMS = "tcp://host:port, serial:///dev/ttyUSB0?baud=9600&parity=N&bits=8&stop=1 or memory://name"
+FORMS = "tcp://host:port, udp://host:port, serial:///dev/ttyUSB0?baud=9600&parity=N&bits=8&stop=1 or memory://name"
 _T = TypeVar("_T")
 
 
@@ -21,6 +21,19 @@ class TcpUrl:
         """Write the URL, brackets around an IPv6 address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"tcp://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UdpUrl:
+    """One host and port that speak in datagrams."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write the URL, brackets around an IPv6 address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"udp://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ class MemoryUrl:
         return f"memory://{self.name}"
 
 
-LinkUrl = TcpUrl | SerialUrl | MemoryUrl
+LinkUrl = TcpUrl | UdpUrl | SerialUrl | MemoryUrl
 
 
 def parse_url(text: str) -> LinkUrl:
@@ -69,10 +82,15 @@ def parse_url(text: str) -> LinkUrl:
     query = _Query(text, parts.query)
     url: LinkUrl
     match parts.scheme:
-        case "tcp":
+        case "tcp" | "udp":
             if not parts.hostname or not port or parts.path not in {"", "/"}:
-                raise ValueError(f"link URL {text!r}: needs a host and a port from 1 to 65535, as tcp://192.0.2.7:4059")
-            url = TcpUrl(parts.hostname, port, query.take("connect_timeout", _whole(1, 600), 10))
+                raise ValueError(
+                    f"link URL {text!r}: needs a host and a port from 1 to 65535, as {parts.scheme}://192.0.2.7:4059"
+                )
+            if parts.scheme == "udp":
+                url = UdpUrl(parts.hostname, port)
+            else:
+                url = TcpUrl(parts.hostname, port, query.take("connect_timeout", _whole(1, 600), 10))
         case "serial":
             if parts.netloc or not parts.path.strip("/"):
                 raise ValueError(f"link URL {text!r}: needs three slashes and a device, as serial:///dev/ttyUSB0")

@@ -18,7 +18,7 @@ BROKER_LINK = "mqtt:"
 """Link of meters that arrive over the broker of the settings."""
 CALL_LINK = "call:"
 """Link of meters that only call us."""
-WIRED_SCHEMES = ("tcp", "serial", "memory")
+WIRED_SCHEMES = ("tcp", "udp", "serial", "memory")
 LINK_SCHEMES = (*WIRED_SCHEMES, "mqtt", "mqtts", "call")
 _SECRET = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:\S.*)", re.ASCII)
 _DLMS_ADDRESS = re.compile(r"\d{1,5}(?:/\d{1,5})?", re.ASCII)
@@ -64,7 +64,9 @@ def parse_link(cell: str, profile: MeterProfile | None) -> str:
     except ValueError as error:
         raise ValueError(f"{cell[:80]!r} is no link: {error}") from None
     if parts.scheme not in LINK_SCHEMES:
-        raise ValueError(f"{cell[:80]!r} is no link; write tcp://host:port or serial:///dev/ttyX?baud=9600")
+        raise ValueError(
+            f"{cell[:80]!r} is no link; write tcp://host:port, udp://host:port or serial:///dev/ttyX?baud=9600"
+        )
     if cell == CALL_LINK and profile is not None and (profile.call is None or profile.protocol != "push"):
         raise ValueError(f"{CALL_LINK} is for meters that only call, and profile {profile.name} is no model of one")
     if parts.password is not None:

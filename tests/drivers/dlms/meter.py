@@ -10,6 +10,7 @@ from drivers.dlms import acse, axdr, objects, xdlms
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.events import NEED_DATA, Apdu
+from drivers.dlms.gateway import REQUEST, RESPONSE, Gateway
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.objects import CaptureObject
@@ -67,6 +68,7 @@ class Meter:
     capture_period: int = PERIOD
     values: dict[str, Data] = field(default_factory=dict)
     hdlc: HdlcAddress | None = None
+    gateway: Gateway | None = None
     disturb: Callable[[int, bytes], bytes] = field(default=lambda _, octets: octets)
     asked: list[str] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
@@ -120,6 +122,11 @@ class Meter:
         return axdr.array([axdr.structure(stamp(at), Data(Tag.LONG_UNSIGNED, value)) for at, value in rows])
 
     def answer(self, apdu: bytes) -> bytes:
+        if self.gateway is not None:
+            return self.gateway.wrap(self.plain_answer(self.gateway.unwrap(apdu, REQUEST)), RESPONSE)
+        return self.plain_answer(apdu)
+
+    def plain_answer(self, apdu: bytes) -> bytes:
         self.received.append(apdu)
         if apdu[0] == acse.AARQ:
             return acse.Aare(user_information=xdlms.InitiateResponse(GRANTED, 0).encode()).encode()

@@ -34,7 +34,7 @@ def test_url_writes_itself_as_it_was_read(text: str) -> None:
     [
         ("", "unknown kind ''"),
         ("192.0.2.7:4059", "unknown kind"),
-        ("udp://192.0.2.7:4059", "unknown kind 'udp'"),
+        ("ftp://192.0.2.7:4059", "unknown kind 'ftp'"),
         ("tcp://192.0.2.7", "needs a host and a port"),
         ("tcp://:4059", "needs a host and a port"),
         ("tcp://192.0.2.7:0", "needs a host and a port"),
