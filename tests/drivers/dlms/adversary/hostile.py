@@ -1,9 +1,10 @@
 """Sessions of ours with a simulated meter behind a null modem, and somebody between the two who may alter everything."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from drivers.contract import ByteStream, CounterStore, Credentials, Endpoint, SessionContext
@@ -16,10 +17,11 @@ from simulators.dlms.gateway import DlmsGateway, DlmsPlace
 from simulators.dlms.settings import DlmsSettings
 from simulators.faults import Misdeed
 from simulators.meter import Meter, position
-from tests.simulators.reading import PROFILES
-from tests.simulators.test_dlms import ADDRESSES, CLIENT_TITLE, CREDENTIALS, NOW, SETTINGS, named
+from tests.simulators.reading import CLIENT_TITLE, PROFILES
+from tests.simulators.test_dlms import ADDRESSES, CREDENTIALS, NOW, SETTINGS, named
 
 WRAPPER_HEADER = 8
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 MAX_COUNTER = 2**32 - 1
 Alter = Callable[[bytes], bytes]
 
@@ -66,7 +68,7 @@ class Line:
         places = [DlmsPlace(position(self.address, self.meter, "SIM{:013d}"), settings)]
         self.gateway = DlmsGateway(places, seeded(1, "hostile"))
 
-    def endpoint(self, credentials: Credentials | None = None, **options: str) -> Endpoint:
+    def endpoint(self, credentials: Credentials | None = None, options: Mapping[str, str] = NO_OPTIONS) -> Endpoint:
         profile = PROFILES[f"sim-dlms-{self.framing}"]
         assert profile.dlms is not None
         profile = replace(profile, dlms=replace(profile.dlms, **self.dlms))
@@ -117,14 +119,17 @@ async def serving(line: Line) -> AsyncIterator[ByteStream]:
 
 @asynccontextmanager
 async def session(line: Line, store: CounterStore | None = None, **options: str) -> AsyncIterator[DlmsSession]:
-    async with serving(line) as stream, open_session(stream, line.endpoint(**options), context(line, store)) as opened:
+    async with (
+        serving(line) as stream,
+        open_session(stream, line.endpoint(options=options), context(line, store)) as opened,
+    ):
         yield opened
 
 
 @asynccontextmanager
 async def conversation(line: Line, store: CounterStore | None = None, **options: str) -> AsyncIterator[Conversation]:
     async with serving(line) as stream:
-        opened = Conversation(stream, line.endpoint(**options), context(line, store))
+        opened = Conversation(stream, line.endpoint(options=options), context(line, store))
         await opened.open()
         try:
             yield opened
