@@ -24,7 +24,9 @@ from tests.drivers.dlms.pushes import load
 from tests.headend.ingest.test_dial_in import NOW, At
 
 DATA = Path(__file__).resolve().parents[2] / "data"
-CASES = sorted((*DATA.glob("dlms-push/*/facts.toml"), *DATA.glob("p1/*/facts.toml")))
+CASES = sorted(
+    (*DATA.glob("dlms-push/*/facts.toml"), *DATA.glob("p1/*/facts.toml"), *DATA.glob("household/*/facts.toml"))
+)
 PROFILES = load_profiles()
 WITHOUT_MODEL = {
     "dlms-push-010-raw-egd-example": "no public document says what its counts are worth",
@@ -45,7 +47,7 @@ DSMR_NAMES = {
 def golden(folder: Path) -> tuple[bytes, dict[str, str], dict[str, Any]]:
     """The octets as the meter sends them, its keys, and what it must become; of the frame published damaged, what is in it."""
     facts = tomllib.loads((folder / "facts.toml").read_text())
-    if folder.parent.name == "p1":
+    if folder.parent.name != "dlms-push":
         return bytes.fromhex((folder / "frame.hex").read_text()), {}, facts
     case = load(folder.name.split("-")[2])
     return case.frame if case.error is None else b"\xe6\xe7\x00" + case.apdu, case.expected.get("keys", {}), facts
@@ -53,7 +55,8 @@ def golden(folder: Path) -> tuple[bytes, dict[str, str], dict[str, Any]]:
 
 def meter_row(facts: dict[str, Any], frame: bytes, keys: dict[str, str]) -> tuple[str, str]:
     """A meter's name, and its row in the meter table."""
-    name = f"{PROFILES[facts['profile']].maker or 'ANY'}:{facts['meter_id'] or 1}"
+    maker = PROFILES[facts["profile"]].maker or "ANY"
+    name = facts.get("meter_name") or f"{maker}:{facts['meter_id'] or 1}"
     at = frame.find(b"\xdb\x08")
     title = f"system_title={frame[at + 2 : at + 10].hex()}" if at >= 0 else ""
     caller = "" if facts["meter_id"] or title else "caller=127.0.0.1"
