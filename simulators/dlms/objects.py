@@ -9,17 +9,15 @@ from collections.abc import Callable, Mapping
 from drivers.dlms import axdr
 from drivers.dlms.acse import ApplicationContext, Mechanism
 from drivers.dlms.axdr import Data, Tag
-from drivers.dlms.ciphering import CONTROL
 from drivers.dlms.listing import ASSOCIATION, CURRENT_ASSOCIATION, ObjectEntry, encode_object_list
 from drivers.dlms.xdlms import DLMS_VERSION, Attribute, DataAccessResult, Selection
 from drivers.errors import DriverError
 from drivers.obis import Obis
 from drivers.profile import Authentication
 from drivers.units import Unit
-from simulators.dlms import buffer, image, switch, timekeeping
+from simulators.dlms import buffer, image, keys, switch, timekeeping
 from simulators.dlms.buffer import INTERVAL_ENERGY, LOAD_PROFILE
 from simulators.dlms.device import Device, Item, Read, Refused
-from simulators.dlms.settings import system_title
 
 LOGICAL_DEVICE_NAME = Obis(0, 0, 42, 0, 0)
 SERIAL_NUMBER = Obis(0, 0, 96, 1, 0)
@@ -204,16 +202,7 @@ CATALOGUE: Mapping[Obis, Item] = {
         ),
         Item(11, 0, Obis(0, 0, 11, 0, 0), {2: lambda device: device.memory.special_days}, {2: _set_special_days}),
         image.ITEM,
-        Item(
-            64,
-            0,
-            Obis(0, 0, 43, 0, 0),
-            {
-                2: lambda device: axdr.enum(CONTROL[device.settings.agreed_security] >> 4),
-                3: lambda device: axdr.enum(device.settings.keys.suite if device.settings.keys else 0),
-                5: lambda device: axdr.octet_string(system_title(device.meter)),
-            },
-        ),
+        keys.ITEM,
         *switch.ITEMS,
     )
 }

@@ -179,6 +179,9 @@ class DlmsServer:
 
     def _open_channel(self, request: Aarq, now: int) -> None:
         self._title = request.calling_title
+        if self._memory.keys_are_new:  # counters belong to a key
+            self._memory.keys_are_new, self._memory.next_counter = False, 1
+            self._memory.last_seen.clear()
         self._channel = self._new_channel(CONTROL[self._settings.agreed_security])
         self._memory.next_counter = self._memory.next_counter or max(1, now - COUNTER_EPOCH)
         self._channel.last_seen = self._memory.last_seen.get(self._title, -1)
@@ -188,7 +191,7 @@ class DlmsServer:
         takes = CONTROL[self._settings.takes or self._settings.agreed_security]
         protection = self._settings.protection
         return SecureChannel(
-            self._settings.keys,
+            self._memory.keys or self._settings.keys,
             system_title(self._meter),
             self._title,
             control,
