@@ -12,10 +12,10 @@ SCRIPT = Path(__file__).with_name("gurux_meter.py")
 
 
 @contextmanager
-def gurux_meter(*arguments: str) -> Iterator[dict[str, Any]]:
-    """Run ``gurux_meter.py`` with the given arguments and yield what it says of itself: port, names, keys, values."""
+def gurux_meter(*arguments: str, script: Path = SCRIPT) -> Iterator[dict[str, Any]]:
+    """Run ``gurux_meter.py``, or another ``script``, with the given arguments and yield what it says of itself: port, names, keys, values."""
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

@@ -1,0 +1,125 @@
+"""Our driver reads, sets and switches an independent meter that knows its objects by short names."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.contract import SessionContext
+from drivers.dlms import axdr
+from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.session import Conversation
+from drivers.dlms.xdlms import Attribute
+from drivers.errors import MeterRefused, RemoteProtocolError
+from drivers.facts import IntervalBlock, RegisterValue
+from drivers.obis import Obis
+from drivers.transports import open_transport
+from tests.peers.meters import gurux_meter
+from tests.peers.test_gurux_meter import (
+    DAY,
+    DENIED,
+    INTERVALS,
+    NOW,
+    PERIOD,
+    REGISTER,
+    TEN_WATT_HOURS,
+    WATT_HOUR,
+    Counters,
+    endpoint,
+    session,
+)
+
+SHORT_METER = Path(__file__).with_name("gurux_short_meter.py")
+CLOCK = Attribute(8, Obis(0, 0, 1, 0, 0), 2)
+SWITCH = Obis(0, 0, 96, 3, 10)
+FRAMINGS, AUTHENTICATIONS = ["wrapper", "hdlc"], ["none", "lls"]
+SIZES = [65_535, 128]
+
+
+@pytest.fixture(
+    scope="module", params=[(framing, kind) for framing in FRAMINGS for kind in AUTHENTICATIONS], ids="-".join
+)
+def meter(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    framing, authentication = request.param
+    with gurux_meter("--framing", framing, "--authentication", authentication, script=SHORT_METER) as known:
+        yield known
+
+
+@asynccontextmanager
+async def conversation(known: dict[str, Any], **changes: Any) -> AsyncIterator[Conversation]:
+    stream = await open_transport(f"tcp://127.0.0.1:{known['port']}")
+    context = SessionContext(lambda: NOW, os.urandom, Counters())
+    changes = {"referencing": "short-name", **changes}
+    talk = Conversation(stream, endpoint(known, **changes), context, may_write=True)
+    try:
+        await talk.open()
+        yield talk
+    finally:
+        await talk.close()
+        await stream.close()
+
+
+@pytest.mark.parametrize("max_pdu", SIZES)
+async def test_a_meter_with_short_names_is_read_like_any_other(meter: dict[str, Any], max_pdu: int) -> None:
+    short = endpoint(meter, referencing="short-name", max_pdu=max_pdu)
+    async with session(meter["port"], short) as opened:
+        identity = await opened.read_identity()
+        clock = await opened.read_clock()
+        (register,) = await opened.read_registers([REGISTER])
+        block, *_ = await opened.read_load_profile(DAY, DAY + 86_400)
+
+    assert (identity.name, identity.firmware) == (meter["name"], meter["firmware"])
+    assert (clock.host, clock.is_invalid) == (NOW, False)
+    assert register == RegisterValue(REGISTER, meter["register"], TEN_WATT_HOURS, NOW)
+    assert block == IntervalBlock(INTERVALS, WATT_HOUR, DAY, PERIOD, tuple(10 * value for value in meter["values"]))
+
+
+@pytest.mark.parametrize("ways", [("range",), ("entry",), ("none",)])
+async def test_rows_are_selected_by_parameterised_access(meter: dict[str, Any], ways: tuple[str, ...]) -> None:
+    short = endpoint(meter, referencing="short-name", selective_access=ways)
+    async with session(meter["port"], short) as opened:
+        block, *_ = await opened.read_load_profile(DAY, DAY + 4 * PERIOD)
+
+    assert isinstance(block, IntervalBlock)
+    assert block.counts[:4] == tuple(10 * value for value in meter["values"][:4])
+
+
+@pytest.mark.parametrize("max_pdu", SIZES)
+async def test_a_clock_is_set_and_a_switch_is_worked(meter: dict[str, Any], max_pdu: int) -> None:
+    instant = axdr.octet_string(CosemDateTime.from_utc(NOW).encode())
+
+    async with conversation(meter, max_pdu=max_pdu) as talk:
+        await talk.set(CLOCK, instant)
+        clock = await talk.get(CLOCK)
+        await talk.act(Attribute(70, SWITCH, 1), axdr.integer(0))
+        output = await talk.get(Attribute(70, SWITCH, 2))
+
+    assert CosemDateTime.decode(clock.octets()) == CosemDateTime.from_utc(NOW)
+    assert output.value is False
+
+
+async def test_what_is_denied_and_what_is_not_there_is_refused_with_its_code(meter: dict[str, Any]) -> None:
+    async with conversation(meter) as talk:
+        with pytest.raises(MeterRefused) as denied:
+            await talk.get(Attribute(3, DENIED, 2))
+        with pytest.raises(MeterRefused) as undefined:
+            await talk.get(Attribute(3, Obis(1, 0, 9, 9, 9), 2))
+        replies = await talk.get_many([Attribute(3, REGISTER, 2), Attribute(3, DENIED, 2)], is_tolerant=True)
+
+    assert (denied.value.code, undefined.value.code) == (3, 4)
+    assert replies[0].data.integer() == meter["register"]
+    assert isinstance(replies[1].value, MeterRefused)
+
+
+async def test_a_meter_with_logical_names_is_no_meter_with_short_ones() -> None:
+    with gurux_meter("--framing", "wrapper", "--authentication", "none") as known:
+        with pytest.raises((MeterRefused, RemoteProtocolError)):
+            async with conversation(known):
+                pass
+        logical = replace(endpoint(known))
+        async with session(known["port"], logical) as opened:
+            assert (await opened.read_identity()).name == known["name"]
