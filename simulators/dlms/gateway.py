@@ -35,7 +35,9 @@ class DlmsGateway:
         if len(self.places) != len(places):
             raise ValueError("addresses must be distinct")
         self.by_hdlc_address: Mapping[HdlcAddress, DlmsPlace] = {
-            HdlcAddress.parse(address): place for address, place in self.places.items() if "/" in address
+            HdlcAddress.parse(address): place
+            for address, place in self.places.items()
+            if "/" in address or int(address) < 0x80  # what is larger is a wPort
         }
         self._random = randomness
         self._memories: dict[str, Memory] = {}
