@@ -4,6 +4,8 @@ The profile is a day of 96 rows of 8 columns: stamp, status, six 32-bit counts. 
 after the other; CPU times are of the process that does the work, the rival's and the meter's being others. What both make of the same
 octets is compared in the same run, and a difference ends it. A ratio is the lower quartile of the rounds' ratios.
 
+Behind that comes the table of the paced line, see ``benchmarks/line.py``.
+
 gurux-dlms is GPL-2.0-only and is imported in its own process alone: ``tests/peers/gurux_decoder.py``.
 """
 
@@ -28,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import pytest
 
 from drivers.contract import ByteStream, Credentials, Endpoint, SessionContext
-from drivers.dlms import acse, axdr, driver, objects, xdlms
+from drivers.dlms import acse, axdr, loading, objects, xdlms
 from drivers.dlms.axdr import Data
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import Keys, encrypt, gmac_token
@@ -50,6 +52,7 @@ from tests.shared import shared_data
 
 START, SLOTS, PERIOD = 1_772_323_200, 96, 900
 ROUNDS = 15
+LINE = ROOT / "benchmarks" / "line.py"
 RIVAL = ROOT / "tests" / "peers" / "gurux_decoder.py"
 CLIENT, CLIENT_TITLE = 16, b"HEADEND1"
 KEYS = Keys(bytes(range(16)), bytes(range(16, 32)))
@@ -289,8 +292,7 @@ class Ours:
         self.stream = self.stream or await open_transport(f"tcp://127.0.0.1:{self.port}")
         session = DlmsSession(self.stream, endpoint, SessionContext(lambda: START, os.urandom, COUNTERS))
         if self.known is not None:
-            for name in ("_captured", "_capture_period", "_scalers"):
-                setattr(session, name, getattr(self.known, name))
+            session._loading.known = self.known._loading.known  # noqa: SLF001  what a cache would give
         await session.open()
         counter = await session._get(objects.DATA, COUNTER, 2)  # noqa: SLF001  one plain attribute
         facts = await session.read_load_profile(START, START + SLOTS * PERIOD)
@@ -416,7 +418,7 @@ def measure(port: int, rival: Rival) -> Figures:
     for turn in range(ROUNDS + 1):  # the first warms up
         for work, _, ours_times, rival_times in WORKS:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(driver, "Buffer", by_python)
+                patch.setattr(loading, "Buffer", by_python)
                 one, by_codec = cpu_time(getattr(python, work), ours_times)
             two, by_kernel = cpu_time(getattr(compiled, work), ours_times)
             three, theirs = rival.run(work, rival_times)
@@ -453,6 +455,14 @@ def ratio(sides: dict[str, list[float]]) -> float:
     return lower_quartile([theirs / ours for ours, theirs in zip(sides["compiled"], sides["rival"], strict=True)])
 
 
+def line_limit_ratio() -> float:
+    """Run the benchmark of the paced line by itself, print its table and give its lowest ratio. Ends the run where it fails."""
+    line = subprocess.run([sys.executable, str(LINE)], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    *table, figures = line.stdout.splitlines()
+    print("\n".join(table))
+    return float(json.loads(figures)["line_limit_ratio_min"])
+
+
 def main() -> None:
     """Print a table, then one JSON object."""
     good, total = vectors()
@@ -469,6 +479,7 @@ def main() -> None:
         "ciphered_decode_vs_gurux": round(ratio(ciphered), 1),
         "ciphered_decode_us": round(1e6 * statistics.median(ciphered["compiled"]), 1),
         "session_cpu_ms": round(1e3 * statistics.median(figures["session"]["compiled"]), 3),
+        "line_limit_ratio_min": line_limit_ratio(),
         "vectors_ok": good,
         "vectors_total": total,
     }

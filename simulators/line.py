@@ -47,13 +47,19 @@ class LineCount:
 class Line:
     """A paced half-duplex line between a pty and a bus of meters."""
 
-    def __init__(self, bus: Bus, clock: WorldClock, *, baud: int = 9600, bits_per_character: int = 10) -> None:
-        """``baud``: [bit/s].  ``bits_per_character``: 10 for 8N1, 11 for 8E1. [bit]"""
+    def __init__(
+        self, bus: Bus, clock: WorldClock, *, baud: int = 9600, bits_per_character: int = 10, fifo: int = 1
+    ) -> None:
+        """``baud``: [bit/s].  ``bits_per_character``: 10 for 8N1, 11 for 8E1. [bit]
+
+        ``fifo``: characters that the host's UART lets gather before it hands them over, unless the answer ends.
+        """
         self.count = LineCount()
         self.path = ""
         self._bus = bus
         self._clock = clock
         self._character = bits_per_character / baud  # [s]
+        self._fifo = fifo
         self._heard: asyncio.Queue[bytes] = asyncio.Queue()
         self._is_answering = False
         self._has_collided = False
@@ -80,26 +86,27 @@ class Line:
         """Carry bytes both ways until cancelled."""
         while True:
             request = await self._heard.get()
-            await self._clock.sleep_until(self._clock.time() + self._carry(len(request)))
+            heard = self._clock.time() + self._carry(len(request))
+            await self._clock.sleep_until(heard)
             self.count.host_bytes += len(request)
             answer = self._bus.receive(request, self._clock.now())
             if answer is not None and answer.data:
-                await self._send(answer)
+                await self._send(answer, heard)
 
     def _carry(self, size: int) -> float:
         busy = size * self._character
         self.count.busy += busy
         return busy
 
-    async def _send(self, answer: Answer) -> None:
-        """Let out the answer, each byte when its last bit would be through."""
-        begin = self._clock.time() + answer.latency
+    async def _send(self, answer: Answer, heard: float) -> None:
+        """Let out the answer to what was ``heard``, each byte when its last bit would be through."""
+        begin = heard + answer.latency
         await self._clock.sleep_until(begin)
         self._is_answering, self._has_collided = True, False
         try:
             sent = 0
             while sent < len(answer.data):
-                await self._clock.sleep_until(begin + (sent + 1) * self._character)
+                await self._clock.sleep_until(begin + min(sent + self._fifo, len(answer.data)) * self._character)
                 through = min(len(answer.data), int((self._clock.time() - begin) / self._character + 1e-6))
                 piece = answer.data[sent : max(through, sent + 1)]
                 self._write(bytes(byte ^ 0xFF for byte in piece) if self._has_collided else piece)
