@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import ProfileError
-from headend.profiles import load_profile_file, load_profiles
+from drivers.profile_parser import is_abstract, parse_profile
+from headend.profiles import load_documents, load_profile_file, load_profiles
 from headend.toml_file import MAX_BYTES
 
 CHILD = 'inherits = "sim-modbus-rtu"\nmaker = "{maker}"\n'
@@ -64,3 +65,43 @@ def test_abstract_file_is_refused_with_a_hint(tmp_path: Path) -> None:
 
     with pytest.raises(ProfileError, match="check a child of it"):
         load_profile_file(tmp_path / "base.toml")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, document in load_documents()[0].items() if is_abstract(document))
+)
+def test_each_shipped_base_has_a_child_that_every_rule_passes(name: str) -> None:
+    documents, _ = load_documents()
+    protocol = documents[name].get("protocol") or ("dlms" if name in {"idis-base", "dsmr-base"} else "push")
+    channel = {"obis": "active_energy_import_interval", "period": 900, "unit": "Wh"}
+    children: dict[str, dict[str, object]] = {
+        "dlms": {
+            "registers": ["active_energy_import"], "channels": [channel | {"origin": "load_profile"}],
+            "dlms": {
+                "load_profile": "1-0:99.1.0*255", "registers": [{"obis": "active_energy_import"}],
+                "columns": [{"logical_name": "1-0:1.29.0*255", "obis": "active_energy_import_interval"}],
+            },
+        },
+        "modbus": {
+            "channels": [channel | {"origin": "register"}],
+            "modbus": {"points": [{"obis": "active_energy_import", "address": 0, "type": "uint32", "unit": "Wh"}]},
+        },
+        "push": {"call": {}} if name == "p1-base" else {
+            "channels": [channel | {"origin": "push"}],
+            "push": {
+                "topic": "a/{meter}", "meter": "topic:meter", "rows": "r", "time": "t", "period": 900,
+                "channels": [{"obis": "active_energy_import_interval", "path": "v", "unit": "Wh"}],
+            },
+        },
+    }  # fmt: skip
+
+    profile = parse_profile("child", {**documents, "child": {"inherits": name, **children[str(protocol)]}})
+
+    assert profile.source
+    assert profile.protocol == protocol
+
+
+def test_every_shipped_model_names_its_source_and_status() -> None:
+    for name, profile in load_profiles().items():
+        assert profile.source, name
+        assert profile.status == ("simulator" if name.startswith("sim-") else "laboratory"), name

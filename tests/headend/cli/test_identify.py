@@ -134,6 +134,21 @@ def test_a_ciphered_meter_is_asked_with_counters_of_the_store(run: Run, data: Pa
     assert data.exists()
 
 
+@pytest.mark.parametrize("base", ["idis-base", "dsmr-base"])
+def test_what_a_kind_of_meters_shares_is_enough_to_ask_one(run: Run, tmp_path: Path, base: str) -> None:
+    (tmp_path / "ek").write_text(KEYS.encryption.hex())
+    (tmp_path / "ak").write_text(KEYS.authentication.hex())
+
+    with meter(DlmsSettings("hls5", keys=KEYS)) as link:
+        done = run(
+            "identify", link, "--address", "17", "--profile", base, "--encryption-key", "file:ek",
+            "--authentication-key", "file:ak", "-o", "json",
+        )  # fmt: skip
+
+    assert done.code == Exit.OK, done.err
+    assert json.loads(done.out)["meter"] == NAME
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
