@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 READ_SIZE = 65_536
 HOST = "127.0.0.1"
+BACKLOG = 1024
 
 
 class Conversation(Protocol):
@@ -45,7 +46,7 @@ async def serving(clock: WorldClock, conversation: Callable[[], Conversation], p
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(on_connection, HOST, port)
+    server = await asyncio.start_server(on_connection, HOST, port, backlog=BACKLOG)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
