@@ -6,7 +6,9 @@ makes of its frames proves nothing about it, so that is there as comments only.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from drivers.contract import Credentials
 from drivers.trace.apdu import Part
@@ -15,16 +17,28 @@ from drivers.trace.text import Record, Trace, TraceError
 from drivers.trace.tree import Step
 
 MAX_COMMENTS = 400
+MAX_NAMES = 16
+_NAMING = ("0-0:42.0.0*255", "0-0:96.1.")
+_STRING = re.compile(r"^(?:octet-string [0-9a-f]+ = |visible-string |utf8-string )'(.*)'$", re.ASCII)
 
 
-def frame_hex(trace: Trace) -> tuple[str, str]:
+def names_of(trace: Trace, steps: Sequence[Step]) -> list[str]:
+    """Give what names the meter, the longest first: its name, the serial number in it, and what it says of itself when asked."""
+    name = trace.header.meter
+    said = {text for step in steps for text in _said(step.part, is_name=False)}
+    texts = {name, *said, *(text.rpartition(":")[2] if ":" in text else text[3:] for text in (name, *said))}
+    texts |= {text.lstrip("0") for text in texts}
+    return sorted((text for text in texts if len(text) >= MIN_ANYWHERE), key=len, reverse=True)[:MAX_NAMES]
+
+
+def frame_hex(trace: Trace, names: Sequence[str]) -> tuple[str, str]:
     """Give the text of ``frame.hex``, a line for what went one way in a row, and whose line is whose: > sent, < received.
 
     Raises `TraceError` where nothing was carried.
     """
     lines: list[str] = []
     directions = ""
-    for mark, octets in _turns(_nameless(trace)):
+    for mark, octets in _turns(_nameless(trace, names)):
         lines.append(octets.hex())
         directions += mark
     if not lines:
@@ -32,9 +46,8 @@ def frame_hex(trace: Trace) -> tuple[str, str]:
     return "\n".join(lines) + "\n", directions
 
 
-def expected_toml(trace: Trace, directions: str, steps: Sequence[Step]) -> str:
-    """Give the skeleton of ``expected.toml``. ``steps``: of the same trace, shown as comments with the meter's name left out."""
-    names = _names(trace)
+def expected_toml(trace: Trace, names: Sequence[str], directions: str, steps: Sequence[Step]) -> str:
+    """Give the skeleton of ``expected.toml``. ``steps``: of the same trace, shown as comments without the meter's ``names``."""
     protocol = {"hdlc": "dlms", "wrapper": "dlms", "push": "dlms-push"}.get(trace.header.framing, "modbus")
     seen = [line for step in steps for line in _lines(step.part, 0)]
     if len(seen) > MAX_COMMENTS:
@@ -61,23 +74,31 @@ def expected_toml(trace: Trace, directions: str, steps: Sequence[Step]) -> str:
     ])  # fmt: skip
 
 
-def _names(trace: Trace) -> list[str]:
-    """Give what names the meter, the longest first: its name, and the serial number behind its maker's letters."""
-    name = trace.header.meter
-    serial = name.rpartition(":")[2] if ":" in name else name[3:]
-    return [text for text in (name, serial, serial.lstrip("0")) if len(text) >= MIN_ANYWHERE]
+def _said(part: Part, *, is_name: bool) -> Iterator[str]:
+    """Give what answers the question for the logical device name or a device ID, as text."""
+    is_name |= any(code in part.value for code in _NAMING)
+    if is_name and (found := _STRING.match(part.value)):
+        yield found[1].strip()
+    for inner in part.parts:
+        yield from _said(inner, is_name=is_name)
 
 
-def _nameless(trace: Trace) -> Iterator[Record]:
+def _nameless(trace: Trace, names: Sequence[str]) -> Iterator[Record]:
     """Hide the meter's names in what was carried."""
-    names = [text.encode("ascii", "replace") for text in _names(trace)]
+    secrets = [text.encode("latin-1", "replace") for text in names]
+    for start in range(0, max(1, len(secrets)), 4):
+        last = [*secrets[start : start + 4], b"", b"", b"", b""]
+        trace = replace(trace, records=tuple(_masked(trace, Credentials(last[0], last[1], last[2], last[3]))))
+    yield from trace.records
+
+
+def _masked(trace: Trace, hidden: Credentials) -> Iterator[Record]:
     mask: Mask | None = None
     for record in trace.records:
         if record.mark == "@" or mask is None:
             if mask is not None:
                 yield from mask.end()
-            secrets = [*names, b"", b""]
-            mask = Mask(trace.header.framing, Credentials(secrets[0], secrets[1], secrets[2]), record.session)
+            mask = Mask(trace.header.framing, hidden, record.session)
         if record.mark in {">", "<"}:
             mask.add(record.at, ">" if record.mark == ">" else "<", record.octets)
             yield from mask.ready()

@@ -10,7 +10,7 @@ from drivers.dlms.ciphering import Keys
 from drivers.errors import ProfileError, SecurityError
 from drivers.profile import ModbusPoint
 from drivers.trace.apdu import Part
-from drivers.trace.case import expected_toml, frame_hex
+from drivers.trace.case import expected_toml, frame_hex, names_of
 from drivers.trace.text import Header, Trace, TraceError
 from drivers.trace.tree import Step, take_apart
 from headend.cli.app import App
@@ -75,8 +75,10 @@ def to_case(ctx: click.Context, *, file: Path, directory: Path) -> int:
     app = App.of(ctx)
     try:
         trace = read_trace(file)
-        frames, directions = frame_hex(trace)
-        expected = expected_toml(trace, directions, list(take_apart(trace, None, _points(app, trace.header))))
+        steps = list(take_apart(trace, None, _points(app, trace.header)))
+        names = names_of(trace, steps)
+        frames, directions = frame_hex(trace, names)
+        expected = expected_toml(trace, names, directions, steps)
         directory.mkdir(parents=True)
         (directory / "frame.hex").write_text(frames, encoding="ascii")
         (directory / "expected.toml").write_text(expected, encoding="utf-8")

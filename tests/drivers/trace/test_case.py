@@ -1,12 +1,13 @@
 """Cases made of traces: what was carried, nothing that is secret, and frames that still are frames."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from drivers.dlms.events import NEED_DATA
 from drivers.dlms.hdlc import Frame, FrameReader
-from drivers.trace.case import expected_toml, frame_hex
+from drivers.trace.case import expected_toml, frame_hex, names_of
 from drivers.trace.text import Header, Record, Trace, TraceError
 from drivers.trace.tree import take_apart
 from tests.drivers.dlms.cases import load
@@ -20,7 +21,9 @@ def trace(framing: str, *carried: tuple[str, bytes]) -> Trace:
 
 
 def test_reads_in_pieces_are_one_line_and_directions_are_told() -> None:
-    frames, directions = frame_hex(trace("wrapper", (">", b"\x00\x01"), ("<", b"\x02"), ("<", b"\x03"), (">", b"\x04")))
+    frames, directions = frame_hex(
+        trace("wrapper", (">", b"\x00\x01"), ("<", b"\x02"), ("<", b"\x03"), (">", b"\x04")), []
+    )
 
     assert (frames, directions) == ("0001\n0203\n04\n", "><>")
 
@@ -30,7 +33,7 @@ def test_a_name_in_an_hdlc_frame_is_hidden_and_the_frame_stays_whole() -> None:
     (segment,) = _frames(load("gurux-segmented-profile").frames[0])
     frame = Frame(segment.destination, segment.source, segment.kind, information=information)
 
-    frames, _ = frame_hex(trace("hdlc", ("<", frame.encode())))
+    frames, _ = frame_hex(trace("hdlc", ("<", frame.encode())), [NAME])
 
     (hidden,) = _frames(bytes.fromhex(frames))
     assert hidden.information == information.replace(NAME.encode(), b"*" * len(NAME))
@@ -40,7 +43,8 @@ def test_the_skeleton_expects_nothing_and_names_nobody() -> None:
     apdu = bytes.fromhex("c401c1000910") + NAME.encode()
     whole = trace("wrapper", ("<", bytes.fromhex("0001000100100016") + apdu))
 
-    text = expected_toml(whole, "<", list(take_apart(whole)))
+    steps = list(take_apart(whole))
+    text = expected_toml(whole, names_of(whole, steps), "<", steps)
 
     document = tomllib.loads(text)
     assert document["expect"] == {}
@@ -49,9 +53,23 @@ def test_the_skeleton_expects_nothing_and_names_nobody() -> None:
     assert "GET-response" in text
 
 
+def test_what_a_meter_says_of_itself_is_hidden_though_the_trace_calls_it_otherwise() -> None:
+    asked = bytes.fromhex("0001 0010 0001 000d c001c1 0001 00002a0000ff 0200")
+    answer = bytes.fromhex("0001 0001 0010 0016 c401c100 0910") + NAME.encode()
+    whole = trace("wrapper", (">", asked), ("<", answer))
+    whole = replace(whole, header=replace(whole.header, meter="tcp://192.0.2.7:4059 1"))
+
+    names = names_of(whole, list(take_apart(whole)))
+    frames, _ = frame_hex(whole, names)
+
+    assert NAME in names
+    assert NAME.encode().hex() not in frames
+    assert (b"*" * len(NAME)).hex() in frames
+
+
 def test_a_trace_of_nothing_makes_no_case() -> None:
     with pytest.raises(TraceError, match="no octets"):
-        frame_hex(trace("wrapper"))
+        frame_hex(trace("wrapper"), [])
 
 
 def _frames(octets: bytes) -> list[Frame]:
