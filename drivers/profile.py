@@ -21,6 +21,7 @@ Security = Literal["none", "authenticated", "encrypted", "authenticated-encrypte
 AuthenticationKey = Literal["required", "withheld"]
 Ciphering = Literal["service", "general", "identified-key", "wrapped-key", "one-pass", "static-unified"]
 Referencing = Literal["logical-name", "short-name"]
+OptionalService = Literal["access"]
 Signing = Literal["none", "general"]
 MetadataScope = Literal["model", "meter", "session"]
 SelectiveAccess = Literal["range", "columns", "entry", "none"]
@@ -118,8 +119,10 @@ class DlmsProfile:
     ``counter_object``: where client ``counter_client``, without authentication, reads the counter the meter saw last; asked
     when ours is ``refused``, or ``always`` at first. It moves ours up by ``counter_margin`` at most.
     ``max_info``, ``window``: what is offered on HDLC, each way [octet, frame]; the meter's word counts.
+    ``opening``: what comes before HDLC, ``mode-e`` on optical probes (IEC 62056-21), with zeros before it to ``wake_up`` a meter.
     ``inactivity_time_out``: the meter closes an HDLC link on which nothing was said for so long. [s]
     ``referencing``: how the meter knows its objects.  ``block_window``: general blocks taken at a time, 0 for none (GBT).
+    ``services``: what to ask the meter for beside the usual.
     ``metadata``: who shares columns and scalers once read: meters of one model and firmware, no other meter, no other session.
     """
 
@@ -143,6 +146,8 @@ class DlmsProfile:
     max_info: int = 2_030
     window: int = 1
     inactivity_time_out: int = 120
+    opening: Literal["none", "mode-e"] = "none"
+    wake_up: bool = False
     identity: Obis = Obis(0, 0, 42, 0, 0)
     firmware: Obis | None = None
     clock: Obis = Obis(0, 0, 1, 0, 0)
@@ -157,6 +162,7 @@ class DlmsProfile:
     metadata: MetadataScope = "model"
     referencing: Referencing = "logical-name"
     block_window: int = 0
+    services: tuple[OptionalService, ...] = ()
 
     @property
     def agreed_security(self) -> Security:

@@ -23,6 +23,7 @@ from drivers.profile import (
     ModbusIdentity,
     ModbusPoint,
     ModbusProfile,
+    OptionalService,
     Protocol,
     PushChannel,
     PushProfile,
@@ -251,6 +252,8 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         max_pdu=table.integer("max_pdu", 65_535, 64, 65_535),
         max_info=table.integer("max_info", 2_030, 32, 2_030),
         window=table.integer("window", 1, 1, 7),  # IEC 62056-46: numbers count modulo 8
+        opening=table.choice("opening", ("none", "mode-e"), "none"),
+        wake_up=table.boolean("wake_up", default=False),
         inactivity_time_out=table.integer("inactivity_time_out", 120, 2, 65_535),  # IEC 62056-6-2, class 23
         identity=table.parsed("identity", Obis.parse, Obis(0, 0, 42, 0, 0)),
         firmware=table.parsed("firmware", Obis.parse, NO_OBIS) if table.has("firmware") else None,
@@ -263,6 +266,7 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         columns=tuple(_column(row) for row in table.tables("columns")),
         registers=tuple(_dlms_register(row) for row in table.tables("registers")),
         selective_access=_selective_access(table),
+        services=_services(table),
         metadata=table.choice("metadata", ("model", "meter", "session"), "model"),
     )
     table.finish()
@@ -287,6 +291,14 @@ def _selective_access(table: CheckedTable) -> tuple[SelectiveAccess, ...]:
     if not words:
         table.fault("selective_access", "must not be empty")
     return tuple(way for word in words for way in _WAYS if way == word)
+
+
+def _services(table: CheckedTable) -> tuple[OptionalService, ...]:
+    words = table.words("services") if table.has("services") else ()
+    for index, word in enumerate(words):
+        if word not in get_args(OptionalService):
+            table.fault(f"services[{index}]", f"is {word[:40]!r}, not one of {', '.join(get_args(OptionalService))}")
+    return tuple(service for service in get_args(OptionalService) if service in words)
 
 
 def _column(row: CheckedTable) -> DlmsColumn:

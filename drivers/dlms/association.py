@@ -21,6 +21,7 @@ from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import CONTROL, check_title
 from drivers.dlms.commands import (
     Accepted,
+    Access,
     Act,
     ActList,
     Associate,
@@ -43,6 +44,7 @@ from drivers.dlms.commands import (
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.parameters import Parameters
 from drivers.dlms.services import short
+from drivers.dlms.services.access import AccessService
 from drivers.dlms.services.action import ActListService, ActService
 from drivers.dlms.services.base import Service, Terms
 from drivers.dlms.services.get import GetService
@@ -61,6 +63,7 @@ from drivers.profile import Authentication
 
 __all__ = [  # beside what is defined here
     "Accepted",
+    "Access",
     "Act",
     "ActList",
     "Associate",
@@ -137,6 +140,7 @@ _STEPS: Mapping[type[Event], Step] = {
 # Command -> the service that makes the request of it.
 _SERVICES: Mapping[type[Command], Callable[[Any, Terms], Service]] = {
     Get: GetService, GetList: GetService, Set: SetService, SetList: SetListService, Act: ActService, ActList: ActListService,
+    Access: AccessService,
 }  # fmt: skip
 _OF_WRITING: Mapping[type[Command], str] = {Set: "SET", SetList: "SET", Act: "ACTION", ActList: "ACTION"}
 
@@ -174,6 +178,7 @@ class ClientAssociation:
             )
         self._inbox: list[bytes] = []
         self._invoke_id = 0
+        self._number = 0  # of requests so far
         self._server_challenge = b""
         self._server_title = b""
         self._granted: Accepted | None = None
@@ -419,7 +424,10 @@ class ClientAssociation:
         return max(1, limit - self._overhead) if limit else 0
 
     def _ask(self, command: Command) -> bytes:
-        if not self._parameters.may_write and (name := _OF_WRITING.get(type(command))):
+        name = _OF_WRITING.get(type(command))
+        if isinstance(command, Access) and command.changes:
+            name = "ACCESS that writes"
+        if name and not self._parameters.may_write:
             raise LocalProtocolError(f"{name} in an association that was opened for reading")
         self._move(Step.SEND_REQUEST)
         self._next_invoke_id()
@@ -445,7 +453,7 @@ class ClientAssociation:
     @property
     def _terms(self) -> Terms:
         assert self._granted is not None
-        return Terms(self._invoke_octet, self.room, self._granted.conformance, names=self.names)
+        return Terms(self._invoke_octet, self.room, self._granted.conformance, self._number, self.names)
 
     def _received_answer(self, apdu: bytes) -> Event:
         assert self._service is not None
@@ -480,7 +488,8 @@ class ClientAssociation:
         return xdlms.HIGH_PRIORITY | xdlms.CONFIRMED | self._invoke_id
 
     def _next_invoke_id(self) -> None:
-        self._invoke_id = (self._invoke_id + 1) % 16
+        self._number += 1
+        self._invoke_id = self._number % 16
 
     def _check_invoke_id(self, octet: int) -> None:
         if octet & 0x0F != self._invoke_id:

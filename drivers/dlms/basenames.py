@@ -63,7 +63,7 @@ class BaseNames:
 
     def _named(self, what: Attribute, offset: int) -> int:
         base = self._bases.get((what.class_id, what.logical_name))
-        if base is None or not 0 <= base + offset <= 0xFFFF:
+        if base is None or offset < 0 or base + offset > 0xFFFF:
             raise MeterRefused(f"{what}: the meter lists no such object", OBJECT_UNDEFINED)
         return base + offset
 

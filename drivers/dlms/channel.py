@@ -32,6 +32,7 @@ PLAIN_TAGS = {glo: plain for plain, glo in GLO_TAGS.items()}
 DED_TAGS = {0xC0: 0xD0, 0xC1: 0xD1, 0xC3: 0xD3, 0xC4: 0xD4, 0xC5: 0xD5, 0xC7: 0xD7}
 DED_TAGS |= {0x05: 0x45, 0x06: 0x46, 0x0C: 0x4C, 0x0D: 0x4D, 0x16: 0x56, 0x18: 0x58, 0xC2: 0xD2}
 _OF_DEDICATED = {ded: plain for plain, ded in DED_TAGS.items()}
+_PROTECTABLE = frozenset({*GLO_TAGS, 0xD9, 0xDA})  # ACCESS has no form of its own: always a general one
 GENERAL_GLO_CIPHERING = 0xDB
 GENERAL_DED_CIPHERING = 0xDC
 SEAL_OVERHEAD = 21  # [octet] at most, of a glo- APDU: tag, length, security control, counter, authentication tag
@@ -87,7 +88,7 @@ class SecureChannel:
     def supply(self, counters: range) -> None:
         """Add counters that were reserved durably for this key and title, so that nobody else uses them."""
         if counters.step != 1 or counters.start < 0 or counters.stop > MAX_COUNTER:
-            raise CounterError(f"invocation counters {counters} are not usable: change the key")
+            raise CounterError(f"invocation counters {counters} are not usable: change the key (rekey)")
         self._counters.append(counters)
 
     @property
@@ -122,7 +123,7 @@ class SecureChannel:
 
     def seal(self, apdu: bytes) -> bytes:
         """Protect a plain APDU in its ciphered form. Raises `CounterError` without counters, `LocalProtocolError` without form."""
-        if apdu[0] not in GLO_TAGS:
+        if apdu[0] not in _PROTECTABLE:
             raise LocalProtocolError(f"APDU 0x{apdu[0]:02x} has no globally ciphered form")
         is_initiate = apdu[0] in _INITIATE
         if is_initiate or (self.ciphering not in FORMS and self._protection.signing == "none"):
@@ -140,7 +141,7 @@ class SecureChannel:
         keys = self._keys if is_initiate or self._dedicated is None else self._dedicated
         protected = encrypt(keys, self._own_title, counter, apdu, self._control)
         content = axdr.encode_length(len(protected)) + protected
-        if is_initiate or self.ciphering == "service":
+        if is_initiate or (self.ciphering == "service" and apdu[0] in GLO_TAGS):
             return bytes([GLO_TAGS[apdu[0]] if keys is self._keys else DED_TAGS[apdu[0]]]) + content
         tag = GENERAL_GLO_CIPHERING if keys is self._keys else GENERAL_DED_CIPHERING
         return bytes([tag, len(self._own_title)]) + self._own_title + content
@@ -175,7 +176,7 @@ class SecureChannel:
                 raise SecurityError("general-ciphering and the signature around it name different exchanges")
             header = inner
             self.last_seen = self.last_seen if counter is None else counter
-            if not plain or plain[0] not in GLO_TAGS:
+            if not plain or plain[0] not in _PROTECTABLE:
                 raise SecurityError("general-ciphering holds no service of its own, or the key is wrong")
         if header is not None:
             self._protector.accept(header)
@@ -197,7 +198,7 @@ class SecureChannel:
             raise RemoteProtocolError(f"ciphered APDU says {length} octets and has {len(apdu) - start}")
         plain = self._opened(apdu[start:], None if is_initiate else self._dedicated)
         service = PLAIN_TAGS.get(tag) or _OF_DEDICATED.get(tag)
-        if not plain or plain[0] not in GLO_TAGS or (service is not None and plain[0] != service):
+        if not plain or plain[0] not in _PROTECTABLE or (service is not None and plain[0] != service):
             raise SecurityError(f"APDU 0x{tag:02x} holds another service than it says, or the key is wrong")
         return plain
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.dlms import axdr
+from drivers.dlms.accessing import AccessItem
 from drivers.dlms.axdr import Data
 from drivers.dlms.xdlms import Attribute, Conformance, Selection
 
@@ -69,6 +70,24 @@ class ActList:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Command: read, write and invoke in one request; `Received` then holds an `accessing.AccessResult` for each item.
+
+    ``items``: each with its data, null-data where there is none.  ``breaks_on_error``: whether the meter stops at the first.
+    ``is_self_descriptive``: whether the answer is to repeat what was asked.
+    """
+
+    items: tuple[tuple[AccessItem, Data], ...]
+    breaks_on_error: bool = False
+    is_self_descriptive: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything of it may change the meter."""
+        return any(item.kind != "get" for item, _ in self.items)
+
+
+@dataclass(frozen=True, slots=True)
 class NextBlock:
     """Command: ask for the block after the one received, or send the one after the block that was taken."""
 
@@ -123,5 +142,5 @@ class Released:
     """The association is closed."""
 
 
-Command = Associate | Prove | Get | GetList | Set | SetList | Act | ActList | NextBlock | Release
+Command = Associate | Prove | Get | GetList | Set | SetList | Act | ActList | Access | NextBlock | Release
 Event = Accepted | Challenged | Received | MoreBlocks | BlockTaken | Done | Released

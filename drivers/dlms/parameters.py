@@ -8,7 +8,7 @@ from drivers.dlms.elliptic import Signer
 from drivers.dlms.protection import FORMS, Protection
 from drivers.dlms.xdlms import Conformance
 from drivers.errors import LocalProtocolError, SecurityError
-from drivers.profile import Authentication, Ciphering, Referencing, Security, Signing, implied_security
+from drivers.profile import Authentication, Ciphering, OptionalService, Referencing, Security, Signing, implied_security
 
 READING = (
     Conformance.GET | Conformance.ACTION | Conformance.SELECTIVE_ACCESS | Conformance.BLOCK_TRANSFER_GET | Conformance.PRIORITY
@@ -29,6 +29,7 @@ class Parameters:
     ``security``: what every APDU must be, both ways; None for what the authentication implies.
     ``signer``: keys of HLS-7.  ``maker_mechanism``: what HLS-2 computes with this meter; without it HLS-2 is refused.
     ``protection``: general-ciphering and general-signing with their keys; where given it says the form, else ``ciphering``.
+    ``services``: those asked for beside the usual.
     ``block_window``: general blocks taken at a time, 0 to ask for no general block transfer.
     ``may_write``: whether it is opened to execute a command; without it SET and ACTION are refused here.
     """
@@ -46,6 +47,7 @@ class Parameters:
     may_write: bool = False
     referencing: Referencing = "logical-name"
     block_window: int = 0
+    services: tuple[OptionalService, ...] = ()
     signer: Signer | None = None
     maker_mechanism: hls.Mechanism | None = field(default=None, repr=False)
     protection: Protection | None = None
@@ -74,6 +76,8 @@ class Parameters:
         """Give the services to ask for."""
         reading, writing = (READING, WRITING) if self.referencing == "logical-name" else (SHORT_READING, SHORT_WRITING)
         wanted = reading | writing if self.may_write else reading
+        if "access" in self.services:
+            wanted |= Conformance.ACCESS
         if self.block_window:
             wanted |= Conformance.GENERAL_BLOCK_TRANSFER
         is_general = self.ciphering != "service" or self.signing != "none"

@@ -140,6 +140,7 @@ def parameters_of(endpoint: Endpoint, settings: Settings, context: SessionContex
         ciphering=dlms.ciphering,
         referencing=dlms.referencing,
         block_window=dlms.block_window,
+        services=dlms.services,
         protection=None if keys is None else protection_of(endpoint, dlms, context),
         signer=signer,
         dedicated_key=context.random_bytes(KEY_SIZES[dlms.security_suite]) if dlms.session_key == "dedicated" else b"",
