@@ -173,5 +173,5 @@ def verify_gmac_token(keys: Keys, title: bytes, challenge: bytes, token: bytes) 
 
 def _header(control: int, counter: int) -> bytes:
     if not 0 <= counter < MAX_COUNTER:
-        raise CounterError(f"invocation counter {counter} is used up: change the key")
+        raise CounterError(f"invocation counter {counter} is used up: change the key (rekey)")
     return bytes([control]) + counter.to_bytes(4, "big")

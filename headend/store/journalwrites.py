@@ -98,7 +98,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         whose = f"{key_id} (meter {meter})" if meter else key_id
         if first + size > COUNTER_LIMIT:
             raise CounterError(
-                f"invocation counter of {whose} is used up ({first} of {COUNTER_LIMIT}); change the key before going on"
+                f"invocation counter of {whose} is used up ({first} of {COUNTER_LIMIT}); change the key (rekey) before going on"
             )
         self._keep_counter(key_id, first + size, whose)
         return range(first, first + size)
