@@ -54,6 +54,7 @@ from gurux_dlms.objects import (
 from gurux_dlms.objects.enums import ControlMode, ControlState
 from gurux_dlms.objects.enums.AssociationStatus import AssociationStatus
 from gurux_dlms.secure import GXDLMSSecureServer
+from gurux_objects import more
 
 LOGICAL_DEVICE_NAME = "GRX0000000000042"
 FIRMWARE = "1.0.203"
@@ -280,6 +281,7 @@ def build(arguments):
         column,
         profile,
         switch,
+        *(more() if arguments.objects == "all" else ()),
         association,
     ):
         meter.items.append(item)
@@ -429,6 +431,7 @@ def main():
     parser.add_argument(
         "--selective-access", default="range,entry,none", help="ways of reading rows that are not refused"
     )
+    parser.add_argument("--objects", choices=("few", "all"), default="few", help="all: one of each class besides")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     arguments.values = [int(value) for value in arguments.values.split(",")]

@@ -88,10 +88,14 @@ WIDTHS: Mapping[Tag, tuple[int, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Enumerated(Kind):
-    """An ``enum``. ``maker_from``: first number left to manufacturers, which comes as a bare int."""
+    """An ``enum``. ``maker_from``: first number left to manufacturers, which comes as a bare int.
+
+    ``last``: highest member that this version of the class has.
+    """
 
     values: type[IntEnum]
     maker_from: int = 256
+    last: int = 255
 
     def decode(self, data: Data) -> int:
         """Give the member, or the maker's own number."""
@@ -104,12 +108,14 @@ class Enumerated(Kind):
         return Data(Tag.ENUM, int(self._member(value)))
 
     def _member(self, number: int) -> int:
+        if number >= self.maker_from:
+            return number
         try:
-            return self.values(number)
+            if number <= self.last:
+                return self.values(number)
         except ValueError:
-            if number >= self.maker_from:
-                return number
-            raise Unfit(f"{number} is no {self.values.__name__}") from None
+            pass
+        raise Unfit(f"{number} is no {self.values.__name__}")
 
 
 @dataclass(frozen=True, slots=True)

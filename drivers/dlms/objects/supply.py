@@ -27,7 +27,7 @@ class ControlState(IntEnum):
 
 
 class ControlMode(IntEnum):
-    """Which transitions are there. IEC 62056-6-2, table of disconnect control modes."""
+    """Which transitions are there. IEC 62056-6-2, table of disconnect control modes; the last from class version 1."""
 
     NONE = 0
     MODE_1 = 1
@@ -36,6 +36,7 @@ class ControlMode(IntEnum):
     MODE_4 = 4
     MODE_5 = 5
     MODE_6 = 6
+    MODE_7 = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,22 @@ class LimiterActions:
     under: ActionItem
 
 
-DISCONNECT_CONTROL = InterfaceClass(
-    70,
-    0,
-    "disconnect control",
-    (
-        AttributeType(2, "output_state", BOOLEAN),
-        AttributeType(3, "control_state", Enumerated(ControlState)),
-        AttributeType(4, "control_mode", Enumerated(ControlMode), is_writable=True),
-    ),
-    (MethodType(1, "remote_disconnect"), MethodType(2, "remote_reconnect")),
-)
+def _disconnect_control(version: int, last_mode: ControlMode) -> InterfaceClass:
+    return InterfaceClass(
+        70,
+        version,
+        "disconnect control",
+        (
+            AttributeType(2, "output_state", BOOLEAN),
+            AttributeType(3, "control_state", Enumerated(ControlState)),
+            AttributeType(4, "control_mode", Enumerated(ControlMode, last=last_mode), is_writable=True),
+        ),
+        (MethodType(1, "remote_disconnect"), MethodType(2, "remote_reconnect")),
+    )
+
+
+DISCONNECT_CONTROL = _disconnect_control(0, ControlMode.MODE_6)
+DISCONNECT_CONTROL_1 = _disconnect_control(1, ControlMode.MODE_7)
 LIMITER = InterfaceClass(
     71,
     0,
@@ -93,4 +99,4 @@ LIMITER = InterfaceClass(
         AttributeType(11, "actions", Grouped(LimiterActions, over=ACTION_ITEM, under=ACTION_ITEM), is_writable=True),
     ),
 )
-CLASSES = (DISCONNECT_CONTROL, LIMITER)
+CLASSES = (DISCONNECT_CONTROL, DISCONNECT_CONTROL_1, LIMITER)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from drivers.dlms.objects.supply import DISCONNECT_CONTROL, ControlMode, ControlState
+from drivers.dlms.objects.supply import DISCONNECT_CONTROL_1 as DISCONNECT_CONTROL
+from drivers.dlms.objects.supply import ControlMode, ControlState
 from drivers.dlms.procedures.steps import Procedure, Wait, invoke, read
 from drivers.errors import CommandDeclined, CommandUnverified
 from drivers.obis import Obis
