@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels fuzz nightly peers picture clean
+.PHONY: demo test check checked-kernels fuzz nightly peers picture scorecards clean
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -61,6 +61,10 @@ bench-%: $(STAMP) peers
 ## The README's picture of the demonstration.
 picture: $(STAMP)
 	COLUMNS=116 $(BIN)/headend --color always demo 2>/dev/null | $(BIN)/python docs/picture.py docs/demo.svg 'make demo'
+
+## The pages that say what a driver does and what proves it, from their data files.
+scorecards: $(STAMP)
+	$(BIN)/python docs/scorecard.py
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info

@@ -6,10 +6,12 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from docs.scorecard import AGAINST, STATES, table
 from drivers.profile import (
     CalledObject,
     CallProfile,
@@ -170,6 +172,48 @@ def test_pages_named_in_the_code_exist() -> None:
 
     assert named
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+SCORECARDS = sorted((ROOT / "docs" / "scorecards").glob("*.toml"))
+_PUBLISHED = re.compile(r"tests/data|import .*\bcases\b|\.cases import|\.pushes import|published", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", SCORECARDS, ids=lambda path: path.stem)
+def test_a_scorecard_is_what_its_data_says(path: Path) -> None:
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == table(card_of(path)), "run make scorecards"
+
+
+@pytest.mark.parametrize("path", SCORECARDS, ids=lambda path: path.stem)
+def test_every_feature_that_is_done_names_a_test_that_exists_and_is_worth_what_it_says(path: Path) -> None:
+    features = card_of(path)["features"]
+    for feature in features:
+        nodes = feature.get("proof", [])
+        assert set(feature) <= {"group", "name", "state", "against", "proof", "comment"}, feature["name"]
+        assert feature["state"] in STATES, feature["name"]
+        assert ("against" in feature) == (feature["state"] == "done"), feature["name"]
+        for node in nodes:
+            file, _, name = node.partition("::")
+            assert re.search(rf"^(?:async )?def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (
+                node
+            )
+        match feature["state"], feature.get("against"):
+            case "exempt", _:
+                assert feature.get("comment"), feature["name"]
+            case "done", "peer":
+                assert any("/peers/" in node or "gurux" in node or "independent" in node for node in nodes), feature[
+                    "name"
+                ]
+            case "done", "vectors":
+                files = [(ROOT / node.partition("::")[0]).read_text(encoding="utf-8") for node in nodes]
+                assert any(_PUBLISHED.search(text) for text in files), feature["name"]
+            case "done", against:
+                assert nodes, feature["name"]
+                assert against in AGAINST, feature["name"]
+    assert len({feature["name"] for feature in features}) == len(features)
+
+
+def card_of(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def block(language: str) -> str:
