@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headend.secrets import SecretError, Secrets, is_reference
+from headend.registry.cells import parse_options
+from headend.secrets import SECRET_OPTIONS, SecretError, Secrets, is_reference
 
 KEY = "000102030405060708090A0B0C0D0E0F"
 
@@ -66,3 +67,34 @@ def test_repr_holds_nothing() -> None:
 
     assert repr(secrets) == "Secrets()"
     assert "hunter2" not in repr(secrets.credentials("env:PASSWORD"))
+
+
+def test_references_in_a_meter_s_options_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "ours.pem").write_bytes(b"-----BEGIN PRIVATE KEY-----\nabc\n")
+    secrets = Secrets({"KEK": KEY, "METER": "0123"})
+
+    found = secrets.credentials(
+        options={
+            "signing_key": f"file:{tmp_path / 'ours.pem'}",
+            "meter_signing_key": "env:METER",
+            "master_key": "env:KEK",
+        }
+    )
+
+    assert found.master_key == bytes(range(16))
+    assert found.curve_keys.signing.startswith(b"-----BEGIN PRIVATE KEY-----")
+    assert (found.curve_keys.meter_signing, found.curve_keys.agreement) == (b"0123", b"")
+    for shown in (repr(found), str(found), repr(found.curve_keys)):
+        assert "abc" not in shown
+        assert "0123" not in shown
+    with pytest.raises(SecretError, match="env:NOWHERE"):
+        secrets.credentials(options={"agreement_key": "env:NOWHERE"})
+
+
+@pytest.mark.parametrize("name", SECRET_OPTIONS)
+def test_a_key_written_out_among_the_options_is_refused_without_repeating_it(name: str) -> None:
+    with pytest.raises(ValueError, match=f"option {name} is not a reference") as caught:
+        parse_options(f"client=1;{name}={KEY}")
+
+    assert KEY not in str(caught.value)
+    assert parse_options(f"{name}=env:KEY")[name] == "env:KEY"

@@ -230,6 +230,16 @@ def test_hls7_takes_no_answer_but_the_meters_own_signature_of_this_exchange(suit
         assert association.state is State.FAILED
 
 
+def test_hls7_refuses_its_own_challenge_sent_back() -> None:
+    association = ClientAssociation(signed(1))
+    association.send(Associate())
+    came = replace(aare("hls6"), mechanism=acse.Mechanism.HIGH_ECDSA, authentication_value=CLIENT.challenge)
+    association.receive_data(came.encode())
+
+    with pytest.raises(SecurityError, match="own challenge"):
+        association.next_event()
+
+
 def test_hls7_refuses_any_bit_flipped_in_the_meters_answer() -> None:
     answer = signers(1)[1].own.sign(SERVER.title + CLIENT.title + CLIENT.challenge + SERVER.challenge)
     for bit in range(8 * len(answer)):

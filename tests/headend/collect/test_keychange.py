@@ -113,8 +113,7 @@ class Scene:
         return SessionContext(lambda: NOW, os.urandom, StoredCounters(self.writer), 1.0)
 
     def endpoint(self, device: EndDevice, credentials: Credentials) -> Endpoint:
-        options = {name: text for name, text in device.options.items() if name != "master_key"}
-        return endpoint(device.name, device.profile, device.address, credentials, **options)
+        return endpoint(device.name, device.profile, device.address, credentials, **device.options)
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[ByteStream]:
