@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from drivers.dlms import acse, axdr, getlist, listing, notification, objects, xdlms
+from drivers.dlms import acse, axdr, general, getlist, listing, notification, objects, xdlms
 from drivers.dlms.association import (
     Associate,
     BlockTaken,
@@ -23,17 +23,30 @@ from drivers.dlms.association import (
     Prove,
     Set,
 )
+from drivers.dlms.basenames import BaseNames
 from drivers.dlms.blocks import BlockAssembler
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import AUTHENTICATED, ENCRYPTED, Keys
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.events import NEED_DATA, Apdu, Connect
-from drivers.dlms.hdlc import Frame, FrameReader, HdlcAddress, Kind, decode_parameters, encode_parameters
+from drivers.dlms.hdlc import (
+    Frame,
+    FrameReader,
+    HdlcAddress,
+    Kind,
+    LinkParameters,
+    decode_parameters,
+    encode_parameters,
+)
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.mbus import MbusReader
 from drivers.dlms.objects import CaptureObject
+from drivers.dlms.objects.catalogue import INTERFACE_CLASSES
+from drivers.dlms.opening import Opening
 from drivers.dlms.push import PushReader
 from drivers.dlms.rows import Buffer
+from drivers.dlms.telegram import decode_telegram
+from drivers.dlms.transfer import BlockTransfer
 from drivers.dlms.unprotect import PushKeys, unprotect
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute
@@ -43,7 +56,9 @@ from drivers.obis import Obis
 from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn
 from drivers.trace import text, tree
 from drivers.units import ScalerUnit, Unit
+from kernels.checksum import crc16_modbus
 from tests.drivers.dlms import cases, pushes
+from tests.fuzz import limits
 
 BERLIN = ClockProfile(zone="Europe/Berlin")
 WATT_HOUR = ScalerUnit(0, Unit.WATT_HOUR)
@@ -113,9 +128,11 @@ def until_damage(make: Callable[[], _Stream], data: bytes) -> None:
 
 
 def hdlc_link(data: bytes) -> None:
-    link = HdlcLink("client", CLIENT, SERVER)
+    link = HdlcLink("client", CLIENT, SERVER, window=3)
     link.send(Connect())
-    link.receive_data(Frame(CLIENT, SERVER, Kind.UA, information=encode_parameters(128, 128)).encode())
+    link.receive_data(
+        Frame(CLIENT, SERVER, Kind.UA, information=encode_parameters(LinkParameters(128, 128, 3, 3))).encode()
+    )
     link.next_event()
     link.send(Apdu(b"\xc0\x01\xc1"))
     drain(link, data)
@@ -141,6 +158,13 @@ def general_blocks(data: bytes) -> None:
     assembler = BlockAssembler()
     for piece in counted(data):
         assembler.add(piece)
+
+
+def two_way_blocks(data: bytes) -> None:
+    transfer = BlockTransfer(3, 3)
+    transfer.send(bytes(200), 20)
+    for piece in counted(data):
+        transfer.receive(b"\xe0" + piece)
 
 
 def counted(data: bytes) -> Iterator[bytes]:
@@ -227,6 +251,24 @@ def sealed(apdu: bytes, control: int) -> bytes:
 # -- objects
 
 
+def short_names(octets: bytes) -> None:
+    BaseNames.of_list(axdr.decode(octets))
+
+
+def interface_classes(octets: bytes) -> None:
+    """Decode data as an attribute of each class in turn, named by the first octet."""
+    if not octets:
+        return
+    classes = list(INTERFACE_CLASSES.values())
+    table, data = classes[octets[0] % len(classes)], axdr.decode(octets[1:])
+    for attribute in table.attributes:
+        with suppress(DriverError):
+            table.decode(attribute.index, data)
+    for method in table.methods:
+        with suppress(DriverError):
+            table.decode_parameter(method.index, data)
+
+
 def load_profile(octets: bytes) -> None:
     """Decode the buffer of a load profile both ways: the kernel and the Python codec must agree on every fact."""
     step = 900
@@ -281,6 +323,18 @@ def trace(octets: bytes) -> None:
         pass
 
 
+def telegram(octets: bytes) -> None:
+    told = decode_telegram(octets)
+    notification.name(told)
+    notification.facts(told, BERLIN, 1_800_000_000)
+
+
+def signed_telegram(octets: bytes) -> None:
+    """Give what stands in a telegram a checksum that fits, so that it is looked at."""
+    body = b"/TST5X\r\n\r\n" + octets.replace(b"!", b"") + b"!"
+    telegram(body + b"%04X\r\n" % crc16_modbus(body, 0))
+
+
 # -- Modbus
 
 
@@ -303,6 +357,16 @@ def frames() -> Iterator[bytes]:
 
 
 def apdus() -> Iterator[bytes]:
+    for hexadecimal in (
+        "050102fa00",
+        "0c0100110 5".replace(" ", ""),
+        "060102fa000105",
+        "0d0100",
+        "0e010203",
+        "d90012345600000102030405",
+        "da4000000100000100",
+    ):
+        yield bytes.fromhex(hexadecimal)
     yield from (case.frame for case in cases.load_all("dlms-apdu"))
     yield xdlms.GetResponse(0xC1, axdr.array([axdr.structure(axdr.unsigned(1), axdr.octet_string(b"text"))])).encode()
     yield xdlms.GetResponse(0xC1, None, 3).encode()
@@ -325,6 +389,12 @@ def items() -> Iterator[bytes]:
     yield axdr.encode(axdr.array([column.encode() for column in CAPTURED]))
     yield axdr.encode(objects.encode_scaler_unit(WATT_HOUR))
     yield bytes.fromhex("010203170000000018000000000000000016ff0f8010800004070a0501020304")
+
+
+def classes() -> Iterator[bytes]:
+    """Give each class an array of what a structure may hold."""
+    inside = list(items())
+    yield from (bytes([number]) + inside[number % len(inside)] for number in range(len(INTERFACE_CLASSES)))
 
 
 def rows() -> Iterator[bytes]:
@@ -374,6 +444,22 @@ def protected() -> Iterator[bytes]:
     yield bytes.fromhex("db08") + TITLES[1] + b"\x06\x20\x00\x00\x00\x01\x02"
 
 
+def general_apdus() -> Iterator[bytes]:
+    yield bytes.fromhex("dd0112340848444530303030310853494d30303030310000000102000530000000010011")
+    yield bytes.fromhex("df0112340848444530303030310853494d303030303100000304c1c20140" + "00" * 64)
+
+
+def short_lists() -> Iterator[bytes]:
+    entry = axdr.structure(
+        axdr.Data(axdr.Tag.LONG, 0x100), axdr.long_unsigned(3), axdr.unsigned(0), axdr.octet_string(ENERGY.to_bytes())
+    )
+    yield axdr.encode(axdr.array([entry, entry]))
+
+
+def telegrams() -> Iterator[bytes]:
+    yield from (bytes.fromhex(path.read_text()) for path in sorted((limits.CASES.parent / "p1").glob("*/frame.hex")))
+
+
 def traces() -> Iterator[bytes]:
     for framing, octets in (
         ("hdlc", Frame(SERVER, CLIENT, Kind.SNRM).encode()),
@@ -404,13 +490,14 @@ TARGETS = {
             Frame(CLIENT, SERVER, Kind.DM).encode(),
         ),
     ),
-    "hdlc-parameters": Target(decode_parameters, lambda: (encode_parameters(128, 2030),)),
+    "hdlc-parameters": Target(decode_parameters, lambda: (encode_parameters(LinkParameters(128, 2030, 1, 7)),)),
     "wrapper": Target(
         partial(until_damage, lambda: WrapperLink(16, 1)), lambda: (bytes.fromhex("0001000100100002c401"),)
     ),
     "mbus": Target(partial(in_pieces, MbusReader), frames),
     "push-stream": Target(push, frames),
     "push-facts": Target(pushed, lambda: [case.apdu for case in pushes.load_all()], 16_384),
+    "blocks-both-ways": Target(two_way_blocks, blocks),
     "blocks": Target(general_blocks, blocks),
     "acse": Target(whole_acse, acse_apdus),
     "xdlms": Target(whole_apdu, apdus),
@@ -422,6 +509,14 @@ TARGETS = {
     "rows": Target(load_profile, rows),
     "date-time": Target(date_time, lambda: [case.frame for case in cases.load_all("dlms-datetime")]),
     "attributes": Target(attributes, items, 16_384),
+    "general-ciphering": Target(general.decode, general_apdus),
+    "short-names": Target(short_names, short_lists),
+    "interface-classes": Target(interface_classes, classes),
+    "telegram": Target(telegram, telegrams, 8192),
+    "telegram-signed": Target(signed_telegram, telegrams),
+    "opening": Target(
+        partial(until_damage, Opening), lambda: (b"/ACM5\\2E40\r\n", b"\x00/?!\r\n/ACM5\\2E40\r\n\x062452\r\n")
+    ),
     "trace": Target(trace, traces),
     "modbus-pdu": Target(modbus_response, modbus_frames),
     "modbus-rtu": Target(partial(until_damage, lambda: rtu.ResponseReader(1, MODBUS)), modbus_frames),
