@@ -3,20 +3,26 @@
 Nothing is asked before the answer to the question before, and no answer is taken that was not asked for. On HDLC a lost or
 damaged answer is asked for again without repeating the question (RR); SNRM is sent twice before a meter counts as silent.
 So nothing that changes a meter is ever sent twice. A session that idles says RR in half the meter's inactivity timeout.
+
+It is long because all that waits is here: the rest of the driver does no I/O.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from drivers.contract import ByteStream, Endpoint, SessionContext
+from drivers.contract import ByteStream, ChangesSpeed, Endpoint, SessionContext
 from drivers.dlms import axdr
+from drivers.dlms.accessing import AccessItem, AccessResult
+from drivers.dlms.acting import ActionResult
 from drivers.dlms.association import (
     Accepted,
+    Access,
     Act,
+    ActList,
     Associate,
     BlockTaken,
     Challenged,
@@ -32,6 +38,7 @@ from drivers.dlms.association import (
     Received,
     Release,
     Set,
+    SetList,
     State,
 )
 from drivers.dlms.axdr import Data
@@ -53,6 +60,16 @@ from drivers.dlms.getlist import ITEM_SIZE, MAX_LIST, REQUEST_HEAD, GetResult
 from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
 from drivers.dlms.idle import IdleTimer
 from drivers.dlms.link import HdlcLink
+from drivers.dlms.opening import (
+    CHANGE_PAUSE,
+    FIRST_SPEED,
+    MAX_IDENTIFICATION,
+    REACTION,
+    WAKE_UP,
+    WAKE_UP_PAUSE,
+    Identified,
+    Opening,
+)
 from drivers.dlms.settings import parameters_of, public_endpoint, settings_of
 from drivers.dlms.transfer import BLOCK_TAG, BlockTransfer
 from drivers.dlms.wrapper import WrapperLink
@@ -63,6 +80,7 @@ from drivers.errors import (
     DriverError,
     LocalProtocolError,
     MeterRefused,
+    PortUnavailable,
     RemoteProtocolError,
     TransportTimeout,
 )
@@ -97,6 +115,10 @@ class Reply:
         if isinstance(self.value, MeterRefused):
             raise self.value
         return self.value
+
+
+def _refused(what: Attribute, code: int) -> MeterRefused | None:
+    return MeterRefused(f"{what}: {result_name(code)}", code) if code else None
 
 
 class Conversation:
@@ -169,6 +191,8 @@ class Conversation:
             )
 
     async def _open(self) -> None:
+        if self._settings.dlms.opening == "mode-e":
+            await self._sign_on()
         if isinstance(self._link, HdlcLink):
             event = await self._exchange(Connect())
             if not isinstance(event, Connected):
@@ -181,6 +205,40 @@ class Conversation:
             raise LocalProtocolError(f"association ended in {type(answer).__name__}")
         if self._settings.dlms.referencing == "short-name":
             self._association.names = BaseNames.of_list(await self.get(OBJECT_LIST))
+
+    async def _sign_on(self) -> None:
+        """Open an optical probe in mode E, twice if need be, and change to the speed that the meter names."""
+        stream = self._stream
+        if not isinstance(stream, ChangesSpeed):
+            raise PortUnavailable(
+                f"meter {self._endpoint.name}: mode E begins at 300 baud, and this link is no serial port"
+            )
+        await stream.reconfigure(FIRST_SPEED, "E", 7)
+        if self._settings.dlms.wake_up:
+            await self._stream.write(WAKE_UP)
+            await stream.reconfigure(FIRST_SPEED, "E", 7, WAKE_UP_PAUSE * self._context.timeout_scale)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                found = await self._identified(Opening(self._settings.optical_address))
+                break
+            except (TransportTimeout, RemoteProtocolError):
+                if attempt == ATTEMPTS:
+                    raise
+                await self._drain()
+        await self._stream.write(found.acknowledgement)
+        await stream.reconfigure(found.speed, "N", 8, CHANGE_PAUSE * self._context.timeout_scale)
+        await self._drain()  # some meters repeat the acknowledgement at the new speed
+
+    async def _identified(self, opening: Opening) -> Identified:
+        self._stream.discard_input()
+        await self._stream.write(opening.request)
+        characters = len(opening.request) + MAX_IDENTIFICATION
+        wire = characters * self._stream.bits_per_character / FIRST_SPEED
+        deadline = Deadline((REACTION + wire) * self._context.timeout_scale + HOST_MARGIN)
+        while (event := opening.next_event()) is NEED_DATA:
+            opening.receive_data(await self._stream.read(deadline.remaining()))
+            await pause(0)
+        return event
 
     async def _refuse_replay(self) -> None:
         """Demand that the first counter of the meter is above all that it ever sent, so that an old session is no answer."""
@@ -231,8 +289,9 @@ class Conversation:
         """Read one attribute and give what ``decode`` makes of its octets; see `get`."""
         self.received.clear()
         answer = await self._ask(Get(attribute, selection, decode))
-        while isinstance(answer, MoreBlocks):
-            self.received += answer.piece
+        while isinstance(answer, MoreBlocks | BlockTaken):
+            if isinstance(answer, MoreBlocks):
+                self.received += answer.piece
             answer = await self._ask(NextBlock())
         if not isinstance(answer, Received):
             raise LocalProtocolError(f"{attribute}: answered by {type(answer).__name__}")
@@ -273,9 +332,7 @@ class Conversation:
     async def _values(self, attributes: Sequence[Attribute]) -> list[Data | MeterRefused]:
         if len(attributes) == 1:
             return [await self.get(attributes[0])]
-        answer = await self._ask(GetList(tuple(attributes)))
-        while isinstance(answer, MoreBlocks):
-            answer = await self._ask(NextBlock())
+        answer = await self._ask_whole(GetList(tuple(attributes)))
         if not isinstance(answer, Received):
             raise LocalProtocolError(f"a list was answered by {type(answer).__name__}")
         results: tuple[GetResult, ...] = answer.data
@@ -299,10 +356,71 @@ class Conversation:
         """Invoke one method, and give what it returns. This changes the meter: callers must be commands, see `set`."""
         return (await self._tell(Act(method, parameters))).data
 
-    async def _tell(self, command: Set | Act) -> Done:
+    async def set_many(self, items: Sequence[tuple[Attribute, Data]]) -> list[MeterRefused | None]:
+        """Write several attributes in as few exchanges as the meter takes, in their order. Callers must be commands, see `set`.
+
+        Gives for each None, or why the meter refused it. Raises `MeterRefused` where it refuses a list as a whole, which is
+        not sent again in pieces: nobody knows how far it got.
+        """
+        outcomes: list[MeterRefused | None] = []
+        while len(outcomes) < len(items):
+            some = tuple(items[len(outcomes) : len(outcomes) + self._list_size])
+            if len(some) == 1:
+                outcomes.append(await self._refusal_of(self.set(*some[0])))
+                continue
+            answer = await self._ask_whole(SetList(some))
+            assert isinstance(answer, Received)
+            outcomes += [_refused(attribute, code) for (attribute, _), code in zip(some, answer.data, strict=True)]
+        return outcomes
+
+    async def act_many(self, items: Sequence[tuple[Attribute, Data | None]]) -> list[Data | MeterRefused | None]:
+        """Invoke several methods likewise, and give what each returns, or why the meter refused it; see `set_many`."""
+        outcomes: list[Data | MeterRefused | None] = []
+        while len(outcomes) < len(items):
+            is_short = self._settings.dlms.referencing == "short-name"  # which has no lists of methods
+            some = tuple(items[len(outcomes) : len(outcomes) + (1 if is_short else self._list_size)])
+            if len(some) == 1:
+                try:
+                    outcomes.append(await self.act(*some[0]))
+                except MeterRefused as refusal:
+                    outcomes.append(refusal)
+                continue
+            answer = await self._ask_whole(ActList(some))
+            assert isinstance(answer, Received)
+            results: tuple[ActionResult, ...] = answer.data
+            for (method, _), result in zip(some, results, strict=True):
+                outcomes.append(_refused(method, result.result or result.access_result or 0) or result.data)
+        return outcomes
+
+    async def access(
+        self, items: Sequence[tuple[AccessItem, Data]], *, breaks_on_error: bool = False
+    ) -> tuple[AccessResult, ...]:
+        """Read, write and invoke in one request; results in the order of ``items``, fewer where the first error broke it off.
+
+        Callers that change anything must be commands, see `set`. Raises `MeterRefused` where the meter did not grant ACCESS.
+        """
+        answer = await self._ask_whole(Access(tuple(items), breaks_on_error))
+        assert isinstance(answer, Received)
+        results: tuple[AccessResult, ...] = answer.data
+        return results
+
+    @staticmethod
+    async def _refusal_of(done: Awaitable[None]) -> MeterRefused | None:
+        try:
+            await done
+        except MeterRefused as refusal:
+            return refusal
+        return None
+
+    async def _ask_whole(self, command: Command) -> Event:
+        """Ask, in as many blocks as question and answer take."""
         answer = await self._ask(command)
-        while isinstance(answer, BlockTaken):
+        while isinstance(answer, MoreBlocks | BlockTaken):
             answer = await self._ask(NextBlock())
+        return answer
+
+    async def _tell(self, command: Set | Act) -> Done:
+        answer = await self._ask_whole(command)
         if not isinstance(answer, Done):
             raise LocalProtocolError(f"{type(command).__name__} was answered by {type(answer).__name__}")
         return answer
