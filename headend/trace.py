@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Self
 
@@ -107,6 +108,7 @@ class Tracer:
             stream: ByteStream, endpoint: Endpoint, context: SessionContext
         ) -> AsyncIterator[Session]:
             assert isinstance(stream, RecordingStream)
+            context = replace(context, metadata=None)  # a trace of less than all could not stand in for the meter
             file = self._file(stream.url, endpoint)
             file.begin(endpoint)
             stream.listen(file)

@@ -2,26 +2,29 @@
 
 The recorded octets go out as they came, noise, silence and delays included. Only what counts conversations is fitted to the
 client of today: sequence numbers of HDLC, invoke-ids, transactions of Modbus TCP, and the checksums around them. A question
-is found by what it asks, first behind the one before, then from the beginning; what was never asked is answered by silence.
+is found by what it asks, first behind the one before, then from the beginning. A GET asked in another way, alone or in a list,
+is answered from what the trace holds of its attributes; what was never asked is answered by silence.
 A password is not compared: it is not in the trace.
 
 A ciphered session cannot be replayed, and is refused: its counters and challenges are new each time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from drivers.dlms import acse
 from drivers.dlms.events import NEED_DATA as DLMS_NEEDS_DATA
 from drivers.dlms.hdlc import LLC_COMMAND, LLC_RESPONSE, Frame, FrameReader, Kind
-from drivers.errors import ConnectionLost, DriverError, RemoteProtocolError
+from drivers.errors import ConnectionLost, DriverError, LocalProtocolError, RemoteProtocolError
 from drivers.modbus.mbap import MbapFrame, MbapReader
 from drivers.modbus.pdu import NEED_DATA
 from drivers.modbus.rtu import RequestReader
 from drivers.trace.mask import service_flags
 from drivers.trace.text import MASK, Record, Trace, TraceError
 from simulators.line import Answer
+from simulators.recorded import Attributes
 
 LONGEST_DELAY = 5.0  # [s]  longer recorded pauses are cut to this
 _GET_NEXT = b"\xc0\x02"
@@ -76,8 +79,12 @@ class Script:
         self._make = _reader(self.framing)
         self.exchanges = list(self._exchanges(trace.records))
         self._next = 0
+        self._attributes = Attributes()
         for exchange in self.exchanges:
             _ = exchange.question.key  # refuses what is ciphered, before anybody is told that we are here
+            if isinstance(exchange.question, _WrapperQuestion | _HdlcQuestion) and exchange.question.apdu:
+                whole = b"".join(answer.data for answer in exchange.answers)
+                self._attributes.learn(exchange.question.apdu, exchange.question.heard(whole))
         if not self.exchanges:
             raise TraceError("the trace holds no question that could be replayed")
 
@@ -101,6 +108,9 @@ class Script:
                 self._next = (at + 1) % size
                 self._say(f"answered as recorded for another range: {key.exact.hex()}")
                 return self.exchanges[at]
+        if isinstance(question, _WrapperQuestion | _HdlcQuestion) and (apdu := self._attributes.answer(question.apdu)):
+            with suppress(LocalProtocolError):  # too long for a frame
+                return Exchange(question, (Answer(0.0, question.framed(apdu)),))
         self._say(f"never asked in the trace, so not answered: {key.exact.hex()}")
         return None
 
@@ -244,6 +254,14 @@ class _WrapperQuestion:
             return octets
         return octets[:8] + _with_invoke_id(octets[8:], recorded.apdu, self.apdu)
 
+    def heard(self, octets: bytes) -> bytes:
+        """Give the APDU of an answer."""
+        return octets[8 : 8 + int.from_bytes(octets[6:8], "big")]
+
+    def framed(self, apdu: bytes) -> bytes:
+        """Frame an answer to this."""
+        return self.head[:2] + self.head[4:6] + self.head[2:4] + len(apdu).to_bytes(2, "big") + apdu
+
 
 class _WrapperReader:
     def __init__(self) -> None:
@@ -299,6 +317,17 @@ class _HdlcQuestion:
             )
             fitted_octets[start:end] = changed.encode()
         return bytes(fitted_octets)
+
+    def heard(self, octets: bytes) -> bytes:
+        """Give the APDU of an answer that came in one frame."""
+        frames = [frame for _, _, frame in _frames_in(octets) if frame.kind is Kind.I]
+        return frames[0].information.removeprefix(LLC_RESPONSE) if len(frames) == 1 and not frames[0].segmented else b""
+
+    def framed(self, apdu: bytes) -> bytes:
+        """Frame an answer to this, in one frame however long."""
+        asked = self.frame
+        numbers = (asked.receive_number, (asked.send_number + 1) % 8)
+        return Frame(asked.source, asked.destination, Kind.I, *numbers, information=LLC_RESPONSE + apdu).encode()
 
     @staticmethod
     def _shift(now: int, recorded: int) -> int:

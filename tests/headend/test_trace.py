@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from drivers.contract import ByteStream, Credentials, Driver, Endpoint, ReadsLoadProfile, ReadsRegisters, SessionContext
+from drivers.dlms import xdlms
 from drivers.dlms.ciphering import Keys
+from drivers.dlms.getlist import GetRequestList
 from drivers.errors import ConnectionLost, DriverError, TransportTimeout
 from drivers.profile import Authentication
 from drivers.trace.text import Record, Trace, TraceError
@@ -166,6 +168,45 @@ async def test_another_range_is_answered_as_recorded_and_told(tmp_path: Path) ->
 
     assert list(getattr(block, "counts", ())) == list(COUNTS[1:])
     assert any("another range" in text for text in told)
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_what_was_recorded_in_a_list_is_answered_alone_and_in_another_list(framing: str, tmp_path: Path) -> None:
+    recorded, trace = await traced(tmp_path / "a.trace", to(conversation(framing, "lls")), endpoint(framing, "lls"))
+    script = Script(trace, print)
+    questions: list[Any] = [exchange.question for exchange in script.exchanges]
+    listed = next(question for question in questions if getattr(question, "apdu", b"")[:2] == b"\xc0\x03")
+    request: Any = xdlms.decode(listed.apdu)
+    (scaler, _), (value, _) = request.items
+
+    answers: list[Any] = []
+    for apdu in (
+        xdlms.GetRequest(0xC5, value).encode(), GetRequestList(0xC6, ((value, None), (scaler, None))).encode(),
+    ):  # fmt: skip
+        question = replace(listed, apdu=apdu)
+        exchange = script.find(question)
+        assert exchange is not None
+        answers.append(xdlms.decode(question.heard(exchange.answers[0].data)))
+
+    assert [answer.invoke_id for answer in answers] == [0xC5, 0xC6]
+    assert answers[1].results[0].data == answers[0].data
+    assert answers[0].data.integer() in {getattr(fact, "count", None) for fact in recorded}
+    assert script.find(replace(listed, apdu=xdlms.GetRequest(0xC5, replace(value, index=9)).encode())) is None
+
+
+async def test_a_trace_tells_all_though_the_store_knows_the_meter(tmp_path: Path) -> None:
+    class Cache:
+        async def load(self, kind: str) -> bytes | None:
+            raise AssertionError(kind)
+
+        keep = drop = load
+
+    with Tracer.to_file(SystemClock(), tmp_path / "a.trace") as tracer:
+        stream = await tracer.opening(to(conversation("wrapper")))(URL)
+        context = SessionContext(lambda: NOW, os.urandom, Counters(), metadata=Cache())  # type: ignore[arg-type]
+        async with tracer.watching(DRIVERS)["dlms"](stream, endpoint("wrapper"), context) as session:
+            assert isinstance(session, ReadsRegisters)
+            await session.read_registers(endpoint("wrapper").profile.registers)
 
 
 async def test_what_was_never_asked_is_answered_by_silence_and_told(tmp_path: Path) -> None:
