@@ -7,6 +7,7 @@ is searched for pieces of known secrets. Ciphered APDUs stay as they are: withou
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 
 from drivers.contract import Credentials
@@ -56,7 +57,10 @@ class Mask:
 
     def __init__(self, framing: str, credentials: Credentials, session: int = 1) -> None:
         secrets = [getattr(credentials, item.name) for item in fields(credentials)]
-        secrets += [credentials.curve_keys.signing, credentials.curve_keys.agreement]  # the meter's are public
+        for key in (credentials.curve_keys.signing, credentials.curve_keys.agreement):  # the meter's are public
+            secrets.append(key)
+            with suppress(ValueError):  # PEM
+                secrets.append(bytes.fromhex(key.decode("ascii")))
         self._secrets = _Secrets([secret for secret in secrets if isinstance(secret, bytes) and secret])
         self._session = session
         self._line: deque[_Held] = deque()

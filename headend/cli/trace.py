@@ -27,7 +27,7 @@ INDENT = 30
 
 @click.group()
 def command() -> None:
-    """Take apart what "headend read --trace" and "headend run --once --trace" recorded; reads no meter."""
+    """Take apart what "headend read", "headend identify" and "headend run --once" recorded with --trace; reads no meter."""
 
 
 @command.command()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.contract import Credentials
+from drivers.contract import Credentials, CurveKeys
 from drivers.dlms import acse, axdr, xdlms
 from drivers.dlms.acse import Aarq, Mechanism
 from drivers.dlms.events import Apdu, Connect, Connected
@@ -185,6 +185,17 @@ def test_a_challenge_is_no_secret() -> None:
     apdu = Aarq(mechanism=Mechanism.HIGH_GMAC, authentication_value=b"challenge", calling_title=b"HED00001").encode()
 
     assert not any(service_flags(apdu))
+
+
+@pytest.mark.parametrize("secret", [bytes(range(60, 76)), bytes(range(80, 112))])
+def test_master_key_and_private_keys_are_hidden(secret: bytes) -> None:
+    curve = CurveKeys(signing=bytes(range(80, 112)).hex().encode())
+    mask = Mask("wrapper", Credentials(master_key=bytes(range(60, 76)), curve_keys=curve))
+
+    for mark in (">", "<"):
+        mask.add(1, mark, b"noise" + secret + b"noise")  # type: ignore[arg-type]
+
+    assert_clean(list(mask.end()), [secret])
 
 
 def test_secrets_are_struck_out_of_words() -> None:
