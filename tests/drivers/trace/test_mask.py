@@ -193,7 +193,7 @@ def test_master_key_and_private_keys_are_hidden(secret: bytes) -> None:
     mask = Mask("wrapper", Credentials(master_key=bytes(range(60, 76)), curve_keys=curve))
 
     for mark in (">", "<"):
-        mask.add(1, mark, b"noise" + secret + b"noise")  # type: ignore[arg-type]
+        mask.add(1, mark, b"noise" + secret + b"noise")
 
     assert_clean(list(mask.end()), [secret])
 
