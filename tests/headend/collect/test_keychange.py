@@ -1,11 +1,12 @@
 """A meter's keys are changed: cut off anywhere, no state loses both pairs, and what was sent is never sent again."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
 
@@ -37,6 +38,7 @@ ENVIRONMENT = {
     "NEW_EK": NEW.encryption.hex(), "NEW_AK": NEW.authentication.hex(),
 }  # fmt: skip
 NEW_REFS = ("env:NEW_EK", "env:NEW_AK")
+T = TypeVar("T")
 ACTION = 0xCB  # glo-action-request, behind the wrapper's 8 octets
 
 
@@ -197,6 +199,50 @@ async def test_a_lost_answer_is_settled_by_asking_the_meter_and_sends_nothing_ag
         assert world.store.end_device(world.device.name).encryption_key_ref == (
             "env:NEW_EK" if is_sent else "env:OLD_EK"
         )
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+class Crashing:
+    """A writer with which the process ends at its ``last`` change: just before it is durable, or just behind."""
+
+    def __init__(self, writer: GroupCommitWriter, last: int, *, is_durable: bool) -> None:
+        self._writer, self._left, self._is_durable = writer, last, is_durable
+
+    async def submit(self, change: Callable[[Store], T]) -> T:
+        self._left -= 1
+        if self._left == 0 and not self._is_durable:
+            raise Crash
+        done = await self._writer.submit(change)
+        if self._left <= 0:
+            raise Crash
+        return done
+
+
+@pytest.mark.parametrize("is_durable", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("last", range(1, 17))
+async def test_wherever_it_crashes_the_meter_is_opened_in_the_end_by_what_the_registry_names(
+    tmp_path: Path, last: int, *, is_durable: bool
+) -> None:
+    async with scene(tmp_path) as world:
+        writer = world.writer
+        world.writer = cast("GroupCommitWriter", Crashing(writer, last, is_durable=is_durable))
+        with suppress(Crash):
+            await world.changer.begin(*NEW_REFS)
+            await world.changer.send()
+        world.writer = writer
+        await world.restart()
+
+        if (change := world.store.key_change_under_way(world.device.id)) is not None:
+            change = await world.changer.settle()
+            assert change.phase in {Phase.PREPARED, Phase.DONE, Phase.ABANDONED}
+            await world.restart()
+
+        is_new = world.device.encryption_key_ref == "env:NEW_EK"
+        assert await world.opens(NEW if is_new else KEYS)
+        assert not await world.opens(KEYS if is_new else NEW)
 
 
 async def test_a_crash_behind_the_proof_ends_without_the_meter(tmp_path: Path) -> None:
