@@ -39,6 +39,17 @@ class ByteStream(Protocol):
         """Bits on the line per byte: 10 for 8N1, 11 for 8E1. [bit]"""
 
 
+@runtime_checkable
+class ChangesSpeed(Protocol):
+    """A link whose speed may be changed while it is open: a serial port."""
+
+    async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
+        """Change speed [bit/s] and form of characters, ``after`` the last one sent has left us so long. [s]
+
+        ``parity``: N, E or O.  ``bits``: of data, 7 or 8. Raises `TransportError`.
+        """
+
+
 class CounterStore(Protocol):
     """Invocation counters, reserved durably before use and never lowered (docs/decisions/invocation-counters.md)."""
 

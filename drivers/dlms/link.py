@@ -261,6 +261,8 @@ class HdlcLink:
 
     def _acknowledged(self, frame: Frame) -> LinkEvent | None:
         """Take RR or RNR: send what is missing or comes next, else say that the other side has it all, or has no room."""
+        if self.role == "client" and self._outbox.is_past(frame.receive_number):
+            return None  # the answer to a poll that was not needed after all
         self._outbox.acknowledge(frame.receive_number)
         if frame.kind is Kind.RNR:
             return Busy()

@@ -9,6 +9,7 @@ It is long because all that waits is here: the rest of the driver does no I/O.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from drivers.dlms.association import (
     GetList,
     MoreBlocks,
     NextBlock,
+    Noticed,
     Prove,
     Received,
     Release,
@@ -60,6 +62,7 @@ from drivers.dlms.getlist import ITEM_SIZE, MAX_LIST, REQUEST_HEAD, GetResult
 from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
 from drivers.dlms.idle import IdleTimer
 from drivers.dlms.link import HdlcLink
+from drivers.dlms.noticing import EventNotification
 from drivers.dlms.opening import (
     CHANGE_PAUSE,
     FIRST_SPEED,
@@ -71,9 +74,10 @@ from drivers.dlms.opening import (
     Opening,
 )
 from drivers.dlms.settings import parameters_of, public_endpoint, settings_of
+from drivers.dlms.shortnames import InformationReport
 from drivers.dlms.transfer import BLOCK_TAG, BlockTransfer
 from drivers.dlms.wrapper import WrapperLink
-from drivers.dlms.xdlms import Attribute, Selection, result_name
+from drivers.dlms.xdlms import Attribute, DataNotification, Selection, result_name
 from drivers.errors import (
     CounterError,
     CounterRefused,
@@ -92,6 +96,7 @@ HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the 
 COUNTER_BLOCK: Final = 256  # counters reserved at a time; a session that asks for little wastes the rest
 COUNTERS_PER_REQUEST: Final = 2  # HLS pass 3 uses one for the token and one for its APDU
 ATTEMPTS: Final = 2  # of opening and closing the data link
+MAX_NOTICES: Final = 16  # before one answer, and kept [APDU]
 POLLS: Final = 3  # one after the other without getting on
 MAX_POLLS: Final = 64  # of one answer; more than any long answer needs on a bad line
 BUSY_PAUSE: Final = 0.5  # before a meter that has no room or no answer yet is polled again [s]
@@ -147,6 +152,8 @@ class Conversation:
         self._idle = IdleTimer(dlms.inactivity_time_out / 2 * context.timeout_scale, self._on_idle)
         self._keeping: asyncio.Task[None] | None = None
         self._link: HdlcLink | WrapperLink
+        self.notices: deque[EventNotification | InformationReport | DataNotification] = deque(maxlen=MAX_NOTICES)
+        """What the meter said unasked in this conversation, the latest of it."""
         self._transfer = BlockTransfer(dlms.block_window or 1)
         self._begin()
         channel = self._association.channel
@@ -441,8 +448,14 @@ class Conversation:
             channel.supply(await self._reserve(channel.own_key_id, self._settings.floor))
         self._association.receive_data(await self._carry(self._association.send(command)))
         answer = self._association.next_event()
-        if answer is NEED_DATA:
-            raise LocalProtocolError("an APDU went in and nothing came out")
+        for _ in range(MAX_NOTICES):
+            if not isinstance(answer, Noticed):
+                break
+            self.notices.append(answer.notice)
+            self._association.receive_data(await self._streamed())
+            answer = self._association.next_event()
+        if answer is NEED_DATA or isinstance(answer, Noticed):
+            raise RemoteProtocolError(f"meter {self._settings.server} says other things and gives no answer")
         return answer
 
     async def _carry(self, apdu: bytes) -> bytes:

@@ -11,11 +11,13 @@ from drivers.dlms.elliptic import Signer, parse_private, parse_public
 from drivers.dlms.gateway import Gateway
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.hls import BY_SECRET, HIGH
+from drivers.dlms.opening import Opening
 from drivers.dlms.protection import FORMS, Protection
 from drivers.errors import LocalProtocolError, ProfileError, SecurityError
 from drivers.profile import AuthenticationKey, DlmsProfile, Security, parse_authentication
 from drivers.profile_rules import security_faults
 
+KEPT_IN_PUBLIC: Final = frozenset({"address_size", "gateway", "optical_address"})  # options that say where the meter is
 CHALLENGE_SIZE: Final = 16  # 8 to 64 by IEC 62056-5-3, 9.2.2.2; some meters take 16 only [octet]
 
 
@@ -24,6 +26,7 @@ class Settings:
     """The profile's session settings with this meter's overrides. ``floor``: lowest invocation counter to use.
 
     ``gateway``: where behind one the meter is, None for a meter that is called itself.
+    ``optical_address``: by which it answers in mode E, empty for whatever is under the probe.
     """
 
     dlms: DlmsProfile
@@ -31,6 +34,7 @@ class Settings:
     server_title: bytes = b""
     floor: int = 1
     gateway: Gateway | None = None
+    optical_address: str = ""
 
 
 def settings_of(endpoint: Endpoint) -> Settings:
@@ -69,6 +73,13 @@ def settings_of(endpoint: Endpoint) -> Settings:
         gateway = Gateway.parse(options["gateway"]) if "gateway" in options else None
     except LocalProtocolError as error:
         faults.append(f"option gateway: {error}")
+    optical_address = options.get("optical_address", "")
+    try:
+        Opening(optical_address)
+    except LocalProtocolError as error:
+        faults.append(f"option optical_address: {error}")
+    if dlms.opening != "none" and dlms.framing != "hdlc":
+        faults.append(f"opening: {dlms.opening} goes on in HDLC, not in framing {dlms.framing}")
     if dlms.framing == "wrapper" and server.lower is not None:
         faults.append(f"address: {endpoint.address!r} has a physical part; the wrapper knows logical devices only")
     chosen = replace(
@@ -82,7 +93,7 @@ def settings_of(endpoint: Endpoint) -> Settings:
     faults += [f"security: {line}" for line in security_faults(chosen)]
     if faults:
         raise ProfileError(where, faults)
-    return Settings(chosen, server, server_title, floor, gateway)
+    return Settings(chosen, server, server_title, floor, gateway, optical_address)
 
 
 def _number(options: Mapping[str, str], name: str, default: int, faults: list[str], largest: int) -> int:
@@ -186,5 +197,5 @@ def public_endpoint(endpoint: Endpoint, dlms: DlmsProfile) -> Endpoint:
         ciphering="service",
         signing="none",
     )
-    kept = {name: text for name, text in endpoint.options.items() if name in {"address_size", "gateway"}}
+    kept = {name: text for name, text in endpoint.options.items() if name in KEPT_IN_PUBLIC}
     return replace(endpoint, profile=replace(endpoint.profile, dlms=public), credentials=Credentials(), options=kept)

@@ -68,6 +68,11 @@ class Outbox:
             self._repeats = 0
         return arrived
 
+    def is_past(self, number: int) -> bool:
+        """Whether N(R) says what was true before the last acknowledgement: a word of the other side come late."""
+        behind = ((self._sent[0].number if self._sent else self.next_number) - number) % MODULUS
+        return 0 < behind <= self.window and MODULUS - behind > len(self._sent)
+
     def again(self) -> list[Piece]:
         """Give all that was sent and not acknowledged. Raises `RemoteProtocolError` where that was done often enough."""
         if self._sent:

@@ -1,5 +1,6 @@
 """Serial ports: pyserial opens and configures, we read and write the descriptor ourselves on the event loop."""
 
+import asyncio
 import errno
 import termios
 from contextlib import suppress
@@ -7,7 +8,7 @@ from contextlib import suppress
 import serial
 
 from drivers.errors import PortUnavailable
-from drivers.transports.base import FdStream
+from drivers.transports.base import FdStream, pause
 from drivers.transports.url import SerialUrl
 
 _ADVICE = {
@@ -22,7 +23,7 @@ _INPUT_FLAGS = 0  # index of c_iflag in termios attributes
 _CONTROL_CHARACTERS = 6  # index of c_cc
 
 
-def open_serial(url: SerialUrl) -> FdStream:
+def open_serial(url: SerialUrl) -> "SerialStream":
     """Open a port for us alone and set it up. Raises `PortUnavailable`, saying what to do."""
     try:
         port = serial.Serial(
@@ -44,7 +45,33 @@ def open_serial(url: SerialUrl) -> FdStream:
     except (OSError, termios.error) as error:
         port.close()
         raise PortUnavailable(f"{url}: {_explain(error)}") from error
-    return FdStream(port.fileno(), str(url), port.close, url.baud, url.bits_per_character)
+    return SerialStream(port, url)
+
+
+class SerialStream(FdStream):
+    """A serial port, whose speed may be changed while it is open."""
+
+    def __init__(self, port: serial.Serial, url: SerialUrl) -> None:
+        super().__init__(port.fileno(), str(url), port.close, url.baud, url.bits_per_character)
+        self._port = port
+        self._stop = url.stop
+
+    async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
+        """Change speed and form of characters, ``after`` the last one sent has left the UART so long. [s]
+
+        Raises `PortUnavailable` where the port refuses, `ConnectionLost` once closed.
+        """
+        self._check_open()
+        try:
+            await asyncio.to_thread(termios.tcdrain, self._fd)  # 300 baud would hold all others up for long
+            await pause(after)
+            self._check_open()
+            self._port.apply_settings({"baudrate": baud, "parity": parity, "bytesize": bits})
+            set_up_input(self._fd, has_parity=parity != "N")
+        except (OSError, ValueError, termios.error) as error:
+            raise PortUnavailable(f"{self._name}: {_explain(error)}") from error
+        self._bits_per_second = baud
+        self._bits_per_character = 1 + bits + (parity != "N") + self._stop
 
 
 def set_up_input(fd: int, *, has_parity: bool) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Literal, Protocol
 
-from drivers.contract import ByteStream
-from drivers.errors import TransportError
+from drivers.contract import ByteStream, ChangesSpeed
+from drivers.errors import PortUnavailable, TransportError
 
 Carried = Literal[">", "<", "x"]
 """Sent, received, received and thrown away."""
@@ -72,6 +72,14 @@ class RecordingStream:
     def bits_per_character(self) -> int:
         """Bits on the line per byte. [bit]"""
         return self._stream.bits_per_character
+
+    async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
+        """Change the speed of what is carried on. Raises `TransportError`, also where it has none."""
+        if not isinstance(self._stream, ChangesSpeed):
+            raise PortUnavailable(f"{self.url}: not a serial port, its speed cannot be changed")
+        await self._stream.reconfigure(baud, parity, bits, after)
+        if self._recorder is not None:
+            self._recorder.note(f"speed: {baud} {bits}{parity}1")
 
     def _note(self, error: TransportError) -> None:
         if self._recorder is not None:

@@ -1,5 +1,6 @@
 """Serial ports, on a pseudo-terminal: no baud rate and no parity there, so those are asserted as settings."""
 
+import asyncio
 import os
 import termios
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 import serial
 
-from drivers.errors import PortUnavailable
+from drivers.contract import ChangesSpeed
+from drivers.errors import ConnectionLost, PortUnavailable
 from drivers.transports import open_transport
 from drivers.transports import serial as ours
 
@@ -100,4 +102,35 @@ async def test_port_is_found_by_a_link_to_it(port: str, tmp_path: Path) -> None:
 
     stream = await open_transport(f"serial://{tmp_path}/by-id")
 
+    await stream.close()
+
+
+async def test_the_speed_is_changed_while_the_port_is_open_after_the_last_character_and_a_pause(port: str) -> None:
+    stream = await open_transport(f"serial://{port}?baud=300")
+    assert isinstance(stream, ChangesSpeed)
+    loop = asyncio.get_running_loop()
+    await stream.write(b"before")
+
+    began = loop.time()
+    await stream.reconfigure(9600, "N", 8, after=0.05)
+    elapsed = loop.time() - began
+
+    fd = os.open(port, os.O_RDWR | os.O_NOCTTY)
+    attributes = termios.tcgetattr(fd)
+    os.close(fd)
+    assert elapsed >= 0.05
+    assert attributes[4:6] == [termios.B9600, termios.B9600]
+    assert attributes[6][termios.VMIN] in {1, b"\x01"}
+    assert (stream.bits_per_second, stream.bits_per_character) == (9600, 10)
+    await stream.close()
+    with pytest.raises(ConnectionLost):
+        await stream.reconfigure(300, "N", 8)
+
+
+async def test_a_port_that_refuses_a_speed_says_so(port: str) -> None:
+    stream = await open_transport(f"serial://{port}")
+    assert isinstance(stream, ChangesSpeed)
+
+    with pytest.raises(PortUnavailable, match="serial://"):
+        await stream.reconfigure(9600, "X", 8)
     await stream.close()
