@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from headend.collect.ports import StoredMetadata
 from headend.errors import StoreError
+from headend.store import journalwrites
 from headend.store.counters import StoreCounters
 from headend.store.errors import StoreFull
 from headend.store.model import Recorded
@@ -135,3 +137,29 @@ async def test_counters_come_durable_from_the_store(opened: Opened) -> None:
     assert reader.counters()[0].next == 1_005
     assert await counters.note("meter", 41) == -1
     assert await counters.note("meter", 7) == 41
+
+
+async def test_metadata_of_a_kind_of_meter_come_durable_from_the_store(opened: Opened) -> None:
+    _, writer, reader = opened
+    metadata = StoredMetadata(writer)
+
+    for entry in (b"first", b"second"):
+        await metadata.keep("model/1.0", entry)
+    await metadata.keep("model/1.1", b"other")
+
+    assert reader.metadata("model/1.0") == await metadata.load("model/1.0") == b"second"
+    await metadata.drop("model/1.0")
+    assert (await metadata.load("model/1.0"), await metadata.load("model/1.1")) == (None, b"other")
+
+
+async def test_metadata_are_bounded_in_number_and_size(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, writer, _ = opened
+    metadata = StoredMetadata(writer)
+    monkeypatch.setattr(journalwrites, "MAX_KINDS", 2)
+
+    for kind in ("a", "b", "a", "c"):
+        await metadata.keep(kind, kind.encode())
+    with pytest.raises(StoreError, match="at most"):
+        await metadata.keep("d", bytes(journalwrites.MAX_PAYLOAD + 1))
+
+    assert [await metadata.load(kind) for kind in "abcd"] == [b"a", None, b"c", None]
