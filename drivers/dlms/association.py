@@ -34,6 +34,7 @@ from drivers.dlms.commands import (
     GetList,
     MoreBlocks,
     NextBlock,
+    Noticed,
     Prove,
     Received,
     Release,
@@ -42,6 +43,7 @@ from drivers.dlms.commands import (
     SetList,
 )
 from drivers.dlms.events import NEED_DATA, NeedData
+from drivers.dlms.noticing import EventNotification
 from drivers.dlms.parameters import Parameters
 from drivers.dlms.services import short
 from drivers.dlms.services.access import AccessService
@@ -50,6 +52,7 @@ from drivers.dlms.services.base import Service, Terms
 from drivers.dlms.services.get import GetService
 from drivers.dlms.services.refusals import refusal
 from drivers.dlms.services.set import SetListService, SetService
+from drivers.dlms.shortnames import InformationReport
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import (
     DriverError,
@@ -76,6 +79,7 @@ __all__ = [  # beside what is defined here
     "GetList",
     "MoreBlocks",
     "NextBlock",
+    "Noticed",
     "Parameters",
     "Prove",
     "Received",
@@ -112,6 +116,7 @@ class Step(Enum):
     CHALLENGE = auto()
     PROVED = auto()
     ANSWERED = auto()
+    NOTICED = auto()
     BLOCK = auto()
     REFUSED = auto()
     RELEASED = auto()
@@ -127,6 +132,7 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.OPEN, Step.SEND_REQUEST): State.ASKING,
     (State.ASKING, Step.ANSWERED): State.OPEN,
     (State.ASKING, Step.REFUSED): State.OPEN,
+    (State.ASKING, Step.NOTICED): State.ASKING,
     (State.ASKING, Step.BLOCK): State.BETWEEN_BLOCKS,
     (State.BETWEEN_BLOCKS, Step.SEND_NEXT_BLOCK): State.ASKING,
     (State.OPEN, Step.SEND_RELEASE): State.RELEASING,
@@ -457,7 +463,11 @@ class ClientAssociation:
 
     def _received_answer(self, apdu: bytes) -> Event:
         assert self._service is not None
-        event = self._service.accept(self._response(apdu, self._service.what))
+        response = self._response(apdu, self._service.what)
+        if isinstance(response, EventNotification | InformationReport | xdlms.DataNotification):
+            self._move(Step.NOTICED)
+            return Noticed(response)
+        event = self._service.accept(response)
         self._move(_STEPS[type(event)])
         return event
 

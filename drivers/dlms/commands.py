@@ -7,7 +7,9 @@ from typing import Any
 from drivers.dlms import axdr
 from drivers.dlms.accessing import AccessItem
 from drivers.dlms.axdr import Data
-from drivers.dlms.xdlms import Attribute, Conformance, Selection
+from drivers.dlms.noticing import EventNotification
+from drivers.dlms.shortnames import InformationReport
+from drivers.dlms.xdlms import Attribute, Conformance, DataNotification, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,16 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed:
+    """The meter said something unasked; the answer is still to come."""
+
+    notice: EventNotification | InformationReport | DataNotification
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The association is closed."""
 
 
 Command = Associate | Prove | Get | GetList | Set | SetList | Act | ActList | Access | NextBlock | Release
-Event = Accepted | Challenged | Received | MoreBlocks | BlockTaken | Done | Released
+Event = Accepted | Challenged | Received | MoreBlocks | BlockTaken | Done | Noticed | Released

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Literal
 
-from drivers.dlms import accessing, acting, axdr, getlist, shortnames, writing
+from drivers.dlms import accessing, acting, axdr, getlist, noticing, shortnames, writing
 from drivers.dlms.acting import ACTION_REQUEST, ACTION_RESPONSE, ActionRequest, ActionResponse
 from drivers.dlms.axdr import Data
 from drivers.dlms.descriptor import Attribute, Cursor, Selection
@@ -253,7 +253,7 @@ class ConfirmedServiceError:
 Apdu = (
     InitiateRequest | InitiateResponse | GetRequest | GetRequestNext | GetResponse | GetResponseOctets | GetResponseBlock
     | acting.ActionRequests | acting.ActionResponses | DataNotification | ExceptionResponse | ConfirmedServiceError
-    | accessing.AccessRequest | accessing.AccessResponse | GetRequestList | GetResponseList | shortnames.ShortNameApdu | writing.SetRequests | writing.SetResponses
+    | noticing.EventNotification | noticing.DataNotificationConfirm | accessing.AccessRequest | accessing.AccessResponse | GetRequestList | GetResponseList | shortnames.ShortNameApdu | writing.SetRequests | writing.SetResponses
 )  # fmt: skip
 
 
@@ -365,6 +365,8 @@ _DECODERS: Mapping[int, Callable[[Cursor], Apdu]] = {
     ACTION_REQUEST: acting.read_request,
     ACTION_RESPONSE: acting.read_response,
     EXCEPTION_RESPONSE: _exception_response,
+    noticing.EVENT_NOTIFICATION: noticing.read_event,
+    noticing.DATA_NOTIFICATION_CONFIRM: noticing.read_confirm,
     accessing.ACCESS_REQUEST: accessing.read_request,
     accessing.ACCESS_RESPONSE: accessing.read_response,
     shortnames.READ_REQUEST: shortnames.read_read_request,
