@@ -27,6 +27,7 @@ MAX_INFO = 2030
 LLC_COMMAND = b"\xe6\xe6\x00"  # IEC 62056-46, LLC addresses: to the server
 LLC_RESPONSE = b"\xe6\xe7\x00"  # to the client
 _MAX_PARAMETERS = 64
+_MAX_HEADER = 13  # format, two addresses of 4, control, HCS [octet]
 
 
 class DamagedFrame(RemoteProtocolError):
@@ -251,17 +252,17 @@ class FrameReader:
     def _frame(self) -> Frame | NeedData:
         buffer = self._buffer
         length = (buffer[1] & 0x07) << 8 | buffer[2]
-        body = bytes(buffer[1 : 1 + length])
+        head = bytes(buffer[1 : 1 + min(length, _MAX_HEADER)])
         try:
-            header = _header_size(body)
+            header = _header_size(head)
             # The header is checked as soon as it is there, so that a broken length cannot make us wait for 2 KiB.
-            if header is not None and fcs16(body[:header]) != int.from_bytes(body[header : header + 2], "little"):
-                raise DamagedFrame(f"HDLC header check sequence is wrong: {body[: header + 2].hex()}")
+            if header is not None and fcs16(head[:header]) != int.from_bytes(head[header : header + 2], "little"):
+                raise DamagedFrame(f"HDLC header check sequence is wrong: {head[: header + 2].hex()}")
             if len(buffer) < length + 2:
                 return NEED_DATA
             if buffer[length + 1] != FLAG:
                 raise DamagedFrame(f"no flag behind an HDLC frame of {length} octets")
-            frame = parse_frame(body)
+            frame = parse_frame(bytes(buffer[1 : 1 + length]))
         except RemoteProtocolError:
             del buffer[0]
             raise
