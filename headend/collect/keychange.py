@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from drivers.contract import ByteStream, Credentials, Endpoint, SessionContext
 from drivers.dlms.ciphering import AUTHENTICATED, CONTROL, Keys
 from drivers.dlms.driver import carry_out
-from drivers.dlms.keychange import Phase, Step, fingerprint, move, transfer
+from drivers.dlms.keychange import Phase, Step, move
+from drivers.dlms.procedures.keys import fingerprint, transfer
 from drivers.dlms.session import Conversation
 from drivers.dlms.settings import settings_of
 from drivers.errors import MeterRefused, OutcomeUnknown, SecurityError

@@ -12,7 +12,8 @@ import pytest
 
 from drivers.contract import ByteStream, Credentials, Endpoint, SessionContext
 from drivers.dlms.ciphering import Keys
-from drivers.dlms.keychange import OPEN, TRANSITIONS, Phase, Step, fingerprint, move
+from drivers.dlms.keychange import OPEN, TRANSITIONS, Phase, Step, move
+from drivers.dlms.procedures.keys import fingerprint
 from drivers.dlms.session import Conversation
 from drivers.errors import ConnectionLost, DriverError, LocalProtocolError, SecurityError
 from drivers.transports import open_transport
