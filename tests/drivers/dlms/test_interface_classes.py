@@ -1,5 +1,7 @@
 """The tables of interface classes: what they hold, both ways, and what they refuse."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,12 +16,14 @@ from drivers.dlms.objects.dates import CosemDate, CosemTime
 from drivers.dlms.objects.interface import AttributeType, InterfaceClass
 from drivers.dlms.objects.kinds import Secret
 from drivers.dlms.objects.profiles import CaptureObject
+from drivers.dlms.objects.pushing import RestrictionType
 from drivers.dlms.objects.schedules import ACTIVITY_CALENDAR, DayAction
 from drivers.dlms.objects.supply import DISCONNECT_CONTROL, ControlState
 from drivers.errors import LocalProtocolError, RemoteProtocolError
 from drivers.obis import Obis
 from tests.drivers.dlms.kinds import values
 
+DATA = Path(__file__).resolve().parents[2] / "data"
 TABLES = list(INTERFACE_CLASSES.values())
 ATTRIBUTES = [(table, one) for table in TABLES for one in table.attributes]
 METHODS = [(table, one) for table in TABLES for one in table.methods]
@@ -251,3 +255,35 @@ def test_a_range_selectors_column_is_the_capture_object_of_a_published_request()
     assert INTERFACE_CLASSES[7, 1].decode("sort_object", axdr.decode(octets)) == CaptureObject(
         8, Obis(0, 0, 1, 0, 0), 2
     )
+
+
+# What real meters sent, as published.
+
+
+def test_the_push_object_list_that_an_energomera_sent_is_of_class_version_2() -> None:
+    folder = (
+        DATA / "dlms-push" / "dlms-push-011-raw-energomera"
+    )  # esphome-libs/dlms_parser, tests/expected/raw_energomera.h
+    body = axdr.decode(bytes.fromhex((folder / "frame.hex").read_text())[18:])  # behind invoke-id and date-time
+
+    pushed = INTERFACE_CLASSES[40, 2].decode("push_object_list", body.items()[0])
+
+    names = ["25.9.0", "96.5.134", "42.0.0", "96.1.0", "97.98.0", "97.98.10", "96.5.135"]
+    assert [str(one.logical_name) for one in pushed] == [f"0-0:{name}*255" for name in names]
+    assert [(one.class_id, one.attribute) for one in pushed] == [(40, 2), *[(1, 2)] * 6]
+    assert {(one.restriction.kind, one.restriction.value, one.columns) for one in pushed} == {
+        (RestrictionType.NONE, axdr.NULL, axdr.array([]))
+    }
+    assert INTERFACE_CLASSES[40, 2].encode("push_object_list", pushed) == body.items()[0]
+    with pytest.raises(RemoteProtocolError, match="structure of 6 items, expected 5"):
+        INTERFACE_CLASSES[40, 1].decode("push_object_list", body.items()[0])
+
+
+def test_an_object_that_an_e450_pushes_is_of_class_version_0() -> None:
+    folder = DATA / "household" / "landis-gyr-e450-vse-2026"  # scs/smartmeter-datacollector, tests/testdata/lg_e450.py
+    octets = bytes.fromhex((folder / "frame.hex").read_text().split()[0])
+    at = octets.index(bytes.fromhex("0204120028"))
+
+    pushed = INTERFACE_CLASSES[40, 0].decode("push_object_list", axdr.decode(b"\x01\x01" + octets[at : at + 18]))
+
+    assert pushed == (CaptureObject(40, Obis(0, 8, 25, 9, 0), 2),)
