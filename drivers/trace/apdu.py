@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, Flag
 from typing import Any, Final
 
-from drivers.dlms import acse, axdr, ciphering, xdlms
+from drivers.dlms import acse, axdr, ciphering, general, xdlms
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.blocks import GENERAL_BLOCK_TRANSFER, LAST_BLOCK, MAX_APDU
 from drivers.dlms.channel import PLAIN_TAGS
@@ -30,16 +30,13 @@ NOT_SHOWN: Final = "not shown"
 _INITIATE = 0x01
 _HIGH = range(acse.Mechanism.HIGH, acse.Mechanism.HIGH_ECDSA + 1)
 GENERAL_DED_CIPHERING: Final = 0xDC
-GENERAL_CIPHERING: Final = 0xDD
-GENERAL_SIGNING: Final = 0xDF
 _DEDICATED = frozenset({*range(0xD0, 0xD8), GENERAL_DED_CIPHERING})
-_GENERAL_NAMES = ("transaction id", "originator", "recipient", "date time", "other information")
 # IEC 62056-5-3, 9.5: what is ciphered. With global keys and the titles alone the last two kinds cannot be opened.
 _CIPHERED: Mapping[int, str] = {
     **dict.fromkeys(PLAIN_TAGS, "globally ciphered"), **dict.fromkeys(range(0xC8, 0xD0), "globally ciphered"),
     **dict.fromkeys(range(0xD0, 0xD8), "ciphered with a dedicated key"), GENERAL_GLO_CIPHERING: "general-glo-ciphering",
-    GENERAL_DED_CIPHERING: "general-ded-ciphering", GENERAL_CIPHERING: "general-ciphering",
-    GENERAL_SIGNING: "general-signing",
+    GENERAL_DED_CIPHERING: "general-ded-ciphering", general.GENERAL_CIPHERING: "general-ciphering",
+    general.GENERAL_SIGNING: "general-signing",
 }  # fmt: skip
 CLASSES: Mapping[int, str] = {
     1: "data", 3: "register", 4: "extended register", 5: "demand register", 6: "register activation", 7: "profile generic",
@@ -179,8 +176,8 @@ class Dialogue:
     def _ciphered(self, apdu: bytes, *, is_sent: bool) -> Part:
         """Show what protects an APDU, and what it holds where there are keys for it."""
         what = _CIPHERED[apdu[0]]
-        if apdu[0] in {GENERAL_CIPHERING, GENERAL_SIGNING}:
-            return Part(what, f"{len(apdu)} octets", tuple(_general_head(apdu)))
+        if apdu[0] in {general.GENERAL_CIPHERING, general.GENERAL_SIGNING}:
+            return self._general_form(apdu, is_sent=is_sent)
         title, at = self.client_title if is_sent else self.server_title, 1
         if apdu[0] in {GENERAL_GLO_CIPHERING, GENERAL_DED_CIPHERING}:
             named, at = _string(apdu, 1)
@@ -192,20 +189,52 @@ class Dialogue:
         if len(octets) > HEADER_SIZE:
             parts.append(Part("security control", f"0x{octets[0]:02x}"))
             parts.append(Part("invocation counter", str(int.from_bytes(octets[1:HEADER_SIZE], "big"))))
-        if self.keys is None:
-            return Part(what, f"{len(octets)} octets", tuple(parts))
         keys = self._dedicated if apdu[0] in _DEDICATED else self.keys
-        if keys is None:
+        if keys is None and self.keys is not None:
             parts.append(Part("fault", "the association's dedicated key is not in what was opened of the trace"))
+        return self._opened(what, keys, title, octets, parts, is_sent=is_sent)
+
+    def _general_form(self, apdu: bytes, *, is_sent: bool) -> Part:
+        """Show general-ciphering, opened where it names the global key, and general-signing, whose signature is not verified."""
+        decoded = general.decode(apdu)
+        parts = list(_Shown().fields(decoded.header))
+        if isinstance(decoded, general.GeneralSigning):
+            signature = Part("signature", f"{len(decoded.signature)} octets, not verified")
+            if not decoded.content or decoded.content[0] in {apdu[0], GENERAL_BLOCK_TRANSFER}:
+                return Part(
+                    "general-signing", "", (*parts, signature, Part("fault", "holds a signed APDU again, or blocks"))
+                )
+            return Part("general-signing", "", (*parts, signature, self.part(decoded.content, is_sent=is_sent)))
+        parts.append(Part("key", "known to both" if decoded.key_info is None else _name(decoded.key_info)))
+        is_global = decoded.key_info is None or decoded.key_info == general.IdentifiedKey(general.GLOBAL_UNICAST)
+        keys = self.keys if is_global else None
+        header = decoded.header
+        return self._opened(
+            "general-ciphering", keys, header.originator, decoded.content, parts, is_sent=is_sent, head=header.encode()
+        )
+
+    def _opened(
+        self,
+        what: str,
+        keys: Keys | None,
+        title: bytes,
+        octets: bytes,
+        parts: list[Part],
+        *,
+        is_sent: bool,
+        head: bytes = b"",
+    ) -> Part:
+        """Show what a protected part holds where there are keys for it."""
+        if keys is None:
             return Part(what, f"{len(octets)} octets", tuple(parts))
         if len(title) != ciphering.TITLE_SIZE:
             parts.append(Part("fault", "the sender's system title is not known, so it cannot be opened"))
             return Part(what, f"{len(octets)} octets", tuple(parts))
         try:
             agreed = octets[0] & ciphering.AUTHENTICATED_ENCRYPTED if octets else ENCRYPTED
-            _, plain = ciphering.decrypt(keys, title, octets, agreed)
-            if not plain or plain[0] in _CIPHERED:
-                raise RemoteProtocolError("holds nothing, or a ciphered APDU again")
+            _, plain = ciphering.decrypt(keys, title, octets, agreed, general=head)
+            if not plain or plain[0] in _CIPHERED or plain[0] == GENERAL_BLOCK_TRANSFER:
+                raise RemoteProtocolError("holds nothing, a ciphered APDU again, or blocks")
             self._learn(plain)
             opened = self.part(plain, is_sent=is_sent)
         except DriverError as error:
@@ -229,16 +258,6 @@ def _string(octets: bytes, at: int) -> tuple[bytes, int]:
     if start + length > len(octets):
         raise RemoteProtocolError(f"says {length} octets and has {len(octets) - start}")
     return octets[start : start + length], start + length
-
-
-def _general_head(apdu: bytes) -> Iterable[Part]:
-    """Show what stands before the protected part of general-ciphering and general-signing. IEC 62056-5-3, 9.5."""
-    at = 1
-    for name in _GENERAL_NAMES:
-        octets, at = _string(apdu, at)
-        if octets:
-            yield Part(name, octets[:MAX_SHOWN].hex())
-    yield Part("protected part", f"{len(apdu) - at} octets")
 
 
 def _notification(apdu: bytes) -> Part:

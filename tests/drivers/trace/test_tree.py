@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.dlms import general
+from drivers.dlms.axdr import encode_length
 from drivers.dlms.ciphering import Keys, encrypt
+from drivers.dlms.general import GeneralCiphering, GeneralSigning, IdentifiedKey, WrappedKey
 from drivers.dlms.xdlms import Conformance, InitiateRequest
 from drivers.profile import ModbusPoint
 from drivers.trace.apdu import Dialogue, Part
@@ -228,14 +231,32 @@ def test_blocks_are_numbered_and_what_they_hold_stands_behind_the_last() -> None
     assert "GET-request: " in shown[1]
 
 
-def test_what_general_ciphering_says_of_itself_is_shown_and_nothing_of_what_it_holds() -> None:
-    apdu = bytes.fromhex("dd 0101 08 0102030405060708 08 1112131415161718 00 00 01 02") + bytes(20)
+def test_general_ciphering_is_opened_with_the_global_key_and_shown_closed_without() -> None:
+    keys, title = Keys(bytes(range(16)), bytes(range(16, 32))), b"HEDTEST1"
+    header = general.Header(b"\x01", title, b"METER001")
+    content = encrypt(keys, title, 7, load("dlms-apdu-041").frame, general=header.encode())
+    apdu = GeneralCiphering(header, IdentifiedKey(), content).encode()
+
+    opened, closed = apdu_text(apdu, dialogue=Dialogue(keys)), apdu_text(apdu)
+    wrapped = apdu_text(GeneralCiphering(header, WrappedKey(bytes(24)), content).encode(), dialogue=Dialogue(keys))
+
+    assert "originator: " + title.hex() in closed
+    assert "GET-request: " in opened
+    assert "opened, verified" in opened
+    assert "GET-request" not in closed + wrapped
+    assert "key: wrapped-key" in wrapped
+    assert "fault" not in wrapped + closed
+
+
+def test_a_signed_apdu_shows_what_it_holds() -> None:
+    apdu = GeneralSigning(
+        general.Header(b"\x01", b"HEDTEST1", b"METER001"), load("dlms-apdu-041").frame, bytes(64)
+    ).encode()
 
     shown = apdu_text(apdu)
 
-    assert "originator: 0102030405060708" in shown
-    assert "recipient: 1112131415161718" in shown
-    assert "protected part: 22 octets" in shown
+    assert "signature: 64 octets, not verified" in shown
+    assert "GET-request: " in shown
 
 
 def test_a_dedicated_key_is_learnt_from_the_opened_request_and_never_shown() -> None:
@@ -259,3 +280,12 @@ def test_a_dedicated_key_is_learnt_from_the_opened_request_and_never_shown() -> 
     assert shown.count("GET-request: ") == 2
     assert key.hex() not in shown
     assert "dedicated key is not in what was opened" in without
+
+
+def test_signed_blocks_of_signed_blocks_are_not_followed() -> None:
+    apdu = load("dlms-apdu-041").frame
+    for _ in range(200):
+        block = bytes.fromhex("e08100010000") + encode_length(len(apdu)) + apdu
+        apdu = general.GeneralSigning(general.Header(b"\x01", b"HEDTEST1", b"METER001"), block, b"").encode()
+
+    assert "fault: holds a signed APDU again, or blocks" in apdu_text(apdu)
