@@ -175,6 +175,13 @@ def modbus(
     show_default=True,
     help="How the load profile is written: null and delta leave out what repeats, compact is a compact-array.",
 )
+@click.option(
+    "--referencing",
+    type=click.Choice(["logical-name", "short-name"]),
+    default="logical-name",
+    show_default=True,
+    help="How the meters know their objects.",
+)
 @click.option("--zone", default="UTC", show_default=True, help="Time zone that the meters' clocks show.")
 @click.option(
     "--deviation/--no-deviation",

@@ -8,7 +8,7 @@ from drivers.dlms import hls
 from drivers.dlms.ciphering import KEY_SIZES, Keys
 from drivers.dlms.elliptic import Signer, parse_private, parse_public
 from drivers.errors import DriverError
-from drivers.profile import Authentication, Security, implied_security
+from drivers.profile import Authentication, Referencing, Security, implied_security
 from simulators.dlms.objects import INVOCATION_COUNTER
 from simulators.dlms.settings import ClockHabit, DlmsSettings, RowManner
 
@@ -34,6 +34,7 @@ class Options:
     has_deviation: bool = True
     takes_lists: bool = True
     has_public_counter: bool = False
+    referencing: Referencing = "logical-name"
 
     def settings(self) -> DlmsSettings:
         """Read the files. Raises `OSError`, and `ValueError` for what is missing, surplus or unreadable."""
@@ -69,6 +70,7 @@ class Options:
                 counter_object=INVOCATION_COUNTER if self.has_public_counter else None,
                 signer=self._signer(),
                 rows=self.rows,
+                referencing=self.referencing,
             )
         except DriverError as error:
             raise ValueError(str(error)) from error

@@ -12,6 +12,7 @@ from drivers.dlms import acse, axdr, hls, xdlms
 from drivers.dlms.acse import Aare, Aarq, ApplicationContext, Diagnostic, Mechanism, Result
 from drivers.dlms.channel import GENERAL_DED_CIPHERING, GENERAL_GLO_CIPHERING, PLAIN_TAGS, SecureChannel
 from drivers.dlms.ciphering import CONTROL, ENCRYPTED
+from drivers.dlms.shortnames import READ_REQUEST, WRITE_REQUEST, ReadRequest, ReadResponse, ReadResult, Variable
 from drivers.dlms.writing import SET_REQUEST
 from drivers.dlms.xdlms import Conformance, DataAccessResult
 from drivers.errors import CounterError, DriverError, RemoteProtocolError, SecurityError
@@ -26,6 +27,7 @@ from simulators.dlms.settings import (
     Memory,
     system_title,
 )
+from simulators.dlms.short import REPLY_TO_HLS_NAME, SHORT_GRANTED, ShortServices
 from simulators.faults import Deed, Stage
 from simulators.meter import Meter
 
@@ -40,7 +42,14 @@ PUBLIC_SERVICES = Conformance.GET
 SERVICE_NOT_ALLOWED, OPERATION_NOT_POSSIBLE = 1, 1
 SERVICE_UNKNOWN, SERVICE_NOT_SUPPORTED = 2, 2
 ACTION_FAILED = 250  # other-reason
-_STAGES = {xdlms.GET_REQUEST: Stage.GET, SET_REQUEST: Stage.SET, xdlms.ACTION_REQUEST: Stage.ACTION}
+_STAGES = {
+    xdlms.GET_REQUEST: Stage.GET, SET_REQUEST: Stage.SET, xdlms.ACTION_REQUEST: Stage.ACTION,
+    READ_REQUEST: Stage.GET, WRITE_REQUEST: Stage.SET,
+}  # fmt: skip
+_CONTEXTS = {  # short names, ciphered
+    (False, False): ApplicationContext.LOGICAL_NAME, (False, True): ApplicationContext.LOGICAL_NAME_CIPHERED,
+    (True, False): ApplicationContext.SHORT_NAME, (True, True): ApplicationContext.SHORT_NAME_CIPHERED,
+}  # fmt: skip
 
 
 class _State(Enum):
@@ -69,7 +78,8 @@ class DlmsServer:
         self._title = b""
         self._challenges = (b"", b"")  # of the client, ours
         self._dedicated_key = b""
-        self._services = Services(self._meter, self._settings, self._memory, self.deviance)
+        services = ShortServices if self._settings.is_short else Services
+        self._services = services(self._meter, self._settings, self._memory, self.deviance)
         self._before = (b"", b"")  # the answer before: plain, and as it went out
 
     def receive(self, apdu: bytes, now: int) -> bytes | None:
@@ -127,7 +137,7 @@ class DlmsServer:
             return self._reject(request, Diagnostic.AUTHENTICATION_FAILURE)
         is_high = self._settings.authentication in hls.HIGH
         is_ciphered = self._settings.agreed_security != "none"
-        context = ApplicationContext.LOGICAL_NAME_CIPHERED if is_ciphered else ApplicationContext.LOGICAL_NAME
+        context = _CONTEXTS[self._settings.is_short, is_ciphered]
         if request.context is not context:
             return self._reject(request, Diagnostic.CONTEXT_NOT_SUPPORTED)
         try:
@@ -143,8 +153,12 @@ class DlmsServer:
             return self._reject(request, Diagnostic.NO_REASON)
         self._dedicated_key = initiate.dedicated_key
         largest = initiate.max_pdu or 0xFFFF
-        services = GRANTED if self._settings.takes_lists else GRANTED & ~Conformance.MULTIPLE_REFERENCES
-        granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu)
+        is_short = self._settings.is_short
+        services = SHORT_GRANTED if is_short else GRANTED
+        if not self._settings.takes_lists:
+            services &= ~Conformance.MULTIPLE_REFERENCES
+        name = xdlms.SHORT_NAMES if is_short else xdlms.LOGICAL_NAMES
+        granted = xdlms.InitiateResponse(initiate.conformance & services, self._settings.max_pdu, name=name)
         self._services.granted, self._services.largest = granted.conformance, largest
         self._services.room = min(largest, self._settings.max_pdu) - (CIPHER_OVERHEAD if is_ciphered else 0)
         user_information = self._protect(granted.encode(), now)
@@ -247,8 +261,12 @@ class DlmsServer:
         match request, self._state:
             case _, _State.ASSOCIATED:
                 return self._services.serve(request, now)
-            case xdlms.ActionRequest(), _State.CHALLENGED:
+            case xdlms.ActionRequest(), _State.CHALLENGED if not self._settings.is_short:
                 return self._prove(request, now)
+            case ReadRequest((Variable(name, _, parameters),)), _State.CHALLENGED if name == REPLY_TO_HLS_NAME:
+                proof = self._proof(parameters, now)
+                result = ReadResult(None, ACTION_FAILED) if proof is None else ReadResult(axdr.octet_string(proof))
+                return ReadResponse((result,)).encode()
             case xdlms.GetRequest(), _State.PUBLIC:
                 return self._public_get(request)
         if self._state is _State.CHALLENGED:
@@ -259,17 +277,24 @@ class DlmsServer:
         method = (action.method.class_id, action.method.logical_name, action.method.index)
         if method != (ASSOCIATION_CLASS, ASSOCIATION, REPLY_TO_HLS):
             return xdlms.ActionResponse(action.invoke_id, DataAccessResult.READ_WRITE_DENIED).encode()
+        proof = self._proof(action.parameters or axdr.NULL, now)
+        if proof is None:
+            return xdlms.ActionResponse(action.invoke_id, ACTION_FAILED).encode()
+        return xdlms.ActionResponse(action.invoke_id, 0, axdr.octet_string(proof)).encode()
+
+    def _proof(self, parameters: axdr.Data, now: int) -> bytes | None:
+        """Take the client's answer to our challenge, and give ours to its own; None where it proves nothing."""
         try:
-            given = action.parameters.octets() if action.parameters else b""
+            given = parameters.octets()
             proof = self._exchange_proofs(given, now)
         except SecurityError:
-            return xdlms.ActionResponse(action.invoke_id, ACTION_FAILED).encode()
+            return None
         if self.deviance.happens(Deed.REFLECTED_PROOF, now, anywhere=True):
             proof = given
         if self.deviance.happens(Deed.WRONG_PROOF, now, anywhere=True):
             proof = proof[:-1] + bytes((proof[-1] ^ 1,))
         self._state = _State.ASSOCIATED
-        return xdlms.ActionResponse(action.invoke_id, 0, axdr.octet_string(proof)).encode()
+        return proof
 
     def _exchange_proofs(self, given: bytes, now: int) -> bytes:
         """Check the client's answer to our challenge, and answer its own. Raises `SecurityError`."""

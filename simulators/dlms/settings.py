@@ -15,7 +15,7 @@ from drivers.dlms.objects.images import ImageStatus
 from drivers.dlms.objects.supply import ControlMode, ControlState
 from drivers.dlms.protection import Protection
 from drivers.obis import Obis
-from drivers.profile import Authentication, ClockProfile, Security, implied_security
+from drivers.profile import Authentication, ClockProfile, Referencing, Security, implied_security
 from simulators.faults import ClockDrift
 from simulators.meter import Meter
 
@@ -60,7 +60,7 @@ class DlmsSettings:
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
     ``rows``: how it writes its load profile.  ``image_block``: size of the blocks of an image. [octet]
-    ``max_info``, ``window``: what it offers on HDLC, each way. [octet, frame]
+    ``referencing``: how it knows its objects.  ``max_info``, ``window``: what it offers on HDLC, each way. [octet, frame]
     ``signer``: keys of HLS-7, its own and the client's.  ``protection``: general-ciphering and general-signing, where it speaks nothing else.
     ``master_key``: what its keys can be changed with, empty where they cannot.
     """
@@ -80,8 +80,14 @@ class DlmsSettings:
     master_key: bytes = field(default=b"", repr=False)
     rows: RowManner = "plain"
     image_block: int = 128
+    referencing: Referencing = "logical-name"
     max_info: int = MAX_INFO
     window: int = MAX_WINDOW
+
+    @property
+    def is_short(self) -> bool:
+        """Say whether it knows its objects by short names."""
+        return self.referencing == "short-name"
 
     @property
     def mechanism(self) -> hls.Mechanism | None:

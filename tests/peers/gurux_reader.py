@@ -17,7 +17,7 @@ import socket
 import sys
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, Security
+from gurux_dlms.enums import Authentication, Command, InterfaceType, Security
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
 
@@ -30,12 +30,15 @@ class Reader:
 
     def __init__(self, client, port):
         self.client = client
+        self.names = {}  # short names by class and logical name, where the meter has such
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
 
     def exchange(self, frame, reply):
         """Send one frame and collect what answers it, block after block."""
         self.send(frame, reply)
         while reply.isMoreData():
+            if not self.client.useLogicalNameReferencing:
+                self.client.settings.command = Command.READ_REQUEST  # 1.0.203 notes what it asks for GET and SET alone
             # The generated request for the next frame or block; empty while gurux only wants more bytes.
             following = self.client.receiverReady(reply) if not reply.isStreaming() else None
             self.send(following, reply)
@@ -70,16 +73,33 @@ class Reader:
             answer = self.ask(self.client.getApplicationAssociationRequest())
             self.client.parseApplicationAssociationResponse(answer.data)
 
+    def learn(self):
+        """Read the object list for its short names."""
+        reply = self.ask(self.client.getObjectsRequest())
+        for item in self.client.parseObjects(reply.data, onlyKnownObjects=False, ignoreInactiveObjects=False):
+            self.names[int(item.objectType), item.logicalName] = item.shortName
+
+    def item(self, kind, name):
+        """Make an object that can be asked for."""
+        made = kind(name)
+        made.shortName = self.names.get((int(made.objectType), name), 0)
+        return made
+
     def read(self, item, attribute):
         reply = self.ask(self.client.read(item, attribute))
         return self.client.updateValue(item, attribute, reply.value)
+
+
+# Called as a method by 1.0.203 where an answer comes in blocks, there only as an attribute.
+GXReplyData.setTotalCount = lambda self, value: setattr(self, "totalCount", value)
+GXReplyData.getMoreData = lambda self: self.moreData
 
 
 def build(arguments):
     logical, _, physical = arguments.server.partition("/")
     server = GXDLMSSecureClient.getServerAddress(int(logical), int(physical)) if physical else int(logical)
     client = GXDLMSSecureClient(
-        useLogicalNameReferencing=True,
+        useLogicalNameReferencing=arguments.referencing == "logical-name",
         clientAddress=16,
         serverAddress=server,
         forAuthentication=AUTHENTICATIONS[arguments.authentication],
@@ -95,12 +115,12 @@ def build(arguments):
 
 
 def told(reader, arguments):
-    name = reader.read(GXDLMSData("0.0.42.0.0.255"), 2)
-    clock = GXDLMSClock("0.0.1.0.0.255")
+    name = reader.read(reader.item(GXDLMSData, "0.0.42.0.0.255"), 2)
+    clock = reader.item(GXDLMSClock, "0.0.1.0.0.255")
     reader.read(clock, 2)
-    register = GXDLMSRegister("1.0.1.8.0.255")
+    register = reader.item(GXDLMSRegister, "1.0.1.8.0.255")
     reader.read(register, 3)
-    profile = GXDLMSProfileGeneric("1.0.99.1.0.255")
+    profile = reader.item(GXDLMSProfileGeneric, "1.0.99.1.0.255")
     reader.read(profile, 3)
     if arguments.first:
         span = [dt.datetime.fromtimestamp(instant, UTC) for instant in (arguments.first, arguments.last)]
@@ -136,12 +156,12 @@ def listed(reader):
 
 def changed(reader, instant):
     """Set the clock; switch off and on. Tell what the meter says after each."""
-    clock = GXDLMSClock("0.0.1.0.0.255")
+    clock = reader.item(GXDLMSClock, "0.0.1.0.0.255")
     clock.time = GXDateTime(dt.datetime.fromtimestamp(instant, UTC))
     reader.ask(reader.client.write(clock, 2))
     clock.time = None
     reader.read(clock, 2)
-    switch = GXDLMSDisconnectControl("0.0.96.3.10.255")
+    switch = reader.item(GXDLMSDisconnectControl, "0.0.96.3.10.255")
     outputs = []
     for act in (switch.remoteDisconnect, switch.remoteReconnect):
         reader.ask(act(reader.client))
@@ -165,7 +185,7 @@ def every(reader):
 
 def several(reader):
     """Read three values with one GET-with-list."""
-    items = [(GXDLMSRegister(f"1.0.{code}.255"), 2) for code in ("1.8.0", "32.7.0", "31.7.0")]
+    items = [(reader.item(GXDLMSRegister, f"1.0.{code}.255"), 2) for code in ("1.8.0", "32.7.0", "31.7.0")]
     values = []
     for frames in reader.client.readList(items):
         values += reader.ask(frames).value
@@ -178,6 +198,7 @@ def main():
     parser.add_argument("--framing", choices=("wrapper", "hdlc"), default="wrapper")
     parser.add_argument("--server", default="1")
     parser.add_argument("--authentication", choices=tuple(AUTHENTICATIONS), default="none")
+    parser.add_argument("--referencing", choices=("logical-name", "short-name"), default="logical-name")
     parser.add_argument("--password", default="")
     parser.add_argument("--encryption-key", default="")
     parser.add_argument("--authentication-key", default="")
@@ -193,6 +214,8 @@ def main():
     with contextlib.redirect_stdout(noise):  # it prints "Encryption is applied." for each ciphered APDU
         reader = Reader(build(arguments), arguments.port)
         reader.open()
+        if arguments.referencing == "short-name":
+            reader.learn()
         if arguments.objects:
             answer = {"objects": listed(reader), "several": several(reader), "registers": every(reader)}
         elif arguments.changes:

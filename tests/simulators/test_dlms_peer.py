@@ -110,3 +110,25 @@ async def test_gurux_reads_the_object_list_and_several_registers_at_once(
     ]  # fmt: skip
     assert told["several"][0] == 6367
     assert len(told["several"]) == 3
+
+
+# Not HLS-5: 1.0.203 cannot cipher READ (it asserts that nothing comes of it), and invokes reply_to_HLS by WRITE, which returns nothing.
+@FRAMINGS
+@pytest.mark.parametrize("authentication", ["none", "lls"])
+@pytest.mark.parametrize("max_pdu", [0xFFFF, 128])
+async def test_gurux_reads_and_changes_the_simulated_meter_by_short_names(
+    framing: str, authentication: str, max_pdu: int
+) -> None:
+    settings = replace(SETTINGS[authentication], referencing="short-name", max_pdu=max_pdu)
+    served = gateway(framing, settings, named(17, register_start=5000))
+    short = ("--referencing", "short-name")
+    first, last = MONDAY + 2 * HALF_HOUR, MONDAY + 5 * HALF_HOUR
+
+    told = await read(served, framing, authentication, *short)
+    some = await read(served, framing, authentication, *short, "--from", str(first), "--to", str(last))
+    changed = await read(served, framing, authentication, *short, "--changes", str(NOW + 60))
+
+    assert told["register"] == 6367
+    assert told["rows"] == [[MONDAY + slot * HALF_HOUR, wh] for slot, wh in ROWS]
+    assert [wh for _, wh in some["rows"]] == [0, 360, 7]
+    assert changed == {"clock": NOW + 60, "outputs": [False, True]}
