@@ -22,6 +22,7 @@ AuthenticationKey = Literal["required", "withheld"]
 Ciphering = Literal["service", "general", "identified-key", "wrapped-key", "one-pass", "static-unified"]
 Referencing = Literal["logical-name", "short-name"]
 OptionalService = Literal["access"]
+Establishment = Literal["negotiated", "pre-established"]
 Signing = Literal["none", "general"]
 MetadataScope = Literal["model", "meter", "session"]
 SelectiveAccess = Literal["range", "columns", "entry", "none"]
@@ -122,7 +123,8 @@ class DlmsProfile:
     ``opening``: what comes before HDLC, ``mode-e`` on optical probes (IEC 62056-21), with zeros before it to ``wake_up`` a meter.
     ``inactivity_time_out``: the meter closes an HDLC link on which nothing was said for so long. [s]
     ``referencing``: how the meter knows its objects.  ``block_window``: general blocks taken at a time, 0 for none (GBT).
-    ``services``: what to ask the meter for beside the usual.
+    ``services``: what to ask the meter for beside the usual.  ``association``: ``pre-established`` where it is open from the
+    beginning, with nothing to negotiate and no authentication.
     ``metadata``: who shares columns and scalers once read: meters of one model and firmware, no other meter, no other session.
     """
 
@@ -163,6 +165,7 @@ class DlmsProfile:
     referencing: Referencing = "logical-name"
     block_window: int = 0
     services: tuple[OptionalService, ...] = ()
+    association: Establishment = "negotiated"
 
     @property
     def agreed_security(self) -> Security:

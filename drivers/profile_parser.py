@@ -267,6 +267,7 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         registers=tuple(_dlms_register(row) for row in table.tables("registers")),
         selective_access=_selective_access(table),
         services=_services(table),
+        association=table.choice("association", ("negotiated", "pre-established"), "negotiated"),
         metadata=table.choice("metadata", ("model", "meter", "session"), "model"),
     )
     table.finish()

@@ -102,6 +102,8 @@ def security_faults(dlms: DlmsProfile) -> list[str]:
             faults.append(f"ciphering {dlms.ciphering} needs security")
         if dlms.session_key == "dedicated":
             faults.append(f"ciphering {dlms.ciphering} has a key of its own; session_key cannot be dedicated")
+    if dlms.association == "pre-established" and (dlms.authentication != "none" or dlms.session_key == "dedicated"):
+        faults.append("a pre-established association has neither authentication nor a dedicated key")
     if dlms.session_key == "dedicated" and "encrypted" not in security:
         faults.append(f"{security} would send the dedicated key in the clear; it needs encryption")
     if dlms.authentication_key == "withheld":

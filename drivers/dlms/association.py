@@ -108,6 +108,7 @@ class Step(Enum):
     """What moves it: our commands and the kinds of answers."""
 
     SEND_ASSOCIATE = auto()
+    ASSUME = auto()
     SEND_PROOF = auto()
     SEND_REQUEST = auto()
     SEND_NEXT_BLOCK = auto()
@@ -125,6 +126,7 @@ class Step(Enum):
 # State x step -> state. Whatever is not here is an error; any error leads to FAILED.
 TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.CLOSED, Step.SEND_ASSOCIATE): State.ASSOCIATING,
+    (State.CLOSED, Step.ASSUME): State.OPEN,  # pre-established: nothing is sent
     (State.ASSOCIATING, Step.ACCEPTED): State.OPEN,
     (State.ASSOCIATING, Step.CHALLENGE): State.CHALLENGED,
     (State.CHALLENGED, Step.SEND_PROOF): State.PROVING,
@@ -234,6 +236,21 @@ class ClientAssociation:
                 return acse.Release(user_information=inside).encode()
             case _:
                 return self._ask(command)
+
+    def assume(self) -> Accepted:
+        """Take the association for open, as it is agreed to be from the beginning: pre-established. IEC 62056-5-3, 9.4.4.4.
+
+        All that `Parameters` would ask for is taken for granted, and our largest APDU for the meter's.
+        Raises `SecurityError` where it would need authentication, or the meter's system title and nobody says it.
+        """
+        asked = self._parameters
+        if asked.authentication != "none" or asked.dedicated_key:
+            raise SecurityError("a pre-established association has neither authentication nor a dedicated key")
+        if self._channel is not None:
+            self._channel.set_peer(asked.server_title)
+        self._move(Step.ASSUME)
+        self._granted = Accepted(asked.conformance, asked.max_pdu)
+        return self._granted
 
     def receive_data(self, apdu: bytes) -> None:
         """Take one whole APDU from the data link."""

@@ -204,12 +204,11 @@ class Conversation:
             event = await self._exchange(Connect())
             if not isinstance(event, Connected):
                 raise RemoteProtocolError(f"meter {self._settings.server} does not open the data link")
-        answer = await self._ask(Associate())
-        await self._refuse_replay()
-        if isinstance(answer, Challenged):
-            answer = await self._ask(Prove())
-        if not isinstance(answer, Accepted):
-            raise LocalProtocolError(f"association ended in {type(answer).__name__}")
+        if self._settings.dlms.association == "pre-established":
+            self._association.assume()
+            await self._begin_above()
+        else:
+            await self._associate()
         if self._settings.dlms.referencing == "short-name":
             self._association.names = BaseNames.of_list(await self.get(OBJECT_LIST))
 
@@ -246,6 +245,20 @@ class Conversation:
             opening.receive_data(await self._stream.read(deadline.remaining()))
             await pause(0)
         return event
+
+    async def _associate(self) -> None:
+        answer = await self._ask(Associate())
+        await self._refuse_replay()
+        if isinstance(answer, Challenged):
+            answer = await self._ask(Prove())
+        if not isinstance(answer, Accepted):
+            raise LocalProtocolError(f"association ended in {type(answer).__name__}")
+
+    async def _begin_above(self) -> None:
+        """Take nothing in a pre-established association whose counter is not above all that the meter sent before."""
+        channel = self._association.channel
+        if channel is not None and channel.is_verified and self._settings.dlms.meter_counters == "rising":
+            channel.last_seen = await self._context.counters.note(channel.peer_key_id, 0)
 
     async def _refuse_replay(self) -> None:
         """Demand that the first counter of the meter is above all that it ever sent, so that an old session is no answer."""
@@ -434,7 +447,11 @@ class Conversation:
 
     async def close(self) -> None:
         """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""
-        if not self._is_deaf and self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
+        if self._settings.dlms.association == "pre-established":
+            channel = self._association.channel  # there is nothing to release
+            if channel is not None and channel.is_verified and channel.last_seen > 0:
+                await self._context.counters.note(channel.peer_key_id, channel.last_seen)
+        elif not self._is_deaf and self._association.state in {State.OPEN, State.BETWEEN_BLOCKS}:
             with suppress(DriverError):
                 await self._ask(Release())
         if isinstance(self._link, HdlcLink) and self._link.state in {"open", "rejected"}:

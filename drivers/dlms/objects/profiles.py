@@ -150,34 +150,44 @@ def decode_count(data: Data, worth: ScalerUnit, target: ScalerUnit, what: str) -
 
 
 def range_selection(
-    first: UtcSeconds, last: UtcSeconds, clock: ClockProfile, column: CaptureObject = CLOCK_COLUMN
+    first: UtcSeconds,
+    last: UtcSeconds,
+    clock: ClockProfile,
+    column: CaptureObject = CLOCK_COLUMN,
+    selected: Sequence[CaptureObject] = (),
 ) -> Selection:
     """Select rows stamped ``first`` to ``last``, both included [s UTC], deviation written as the profile says.
 
-    IEC 62056-6-2, class 7, ``range_descriptor``; all columns. ``column``: the meter's column of stamps.
+    IEC 62056-6-2, class 7, ``range_descriptor``. ``column``: the meter's column of stamps.  ``selected``: columns to give,
+    all of them where it is empty.
     """
     zone = "UTC" if clock.range_deviation == "utc" else clock.zone
     specify = clock.range_deviation != "unspecified"
     stamps = [CosemDateTime.from_utc(instant, zone, specify_deviation=specify) for instant in (first, last)]
-    return encode_range(stamps[0], stamps[1], column)
+    return encode_range(stamps[0], stamps[1], column, selected)
 
 
-def encode_range(first: CosemDateTime, last: CosemDateTime, column: CaptureObject = CLOCK_COLUMN) -> Selection:
-    """Select rows by two date-times in a column of stamps, both included."""
+def encode_range(
+    first: CosemDateTime,
+    last: CosemDateTime,
+    column: CaptureObject = CLOCK_COLUMN,
+    selected: Sequence[CaptureObject] = (),
+) -> Selection:
+    """Select rows by two date-times in a column of stamps, both included; of ``selected`` columns, or all."""
     restricting = column.encode()
     ends = (axdr.octet_string(first.encode()), axdr.octet_string(last.encode()))
-    return Selection(1, axdr.structure(restricting, *ends, axdr.array(())))
+    return Selection(1, axdr.structure(restricting, *ends, axdr.array(one.encode() for one in selected)))
 
 
-def entry_selection(first: int, last: int) -> Selection:
-    """Select rows by entry number, from 1, both included; all columns. IEC 62056-6-2, class 7, ``entry_descriptor``."""
+def entry_selection(first: int, last: int, first_column: int = 1, last_column: int = 0) -> Selection:
+    """Select rows and columns by number, from 1, both included, 0 the last. IEC 62056-6-2, class 7, ``entry_descriptor``."""
     return Selection(
         2,
         axdr.structure(
             axdr.double_long_unsigned(first),
             axdr.double_long_unsigned(last),
-            axdr.long_unsigned(1),
-            axdr.long_unsigned(0),
+            axdr.long_unsigned(first_column),
+            axdr.long_unsigned(last_column),
         ),
     )
 

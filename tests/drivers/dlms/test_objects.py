@@ -232,3 +232,13 @@ def test_a_scaler_unit_not_understood_is_an_error(data: Data) -> None:
 def test_a_name_that_is_not_printable_is_an_error(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="printable"):
         objects.decode_text(axdr.octet_string(octets), "name")
+
+
+def test_columns_are_selected_by_what_they_capture_or_by_their_numbers() -> None:
+    column = objects.CaptureObject(3, Obis(1, 0, 1, 8, 0), 2)
+
+    by_range = objects.range_selection(DAY, DAY + PERIOD, ClockProfile(), selected=(column,)).parameters.items()
+    by_entry = objects.entry_selection(1, 10, 2, 3).parameters.items()
+
+    assert by_range[3] == axdr.array([column.encode()])
+    assert [item.integer() for item in by_entry] == [1, 10, 2, 3]
