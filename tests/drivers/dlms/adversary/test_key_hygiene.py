@@ -9,6 +9,7 @@ import random
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from drivers.contract import ByteStream, Credentials, CurveKeys, Endpoint, Sessi
 from drivers.dlms.ciphering import Keys
 from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.elliptic import Signer, parse_private, parse_public
+from drivers.dlms.protection import Protection
 from drivers.errors import DriverError
-from drivers.profile import implied_security
+from drivers.profile import Ciphering, Signing, implied_security
 from headend.clock import SystemClock
 from headend.trace import Tracer, read_trace
 from simulators.dlms.settings import DlmsSettings
@@ -31,13 +33,17 @@ from tests.simulators.test_dlms import NOW, named
 DICE = random.Random(20261120)
 PASSWORD = b"xq7Zv-2Kp9w-TjR4"  # no words, which a message could say by chance
 ENCRYPTION, AUTHENTICATION, DEDICATED = (DICE.randbytes(16) for _ in range(3))
-OURS, THEIRS = (DICE.randbytes(32).hex().encode() for _ in range(2))
+MASTER, FRESH = DICE.randbytes(16), DICE.randbytes(64)
+OURS, THEIRS, OUR_AGREEMENT, THEIR_AGREEMENT = (DICE.randbytes(32).hex().encode() for _ in range(4))
 SECRETS = {
     "password": PASSWORD,
     "encryption key": ENCRYPTION,
     "authentication key": AUTHENTICATION,
     "dedicated key": DEDICATED,
     "signing key": bytes.fromhex(OURS.decode()),
+    "agreement key": bytes.fromhex(OUR_AGREEMENT.decode()),
+    "master key": MASTER,
+    "what keys are made of": FRESH,
 }
 KEYS = Keys(ENCRYPTION, AUTHENTICATION)
 WINDOW = 6  # octets of a secret that must not be seen in a row
@@ -65,6 +71,18 @@ def cases() -> Iterator[tuple[str, str, dict[str, Any], DlmsSettings]]:
         ciphered,
         DlmsSettings("lls", password=PASSWORD, keys=KEYS, security="authenticated-encrypted"),
     )
+    general: list[tuple[Ciphering, Signing]] = [
+        ("wrapped-key", "none"),
+        ("one-pass", "general"),
+        ("static-unified", "none"),
+    ]
+    for ciphering, signing in general:
+        protection = Protection(
+            ciphering, signing, MASTER, parse_private(1, THEIR_AGREEMENT), parse_public(1, public(OUR_AGREEMENT)), signer,
+            lambda count: bytes(range(count)),
+        )  # fmt: skip
+        dlms = {"ciphering": ciphering, "signing": signing, "security_suite": 1}
+        yield f"hls5, {ciphering}", "hls5", dlms, DlmsSettings("hls5", keys=suite_1, protection=protection)
     yield (
         "hls7",
         "hls7",
@@ -101,13 +119,14 @@ def forms(secret: bytes) -> Iterator[str]:
 
 def leaks(text: str, secrets: dict[str, bytes]) -> list[str]:
     """Name the secrets of which enough octets in a row are in a text, however they are written."""
-    folded = text.lower()
-    found = []
-    for name, secret in secrets.items():
-        windows = [secret, *(secret[at : at + WINDOW] for at in range(len(secret) - WINDOW + 1))]
-        if any(form.lower() in folded for window in windows for form in forms(window)):
-            found.append(name)
-    return found
+    folded = "\n".join(dict.fromkeys(text.lower().split("\n")))
+    return [name for name, secret in secrets.items() if any(form in folded for form in needles(secret))]
+
+
+@cache
+def needles(secret: bytes) -> tuple[str, ...]:
+    windows = (secret, *(secret[at : at + WINDOW] for at in range(len(secret) - WINDOW + 1)))
+    return tuple(dict.fromkeys(form.lower() for window in windows for form in forms(window)))
 
 
 def reprs(*roots: object) -> Iterator[str]:
@@ -141,12 +160,15 @@ def line_of(case: tuple[str, str, dict[str, Any], DlmsSettings], *misdeeds: Misd
 
 
 def credentials_of(case: tuple[str, str, dict[str, Any], DlmsSettings]) -> Credentials:
-    _, kind, _, settings = case
+    _, kind, dlms, settings = case
     has_keys = settings.keys is not None
-    curves = CurveKeys(OURS, public(THEIRS)) if kind == "hls7" else CurveKeys()
+    has_curves = kind == "hls7" or settings.protection is not None
+    curves = CurveKeys(OURS, public(THEIRS), OUR_AGREEMENT, public(THEIR_AGREEMENT)) if has_curves else CurveKeys()
+    master = MASTER if dlms.get("ciphering") == "wrapped-key" else b""
     return Credentials(
         PASSWORD if settings.password else b"",
         *((ENCRYPTION, AUTHENTICATION) if has_keys else (b"", b"")),
+        master_key=master,
         curve_keys=curves,
     )
 
@@ -158,9 +180,10 @@ async def talk(line: Line, endpoint: Endpoint, folder: Path) -> tuple[str, BaseE
     def generator(count: int) -> bytes:
         # The challenge goes over the line for all to see; what comes after it, of a key's size, is the dedicated key.
         calls.append(count)
-        return bytes(range(0x40, 0x40 + count)) if len(calls) == 1 else DEDICATED[:count]
+        return bytes(range(0x40, 0x40 + count)) if len(calls) == 1 else (DEDICATED if is_dedicated else FRESH)[:count]
 
     context = SessionContext(lambda: NOW, generator, Store(), 0.02)
+    is_dedicated = endpoint.profile.dlms is not None and endpoint.profile.dlms.session_key == "dedicated"
     written: list[str] = []
     caught: BaseException | None = None
     opened: DlmsSession | None = None
