@@ -155,7 +155,7 @@ class Rows:
         found: list[set[int]] = []
         for piece in self._pieces:
             if isinstance(piece, Columns):
-                tags = [set(np.flatnonzero(np.bincount(codes)).tolist()) for codes in piece.types]
+                tags = [set(np.flatnonzero(np.bincount(codes)).tolist()) for codes in piece.types if len(codes)]
             else:
                 tags = [{int(one.tag) for one in column} for column in zip(*[row.values for row in piece], strict=True)]
             found = [old | new for old, new in zip(found, tags, strict=True)] if found and tags else tags or found

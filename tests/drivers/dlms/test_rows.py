@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from drivers.dlms import axdr, objects
 from drivers.dlms.axdr import NULL, Data, Tag
 from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.events import NeedData
 from drivers.dlms.objects import CaptureObject, Column, Row
-from drivers.dlms.rows import Buffer, Columns, Rows
+from drivers.dlms.rows import Buffer, Columns, Rows, whole_rows
 from drivers.errors import RemoteProtocolError
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
@@ -159,3 +160,52 @@ def test_what_the_kernel_does_not_handle_costs_its_own_slot_alone_too(item: Data
     assert not isinstance(rows._pieces[0], Columns)
     block = rows.interval_block(column, channel(0), END, start=DAY, end=DAY + 2 * PERIOD)
     assert (block.counts, block.rules) == ((None, 5), (Rule.RANGE, Rule(0)))
+
+
+@MANY
+@given(buffers(), STEPS, CLOCKS, st.data())
+def test_the_beginning_of_a_buffer_gives_the_rows_that_are_there_whole(
+    drawn: tuple[Data, list[CaptureObject]], step: int, clock: ClockProfile, more: st.DataObject
+) -> None:
+    data, captured = drawn
+    octets = axdr.encode(data)
+    data = axdr.decode(octets)  # floats as Decimal
+    cut = octets[: more.draw(st.integers(0, len(octets) - 1))]
+    count, behind = axdr.parse_length(octets, 1)
+    ends = [behind]
+    for _ in range(count):
+        outcome = axdr.parse(octets, ends[-1])
+        assert not isinstance(outcome, NeedData)
+        ends.append(outcome[1])
+    there = sum(end <= len(cut) for end in ends[1:])
+
+    beginning = whole_rows(cut)
+
+    expected = axdr.array(data.items()[:there])
+    assert repr(axdr.decode(beginning)) == repr(expected)
+    assert outcome_of(lambda: Buffer(beginning, captured, clock).rows(step).one_by_one()) == outcome_of(
+        lambda: by_one(expected, captured, step, clock)
+    )
+
+
+@given(st.binary(max_size=40))
+def test_octets_of_nobody_have_no_beginning_or_are_an_error(octets: bytes) -> None:
+    try:
+        found = whole_rows(octets)
+    except RemoteProtocolError:
+        return
+    assert isinstance(axdr.decode(found).items(), tuple)
+
+
+@MANY
+@given(buffers(), STEPS, CLOCKS)
+def test_the_types_of_columns_are_the_same_whichever_way_the_rows_were_read(
+    drawn: tuple[Data, list[CaptureObject]], step: int, clock: ClockProfile
+) -> None:
+    data, captured = drawn
+    try:
+        rows = Buffer(axdr.encode(data), captured, clock).rows(step)
+    except RemoteProtocolError:
+        return
+
+    assert rows.types() == Rows((by_one(data, captured, step, clock),)).types()
