@@ -28,7 +28,7 @@ async def read_exactly(host: int, size: int) -> bytes:
     async with asyncio.timeout(5):
         while len(received) < size:
             try:
-                received += os.read(host, 100)
+                received += os.read(host, size - len(received))
             except BlockingIOError:
                 await asyncio.sleep(0.0005)
     return received
