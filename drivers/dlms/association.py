@@ -15,10 +15,10 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
-from drivers.dlms import acse, axdr, basenames, hls, xdlms
+from drivers.dlms import acse, xdlms
 from drivers.dlms.basenames import BaseNames
 from drivers.dlms.channel import SecureChannel
-from drivers.dlms.ciphering import CONTROL, check_title
+from drivers.dlms.ciphering import CONTROL
 from drivers.dlms.commands import (
     Accepted,
     Access,
@@ -42,6 +42,7 @@ from drivers.dlms.commands import (
     Set,
     SetList,
 )
+from drivers.dlms.establishing import REPLY_TO_HLS, Establishment
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.noticing import EventNotification
 from drivers.dlms.parameters import Parameters
@@ -53,7 +54,7 @@ from drivers.dlms.services.get import GetService
 from drivers.dlms.services.refusals import refusal
 from drivers.dlms.services.set import SetListService, SetService
 from drivers.dlms.shortnames import InformationReport
-from drivers.dlms.xdlms import Attribute, Conformance
+from drivers.dlms.xdlms import Conformance
 from drivers.errors import (
     DriverError,
     LocalProtocolError,
@@ -61,10 +62,9 @@ from drivers.errors import (
     RemoteProtocolError,
     SecurityError,
 )
-from drivers.obis import Obis
-from drivers.profile import Authentication
 
 __all__ = [  # beside what is defined here
+    "REPLY_TO_HLS",
     "Accepted",
     "Access",
     "Act",
@@ -152,22 +152,6 @@ _SERVICES: Mapping[type[Command], Callable[[Any, Terms], Service]] = {
 }  # fmt: skip
 _OF_WRITING: Mapping[type[Command], str] = {Set: "SET", SetList: "SET", Act: "ACTION", ActList: "ACTION"}
 
-CURRENT_ASSOCIATION = Obis(0, 0, 40, 0, 0)
-REPLY_TO_HLS = Attribute(15, CURRENT_ASSOCIATION, 1)  # IEC 62056-6-2, class 15, method 1 reply_to_HLS_authentication
-_SECURITY_DIAGNOSTICS = frozenset(
-    {
-        acse.Diagnostic.MECHANISM_NOT_RECOGNISED, acse.Diagnostic.MECHANISM_REQUIRED,
-        acse.Diagnostic.AUTHENTICATION_FAILURE, acse.Diagnostic.AUTHENTICATION_REQUIRED,
-    }
-)  # fmt: skip
-
-
-_MECHANISMS: dict[Authentication, acse.Mechanism] = {
-    "none": acse.Mechanism.NONE, "lls": acse.Mechanism.LOW, "hls2": acse.Mechanism.HIGH, "hls3": acse.Mechanism.HIGH_MD5,
-    "hls4": acse.Mechanism.HIGH_SHA1, "hls5": acse.Mechanism.HIGH_GMAC, "hls6": acse.Mechanism.HIGH_SHA256,
-    "hls7": acse.Mechanism.HIGH_ECDSA,
-}  # fmt: skip
-
 
 class ClientAssociation:
     """Our side of one association. One request at a time."""
@@ -187,8 +171,7 @@ class ClientAssociation:
         self._inbox: list[bytes] = []
         self._invoke_id = 0
         self._number = 0  # of requests so far
-        self._server_challenge = b""
-        self._server_title = b""
+        self._opening = Establishment(parameters, self._channel)
         self._granted: Accepted | None = None
         self._service: Service | None = None
         self.names = BaseNames()
@@ -222,7 +205,7 @@ class ClientAssociation:
         match command:
             case Associate():
                 self._move(Step.SEND_ASSOCIATE)
-                return self._associate()
+                return self._opening.request()
             case Prove():
                 self._move(Step.SEND_PROOF)
                 return self._prove()
@@ -232,7 +215,7 @@ class ClientAssociation:
                 return self._sealing(self._service.request)
             case Release():
                 self._move(Step.SEND_RELEASE)
-                inside = self._sealed(self._initiate_request()) if self._channel else b""
+                inside = self._sealed(self._opening.initiate()) if self._channel else b""
                 return acse.Release(user_information=inside).encode()
             case _:
                 return self._ask(command)
@@ -300,137 +283,39 @@ class ClientAssociation:
 
     # -- opening
 
-    def _initiate_request(self) -> bytes:
-        key = self._parameters.dedicated_key if self.state is State.ASSOCIATING else b""
-        return xdlms.InitiateRequest(self._parameters.conformance, self._parameters.max_pdu, dedicated_key=key).encode()
-
-    def _associate(self) -> bytes:
-        asked = self._parameters
-        initiate = self._initiate_request()
-        return acse.Aarq(
-            self._context,
-            _MECHANISMS[asked.authentication],
-            asked.password if asked.authentication == "lls" else asked.challenge,
-            asked.client_title if self._has_titles else b"",
-            self._channel.seal(initiate) if self._channel else initiate,
-        ).encode()
-
-    @property
-    def _context(self) -> acse.ApplicationContext:
-        name = acse.ApplicationContext
-        if self._parameters.referencing == "short-name":
-            return name.SHORT_NAME_CIPHERED if self._channel else name.SHORT_NAME
-        return name.LOGICAL_NAME_CIPHERED if self._channel else name.LOGICAL_NAME
-
     def _received_aare(self, apdu: bytes) -> Event:
-        if apdu[:1] in {b"\xd8", b"\x0e"}:
-            raise refusal(xdlms.decode(apdu), "association")
-        aare = acse.decode(apdu)
-        if not isinstance(aare, acse.Aare):
-            raise RemoteProtocolError("expected AARE")
-        if aare.result is not acse.Result.ACCEPTED:
-            raise _association_refused(aare)
-        wants_proof = aare.diagnostic == acse.Diagnostic.AUTHENTICATION_REQUIRED
-        is_high = self._parameters.authentication in hls.HIGH
-        if wants_proof and not is_high:
-            raise SecurityError("the meter demands high-level security; the profile does not offer it")
-        if self._has_titles:
-            self._check_title(aare)
-        if is_high:
-            self._check_hls(aare, wants_proof=wants_proof)
-        response = xdlms.decode(self._opened(aare.user_information))
-        if isinstance(response, xdlms.ConfirmedServiceError):
-            raise refusal(response, "association")
-        if not isinstance(response, xdlms.InitiateResponse):
-            raise RemoteProtocolError("AARE holds no initiate-response")
-        if response.version != xdlms.DLMS_VERSION:
-            raise RemoteProtocolError(f"DLMS version {response.version}, expected {xdlms.DLMS_VERSION}")
-        is_short = self._parameters.referencing == "short-name"
-        if (response.name == xdlms.LOGICAL_NAMES) is is_short:
-            raise RemoteProtocolError(
-                f"vaa-name 0x{response.name:04x}: the server does not use {self._parameters.referencing} referencing"
-            )
-        if not response.conformance & (Conformance.READ if is_short else Conformance.GET):
-            raise MeterRefused(f"the meter does not grant {'READ' if is_short else 'GET'} in this association", 0)
-        self._granted = Accepted(response.conformance, response.max_pdu)
-        if is_high:
-            self._server_challenge = aare.authentication_value
+        self._granted = self._opening.accept(apdu)
+        if self._opening.is_high:
             self._move(Step.CHALLENGE)
             return Challenged()
-        self._accepted()
+        self._use_own_key()
         self._move(Step.ACCEPTED)
         return self._granted
 
-    def _accepted(self) -> None:
+    def _use_own_key(self) -> None:
         if self._channel is not None and self._parameters.dedicated_key:
             self._channel.use_dedicated(self._parameters.dedicated_key)
 
-    def _check_title(self, aare: acse.Aare) -> None:
-        expected = self._parameters.server_title
-        if self._channel and aare.context is not self._context:
-            raise SecurityError("the meter answers with an application context without ciphering")
-        if expected and aare.responding_title != expected:
-            raise SecurityError(
-                f"server system title {aare.responding_title.hex()} is not the expected {expected.hex()}"
-            )
-        check_title(aare.responding_title, "the other side's")
-        if aare.responding_title == self._parameters.client_title:
-            raise SecurityError("the other side claims our own system title")
-        self._server_title = aare.responding_title
-        if self._channel is not None:
-            self._channel.set_peer(aare.responding_title)
-
-    def _check_hls(self, aare: acse.Aare, *, wants_proof: bool) -> None:
-        agreed = self._parameters.authentication
-        if not wants_proof or aare.mechanism is not _MECHANISMS[agreed]:
-            raise SecurityError(f"the meter skips the agreed {agreed.upper()} authentication")
-        if not 8 <= len(aare.authentication_value) <= 64:
-            raise SecurityError(f"the meter's challenge has {len(aare.authentication_value)} octets, not 8 to 64")
-        if aare.authentication_value == self._parameters.challenge:
-            raise SecurityError("the meter sends our own challenge back")
-
-    @property
-    def _has_titles(self) -> bool:
-        return self._channel is not None or self._parameters.authentication in hls.WITH_TITLES
-
-    def _sides(self) -> tuple[hls.Side, hls.Side]:
-        asked = self._parameters
-        return hls.Side(asked.client_title, asked.challenge), hls.Side(self._server_title, self._server_challenge)
-
     def _prove(self) -> bytes:
-        asked = self._parameters
         self._next_invoke_id()
-        if (mechanism := asked.mechanism) is not None:
-            token = mechanism.answer(*self._sides())
-        else:
-            assert self._channel is not None
-            token = self._channel.prove(self._server_challenge)
-        method = basenames.REPLY_TO_HLS if asked.referencing == "short-name" else REPLY_TO_HLS
         # Whether ACTION, or READ with parameters, was granted for anything else makes no difference to the proof.
         terms = replace(self._terms, granted=Conformance(0xFFFFFF), room=0)
-        self._service = self._service_of(Act(method, axdr.octet_string(token)), terms)
+        self._service = self._service_of(self._opening.proof(), terms)
         return self._sealed(self._service.request())
 
     def _received_proof(self, apdu: bytes) -> Event:
-        asked = self._parameters
         assert self._granted is not None
         assert self._service is not None
         response = self._response(apdu, "HLS proof")
-        refused = f"the meter refuses our {asked.authentication.upper()} proof"
+        refused = f"the meter refuses our {self._parameters.authentication.upper()} proof"
         try:
             event = self._service.accept(response)
         except MeterRefused as error:
             raise SecurityError(f"{refused}: {xdlms.result_name(error.code)}") from error
         if not isinstance(event, Done) or event.data is None:
             raise SecurityError(f"{refused}: it gives none of its own")
-        token = event.data.octets()
-        if (mechanism := asked.mechanism) is not None:
-            client, server = self._sides()
-            mechanism.verify(server, client, token)
-        else:
-            assert self._channel is not None
-            self._channel.verify(asked.challenge, token)
-        self._accepted()
+        self._opening.verify(event.data.octets())
+        self._use_own_key()
         self._move(Step.PROVED)
         return self._granted
 
@@ -521,11 +406,3 @@ class ClientAssociation:
     def _check_invoke_id(self, octet: int) -> None:
         if octet & 0x0F != self._invoke_id:
             raise RemoteProtocolError(f"answer to invoke-id {octet & 0x0F}, asked was {self._invoke_id}: a late answer")
-
-
-def _association_refused(aare: acse.Aare) -> DriverError:
-    side = "provider" if aare.by_provider else "user"
-    text = f"the meter refuses the association: result {aare.result.value}, diagnostic {aare.diagnostic} of the {side}"
-    if not aare.by_provider and aare.diagnostic in _SECURITY_DIAGNOSTICS:
-        return SecurityError(f"{text}: check authentication, password or keys")
-    return MeterRefused(text, aare.diagnostic)
