@@ -9,7 +9,10 @@ scripts alone, never by what ships.
 import gurux_meter
 from gurux_dlms import GXByteBuffer, ValueEventArgs
 from gurux_dlms._GXAPDU import _GXAPDU
-from gurux_dlms.enums import AccessMode, Command, DataType, ErrorCode, ObjectType
+from gurux_dlms.AesGcmParameter import AesGcmParameter
+from gurux_dlms.ConnectionState import ConnectionState
+from gurux_dlms.enums import AccessMode, Command, DataType, ErrorCode, ObjectType, Security
+from gurux_dlms.GXCiphering import GXCiphering
 from gurux_dlms.GXDLMS import GXDLMS
 from gurux_dlms.GXDLMSSNCommandHandler import GXDLMSSNCommandHandler
 from gurux_dlms.GXDLMSSNParameters import GXDLMSSNParameters
@@ -20,6 +23,8 @@ from gurux_dlms.objects.GXDLMSObject import GXDLMSObject
 
 FIRST_NAME, STEP = 0x0100, 0x0100
 SHORT = {1: 2, 3: 4}  # application contexts
+REPLY_TO_HLS = 8
+LLC = b"\xe6\xe7\x00"
 
 
 class Transaction:
@@ -62,6 +67,17 @@ class Association(GXDLMSAssociationShortName):
             logical_name = _GXCommon.logicalNameToBytes(item.logicalName)
             _GXCommon.setData(settings, octets, DataType.OCTET_STRING, logical_name)
         return octets.array()
+
+    def invoke(self, settings, e):
+        """Take the client's proof and give our own, as the association of logical names does; 1.0.203 leaves the link unopened."""
+        if e.index != REPLY_TO_HLS:
+            e.error = ErrorCode.READ_WRITE_DENIED
+            return None
+        e.index = 1
+        answer = gurux_meter.Association.invoke(self, settings, e)
+        if e.error == ErrorCode.OK:
+            settings.setConnected(settings.connected | ConnectionState.DLMS)
+        return answer
 
 
 class Meter(gurux_meter.Meter):
@@ -204,6 +220,31 @@ def cut(p, reply):
     return size
 
 
+plain_pdu = GXDLMS.getSNPdu
+
+
+def ciphered_pdu(p, reply):
+    """Cipher an answer as one to GET is ciphered: 1.0.203 asserts that nothing came of it, and does not count up."""
+    cipher = p.settings.cipher
+    if not cipher.isCiphered():
+        plain_pdu(p, reply)
+        return
+    security, largest = cipher.security, p.settings.maxPduSize
+    cipher.security, p.settings.maxPduSize = Security.NONE, largest - gurux_meter.LARGEST_HEAD
+    reply.clear()
+    plain_pdu(p, reply)
+    cipher.security, p.settings.maxPduSize = security, largest
+    octets = bytes(reply.array())
+    llc = octets[:3] if octets[:3] == LLC else b""
+    tag = GXDLMS.getGloMessage(p.command)
+    s = AesGcmParameter(tag, cipher.systemTitle, cipher.blockCipherKey, cipher.authenticationKey)
+    s.security, s.invocationCounter = security, cipher.invocationCounter
+    sealed = GXCiphering.encrypt(s, octets[len(llc) :])
+    cipher.invocationCounter += 1
+    reply.clear()
+    reply.set(llc + bytes(sealed))
+
+
 def generate_aare(settings, data, *arguments):
     """Build AARE with the context of short names, which the one for logical names has not."""
     plain = GXByteBuffer()
@@ -219,6 +260,7 @@ GXDLMSSNCommandHandler.findSNObject = staticmethod(find)
 GXDLMSSNCommandHandler.getReadData = staticmethod(read)
 GXDLMSSNCommandHandler.handleWriteRequest = staticmethod(write)
 GXDLMS.appendMultipleSNBlocks = staticmethod(cut)
+GXDLMS.getSNPdu = staticmethod(ciphered_pdu)
 GXDLMSObject.getShortName = lambda self: self.shortName
 # Called by this name between blocks, there by another.
 GXByteBuffer.strip = GXByteBuffer.trim

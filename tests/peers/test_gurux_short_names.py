@@ -36,7 +36,7 @@ from tests.peers.test_gurux_meter import (
 SHORT_METER = Path(__file__).with_name("gurux_short_meter.py")
 CLOCK = Attribute(8, Obis(0, 0, 1, 0, 0), 2)
 SWITCH = Obis(0, 0, 96, 3, 10)
-FRAMINGS, AUTHENTICATIONS = ["wrapper", "hdlc"], ["none", "lls"]
+FRAMINGS, AUTHENTICATIONS = ["wrapper", "hdlc"], ["none", "lls", "hls5"]
 SIZES = [65_535, 128]
 
 
@@ -47,6 +47,11 @@ def meter(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     framing, authentication = request.param
     with gurux_meter("--framing", framing, "--authentication", authentication, script=SHORT_METER) as known:
         yield known
+
+
+def taken(meter: dict[str, Any], max_pdu: int = 65_535) -> int:
+    """Give the size to agree on: 1.0.203 loses count of the frames of an answer that is both ciphered and longer than one."""
+    return min(max_pdu, 128) if (meter["framing"], meter["authentication"]) == ("hdlc", "hls5") else max_pdu
 
 
 @asynccontextmanager
@@ -65,7 +70,7 @@ async def conversation(known: dict[str, Any], **changes: Any) -> AsyncIterator[C
 
 @pytest.mark.parametrize("max_pdu", SIZES)
 async def test_a_meter_with_short_names_is_read_like_any_other(meter: dict[str, Any], max_pdu: int) -> None:
-    short = endpoint(meter, referencing="short-name", max_pdu=max_pdu)
+    short = endpoint(meter, referencing="short-name", max_pdu=taken(meter, max_pdu))
     async with session(meter["port"], short) as opened:
         identity = await opened.read_identity()
         clock = await opened.read_clock()
@@ -80,7 +85,7 @@ async def test_a_meter_with_short_names_is_read_like_any_other(meter: dict[str, 
 
 @pytest.mark.parametrize("ways", [("range",), ("entry",), ("none",)])
 async def test_rows_are_selected_by_parameterised_access(meter: dict[str, Any], ways: tuple[str, ...]) -> None:
-    short = endpoint(meter, referencing="short-name", selective_access=ways)
+    short = endpoint(meter, referencing="short-name", selective_access=ways, max_pdu=taken(meter))
     async with session(meter["port"], short) as opened:
         block, *_ = await opened.read_load_profile(DAY, DAY + 4 * PERIOD)
 
@@ -92,7 +97,7 @@ async def test_rows_are_selected_by_parameterised_access(meter: dict[str, Any], 
 async def test_a_clock_is_set_and_a_switch_is_worked(meter: dict[str, Any], max_pdu: int) -> None:
     instant = axdr.octet_string(CosemDateTime.from_utc(NOW).encode())
 
-    async with conversation(meter, max_pdu=max_pdu) as talk:
+    async with conversation(meter, max_pdu=taken(meter, max_pdu)) as talk:
         await talk.set(CLOCK, instant)
         clock = await talk.get(CLOCK)
         await talk.act(Attribute(70, SWITCH, 1), axdr.integer(0))
