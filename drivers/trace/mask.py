@@ -26,6 +26,8 @@ DISTINCT = 4
 MIN_ANYWHERE = 6
 _AARQ, _SET, _ACTION, _ACCESS = 0x60, 0xC1, 0xC3, 0xD9
 _GET, _GET_RESPONSE, _ACTION_RESPONSE = 0xC0, 0xC4, 0xC7
+# Short names do not say what they stand for: whatever is written is hidden, and what a method of the association is given.
+_READ, _SHORT_WRITES, _SHORT_SECRETS = 0x05, (0x06, 0x16), (b"\x04\xfa", b"\x06\x00", b"\x06\x01")
 _INITIATE_WITH_KEY = b"\x01\x01"
 # Association SN and LN (0-0:40.0.e), Security setup (0-0:43.0.e): what is set or invoked there are secrets. IEC 62056-6-2, 4.4.
 _SECRET_CLASSES = (12, 15, 64)
@@ -183,6 +185,11 @@ def service_flags(apdu: bytes) -> bytearray:
             _flag_parameters(apdu, 13, flags)  # behind tag, choice, invoke-id, class, logical name, index, what follows
     elif tag in {_SET, _ACTION, _ACCESS} and any(name in apdu for name in _SECRET_OBJECTS):
         flags[3:] = b"\x01" * len(flags[3:])
+    elif tag in _SHORT_WRITES or (tag == _READ and apdu[2:4] in _SHORT_SECRETS):
+        if apdu[1:3] in {b"\x01\x02", b"\x01\x04"}:
+            _flag_parameters(apdu, 6, flags)  # behind tag, count, kind, name, and count or selector
+        else:
+            flags[2:] = b"\x01" * len(flags[2:])
     return flags
 
 

@@ -48,6 +48,7 @@ from drivers.dlms.shortnames import (
 from drivers.dlms.xdlms import Attribute, Conformance, Selection
 from drivers.errors import LocalProtocolError, MeterRefused, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
+from drivers.trace.mask import service_flags
 from tests.drivers.dlms.test_services import FIVE, TEXT, answered
 
 REGISTER, SWITCH, PROFILE = Obis(1, 0, 1, 8, 0), Obis(0, 0, 96, 3, 10), Obis(1, 0, 99, 1, 0)
@@ -396,3 +397,22 @@ def test_what_is_no_such_apdu_is_an_error(octets: str) -> None:
 def test_results_for_another_number_of_variables_are_an_error() -> None:
     with pytest.raises(RemoteProtocolError, match="2 results for 1"):
         shortnames.decode_results(bytes.fromhex("020011050103"), 1)
+
+
+@pytest.mark.parametrize(
+    "apdu",
+    [
+        WriteRequest((Variable(0x0108),), (TEXT,)),
+        WriteRequest((Variable(0x0108), Variable(0x0110)), (TEXT, FIVE)),
+        WriteRequest((WriteBlock(1, is_last=False),), (TEXT,)),
+        WriteRequest((Variable(0x0108),), (TEXT,), is_confirmed=False),
+        ReadRequest((Variable(0xFA58, 1, TEXT),)),
+        ReadRequest((ReadBlock(1, TEXT.octets(), is_last=False),)),
+    ],
+)
+def test_what_is_written_or_proved_is_hidden_in_traces(apdu: xdlms.Apdu) -> None:
+    octets = apdu.encode()
+
+    at = octets.index(TEXT.octets())
+
+    assert all(service_flags(octets)[at : at + len(TEXT.octets())])
