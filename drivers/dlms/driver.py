@@ -11,6 +11,8 @@ from drivers.dlms.axdr import Data
 from drivers.dlms.commanding import DlmsCommands
 from drivers.dlms.discovery import Description, describe
 from drivers.dlms.doubt import doubted
+from drivers.dlms.inspection import AttributeView, attributes_of, view
+from drivers.dlms.listing import ObjectEntry
 from drivers.dlms.loading import LoadProfile, Question, Script
 from drivers.dlms.metadata import MAX_ENTRY, Metadata, decode_metadata, kind_of
 from drivers.dlms.procedures.steps import Invoke, Procedure, Read, Step, Wait, Write
@@ -110,6 +112,12 @@ class DlmsSession:
             except StopIteration as finished:
                 description: Description = finished.value
                 return description
+
+    async def inspect(self, entry: ObjectEntry) -> list[AttributeView]:
+        """Read the attributes of one object, each as the table of its class reads it; not a profile's buffer."""
+        wanted = attributes_of(entry)
+        replies = await self._conversation.get_many(wanted, is_tolerant=True)
+        return view(entry, wanted, [reply.value for reply in replies])
 
     @property
     def settings(self) -> DlmsProfile:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from drivers.contract import CounterStore, Endpoint
+from drivers.contract import Endpoint
 from drivers.dlms.discovery import NAME, Description
 from drivers.dlms.draft import draft as draft_profile
 from drivers.dlms.objects.catalogue import CLASS_NAMES
@@ -38,6 +39,14 @@ COLUMNS = (
     Column("unit", "Unit"),
     Column("detail", "Detail"),
 )
+ATTRIBUTES = (
+    Column("class", "Class"),
+    Column("attribute", "No.", is_number=True),
+    Column("name", "Attribute"),
+    Column("value", "Value"),
+    Column("unit", "Unit"),
+    Column("fault", "Not read"),
+)
 T = TypeVar("T")
 
 
@@ -58,6 +67,12 @@ T = TypeVar("T")
     help="Write a meter profile drafted from the answers to this new .toml file; what a meter cannot say is asked there.",
 )  # fmt: skip
 @click.option(
+    "--object",
+    "inspects",
+    callback=lambda _, __, text: _object(text),
+    help="Show all attributes of the object with this OBIS code, instead of the list of objects.",
+)
+@click.option(
     "--trace", "trace_file", type=click.Path(path_type=Path, dir_okay=False),
     help="Write what the link carries to this file, passwords and keys masked; see: headend trace decode.",
 )  # fmt: skip
@@ -70,6 +85,7 @@ def command(
     target: str,
     draft_file: Path | None,
     trace_file: Path | None,
+    inspects: Obis | None,
     format_name: str,
     **given: str | None,
 ) -> int:
@@ -87,9 +103,9 @@ def command(
         raise click.UsageError(f"{', '.join(extra)}: only with a link; a registered meter has its own")
     url, endpoint = _unregistered(app, target, given) if is_link else _registered(app, target)
     with wiring(app, file=trace_file) as wires, app.output.busy(f"asking {target}"):
-        found = asyncio.run(_identify(app, url, endpoint, wires))
+        found = asyncio.run(_identify(app, url, endpoint, wires, inspects))
     description = found.description
-    app.output.emit(_document(description, url, endpoint.address))
+    app.output.emit(_document(description, url, endpoint.address) if inspects is None else _attributes(found, inspects))
     for note in description.notes:
         app.output.say(f"not given: {note}")
     app.output.say(f"{description.name or 'a meter without a name'}: {len(description.entries)} objects")
@@ -170,16 +186,15 @@ class _NoCounters:
         raise LocalProtocolError(f"a session without security has seen an invocation counter, {counter}")
 
 
-async def _identify(app: App, url: str, endpoint: Endpoint, wires: Wiring) -> Identified:
+async def _identify(app: App, url: str, endpoint: Endpoint, wires: Wiring, inspects: Obis | None) -> Identified:
     opening, driver = wires.get("open_transport", open_transport), wires.get("drivers", DRIVERS)["dlms"]
+    asked = partial(identify, url, endpoint, app.clock, open_transport=opening, driver=driver, inspects=inspects)
     if not needs_counters(endpoint):
-        counters: CounterStore = _NoCounters()
-        return await identify(url, endpoint, app.clock, counters, open_transport=opening, driver=driver)
+        return await asked(counters=_NoCounters())
     with app.writer() as store:
         writer = GroupCommitWriter(store)
         try:
-            counters = StoredCounters(writer)
-            return await identify(url, endpoint, app.clock, counters, open_transport=opening, driver=driver)
+            return await asked(counters=StoredCounters(writer))
         finally:
             await writer.close()
 
@@ -249,6 +264,29 @@ def _document(description: Description, url: str, address: str) -> Document:
         "notes": list(description.notes),
     }
     return Document("headend.identify/1", COLUMNS, rows, summary, title=description.name)
+
+
+def _attributes(found: Identified, name: Obis) -> Document:
+    rows = [
+        {
+            "class": CLASS_NAMES.get(entry.class_id, f"class {entry.class_id}"),
+            "attribute": one.index,
+            "name": one.name,
+            "value": one.text,
+            "unit": one.unit,
+            "fault": one.fault,
+        }
+        for entry, views in found.inspected
+        for one in views
+    ]
+    if not rows:
+        raise Failure(f"{found.description.name or 'the meter'} lists no object {name}", Exit.USAGE)
+    summary = {"meter": found.description.name, "object": str(name)}
+    return Document("headend.identify.object/1", ATTRIBUTES, rows, summary, title=str(name))
+
+
+def _object(text: str | None) -> Obis | None:
+    return None if text is None else _cell("--object", Obis.parse, text)
 
 
 def _name(code: Obis) -> str:

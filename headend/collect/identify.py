@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from drivers.contract import CounterStore, Driver, Endpoint, SessionContext
 from drivers.dlms.discovery import Description
 from drivers.dlms.driver import DlmsSession, open_session
+from drivers.dlms.inspection import AttributeView
+from drivers.dlms.listing import ObjectEntry
 from drivers.dlms.settings import settings_of
 from drivers.errors import ProfileError, TransportTimeout
+from drivers.obis import Obis
 from drivers.profile import MeterProfile
 from drivers.profile_parser import is_abstract, parse_profile
 from drivers.table import nearest
@@ -24,10 +27,14 @@ CHILD = "identify"
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """What a meter said of itself, and the profile with which it was asked, overrides and address included."""
+    """What a meter said of itself, and the profile with which it was asked, overrides and address included.
+
+    ``inspected``: the objects that were looked into, with their attributes.
+    """
 
     description: Description
     profile: MeterProfile
+    inspected: tuple[tuple[ObjectEntry, tuple[AttributeView, ...]], ...] = ()
 
 
 def session_profile(base: str, documents: Mapping[str, Mapping[str, object]], framing: str = "") -> MeterProfile:
@@ -64,10 +71,11 @@ async def identify(
     *,
     open_transport: Open,
     driver: Driver = open_session,
+    inspects: Obis | None = None,
 ) -> Identified:
     """Open a session on a link of its own and have the meter describe itself. Raises `DriverError`.
 
-    ``driver``: the DLMS driver, or what wraps it.
+    ``driver``: the DLMS driver, or what wraps it.  ``inspects``: name of objects to read attribute by attribute.
     """
     stream = await open_transport(url)
     try:
@@ -75,7 +83,9 @@ async def identify(
         async with asyncio.timeout(LONGEST), driver(stream, endpoint, context) as session:
             assert isinstance(session, DlmsSession)
             description = await session.describe()
-            return Identified(description, replace(endpoint.profile, dlms=session.settings))
+            entries = [entry for entry in description.entries if entry.logical_name == inspects]
+            inspected = [(entry, tuple(await session.inspect(entry))) for entry in entries]
+            return Identified(description, replace(endpoint.profile, dlms=session.settings), tuple(inspected))
     except TimeoutError as error:
         raise TransportTimeout(f"{endpoint.name}: not done describing itself after {LONGEST:.0f} s") from error
     finally:

@@ -81,6 +81,26 @@ def test_what_answers_is_told(run: Run, link: str, data: Path) -> None:
     assert not data.exists()
 
 
+def test_one_object_is_told_attribute_by_attribute(run: Run, link: str) -> None:
+    ran = run("identify", link, "--address", "17", "--object", "0-0:1.0.0*255", "-o", "json")
+
+    told = json.loads(ran.out)
+    assert ran.code == Exit.OK, ran.err
+    assert (told["schema"], told["object"]) == ("headend.identify.object/1", "0-0:1.0.0*255")
+    rows = {row["name"]: row for row in told["rows"]}
+    assert rows["logical_name"]["value"] == "0-0:1.0.0*255"
+    assert rows["time"]["value"].endswith("deviation 0 min")
+    assert (rows["time_zone"]["value"], rows["time_zone"]["unit"]) == ("0", "min")
+
+
+def test_an_object_the_meter_does_not_list_is_named(run: Run, link: str) -> None:
+    ran = run("identify", link, "--address", "17", "--object", "0-0:99.99.0*255")
+
+    assert ran.code == Exit.USAGE
+    assert f"{NAME} lists no object 0-0:99.99.0*255" in ran.err
+    assert run("identify", link, "--object", "nonsense").code == Exit.USAGE
+
+
 def test_a_draft_is_a_profile_that_asks_what_a_meter_cannot_say(run: Run, link: str, tmp_path: Path) -> None:
     ran = run("identify", link, "--address", "17", "--draft", "new-model.toml")
 
