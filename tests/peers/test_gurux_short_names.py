@@ -11,6 +11,7 @@ import pytest
 
 from drivers.contract import SessionContext
 from drivers.dlms import axdr
+from drivers.dlms.basenames import OBJECT_LIST
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.session import Conversation
 from drivers.dlms.xdlms import Attribute
@@ -91,6 +92,26 @@ async def test_rows_are_selected_by_parameterised_access(meter: dict[str, Any], 
 
     assert isinstance(block, IntervalBlock)
     assert block.counts[:4] == tuple(10 * value for value in meter["values"][:4])
+
+
+@pytest.mark.parametrize("max_pdu", SIZES)
+async def test_the_list_of_objects_names_every_register_and_each_is_read(meter: dict[str, Any], max_pdu: int) -> None:
+    async with conversation(meter, max_pdu=taken(meter, max_pdu)) as talk:
+        listed = [item.items() for item in (await talk.get(OBJECT_LIST)).items()]
+        names = [Obis.from_bytes(name.octets()) for _, kind, _, name in listed if kind.integer() == 3]
+        replies = await talk.get_many([Attribute(3, name, 2) for name in names], is_tolerant=True)
+
+    values = {
+        str(name): None if isinstance(reply.value, MeterRefused) else reply.data.integer()
+        for name, reply in zip(names, replies, strict=True)
+    }
+    assert sorted(kind.integer() for _, kind, _, _ in listed) == [1, 1, 3, 3, 3, 3, 7, 8, 12, 70]
+    assert values == {
+        "1-0:1.8.0*255": meter["register"],
+        "1-0:2.8.0*255": None,
+        "1-0:32.7.0*255": 2304,
+        "1-0:1.29.0*255": meter["values"][-1],
+    }
 
 
 @pytest.mark.parametrize("max_pdu", SIZES)
