@@ -94,10 +94,13 @@ class LoadProfile:
         """Give the part of the window of which rows with these stamps say all: up to the last of those that rise or fall."""
         start, end = self._window
         before, after = (self.known.period, 0) if self._clock.stamp == "end" else (0, self.known.period)
+        order = None if self.known.sort_method is None else ORDERS.get(self.known.sort_method, 0)
+        if order == 0 or (order is None and len(stamps) < 2):
+            return start, start  # one row alone does not say which way they run
         begins_in_time = self._way != "entry" or stamps[0] <= start  # else an older piece was still to come
-        if begins_in_time and all(one < other for one, other in pairwise(stamps)):
+        if order != -1 and begins_in_time and all(one < other for one, other in pairwise(stamps)):
             return start, min(end, stamps[-1] + after)
-        if self._way != "entry" and all(one > other for one, other in pairwise(stamps)):
+        if order != 1 and self._way != "entry" and all(one > other for one, other in pairwise(stamps)):
             return max(start, stamps[-1] - before), end
         return start, start
 
