@@ -192,6 +192,12 @@ class ClientAssociation:
         """Whether general block transfer was agreed on."""
         return self._granted is not None and bool(self._granted.conformance & Conformance.GENERAL_BLOCK_TRANSFER)
 
+    def takes_long(self, blocks: Conformance) -> bool:
+        """Whether a request may be longer than an APDU: in general blocks, or in those of its service."""
+        return self._granted is not None and bool(
+            self._granted.conformance & (blocks | Conformance.GENERAL_BLOCK_TRANSFER)
+        )
+
     @property
     def largest(self) -> int:
         """Largest APDU that the meter takes, as it goes to the data link; 0 for no limit. [octet]"""

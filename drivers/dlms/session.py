@@ -77,7 +77,7 @@ from drivers.dlms.settings import parameters_of, public_endpoint, settings_of
 from drivers.dlms.shortnames import InformationReport
 from drivers.dlms.transfer import BLOCK_TAG, BlockTransfer
 from drivers.dlms.wrapper import WrapperLink
-from drivers.dlms.xdlms import Attribute, DataNotification, Selection, result_name
+from drivers.dlms.xdlms import Attribute, Conformance, DataNotification, Selection, result_name
 from drivers.errors import (
     CounterError,
     CounterRefused,
@@ -104,6 +104,7 @@ SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where 
 FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
 _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
+Written = TypeVar("Written", Data, Data | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +385,7 @@ class Conversation:
         """
         outcomes: list[MeterRefused | None] = []
         while len(outcomes) < len(items):
-            some = tuple(items[len(outcomes) : len(outcomes) + self._list_size])
+            some = self._fitting(items[len(outcomes) :], Conformance.BLOCK_TRANSFER_SET)
             if len(some) == 1:
                 outcomes.append(await self._refusal_of(self.set(*some[0])))
                 continue
@@ -397,8 +398,9 @@ class Conversation:
         """Invoke several methods likewise, and give what each returns, or why the meter refused it; see `set_many`."""
         outcomes: list[Data | MeterRefused | None] = []
         while len(outcomes) < len(items):
-            is_short = self._settings.dlms.referencing == "short-name"  # which has no lists of methods
-            some = tuple(items[len(outcomes) : len(outcomes) + (1 if is_short else self._list_size)])
+            some = self._fitting(items[len(outcomes) :], Conformance.BLOCK_TRANSFER_ACTION)
+            if self._settings.dlms.referencing == "short-name":  # which has no lists of methods
+                some = some[:1]
             if len(some) == 1:
                 try:
                     outcomes.append(await self.act(*some[0]))
@@ -423,6 +425,18 @@ class Conversation:
         assert isinstance(answer, Received)
         results: tuple[AccessResult, ...] = answer.data
         return results
+
+    def _fitting(
+        self, items: Sequence[tuple[Attribute, Written]], blocks: Conformance
+    ) -> tuple[tuple[Attribute, Written], ...]:
+        """Take as many items as go in one request, in blocks or without. At least one."""
+        some, room = tuple(items[: self._list_size]), self._association.room
+        if not room or self._association.takes_long(blocks):
+            return some
+        sizes = [ITEM_SIZE + len(axdr.encode(data or axdr.NULL)) for _, data in some]
+        while len(sizes) > 1 and REQUEST_HEAD + 1 + sum(sizes) > room:
+            sizes.pop()
+        return some[: len(sizes)]
 
     @staticmethod
     async def _refusal_of(done: Awaitable[None]) -> MeterRefused | None:

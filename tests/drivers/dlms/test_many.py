@@ -144,6 +144,19 @@ async def test_a_meter_without_lists_is_told_one_after_the_other() -> None:
     assert [type(request) for request in meter.asked] == [writing.SetRequest] * 2 + [acting.ActionRequest] * 2
 
 
+async def test_a_list_is_cut_to_what_a_meter_without_blocks_takes() -> None:
+    granted = EVERYTHING & ~Conformance.BLOCK_TRANSFER_SET
+    meter = Meter(
+        [setlist.SetResponseList(0xC1, (0,) * 4), setlist.SetResponseList(0xC2, (0,) * 2)], granted, max_pdu=64
+    )
+
+    async with talking(meter) as talk:
+        written = await talk.set_many([(VALUE, FIVE)] * 6)
+
+    assert written == [None] * 6
+    assert all(len(request.encode()) <= 64 for request in meter.asked)
+
+
 async def test_access_is_one_exchange() -> None:
     results = (AccessResult("get", 0, FIVE), AccessResult("set", 0, axdr.NULL))
     meter = Meter([accessing.AccessResponse(1, results)])
