@@ -205,10 +205,19 @@ def whole_data(octets: bytes) -> None:
 
 def conversation(data: bytes) -> None:
     """Hold an association with a meter that answers anything: opening, reading, a list, writing."""
-    secret = data[:1] == b"\x01"
+    manner = data[0] if data else 0
+    secret = manner & 1
     keys = KEYS if secret else None
     association = ClientAssociation(
-        Parameters("hls5" if secret else "none", keys=keys, client_title=TITLES[0], challenge=bytes(16), may_write=True)
+        Parameters(
+            "hls5" if secret else "none",
+            keys=keys,
+            client_title=TITLES[0],
+            challenge=bytes(16),
+            may_write=True,
+            referencing="short-name" if manner & 2 else "logical-name",
+            block_window=3 if manner & 4 else 0,
+        )
     )
     if association.channel is not None:
         association.channel.supply(range(1, 1000))

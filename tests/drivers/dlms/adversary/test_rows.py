@@ -524,3 +524,9 @@ async def test_row_16_a_session_that_arrives_octet_by_octet_is_the_same_session(
 
     assert isinstance(block, IntervalBlock)
     assert block.counts == (100, 0, 360, None, 7, 900)
+
+
+def test_no_row_is_left_out() -> None:
+    rows = {name[len("test_row_") :][:2] for name in globals() if name.startswith("test_row_")}
+
+    assert rows == {f"{number:02}" for number in range(1, 17)}
