@@ -1,7 +1,7 @@
 """Each thing that a simulated meter can do against its protocol really happens, and only when it was told to."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from drivers.errors import (
 )
 from drivers.obis import Obis
 from drivers.transports import open_transport
+from simulators.dlms.server import DlmsServer
 from simulators.faults import Deed, Misdeed, Stage, parse_fault
 from tests.simulators.reading import context, dlms_session
 from tests.simulators.test_dlms import ENERGY, NOW, SETTINGS, client, named, served
@@ -175,3 +176,69 @@ async def test_a_refusal_leaves_the_association_open() -> None:
         with pytest.raises(MeterRefused):
             await opened.get(Attribute(3, Obis(1, 0, 99, 8, 0), 2))
         await opened.get(NAME)
+
+
+async def asked_twice(framing: str, misdeed: Misdeed, *, max_pdu: int = 0xFFFF, max_info: int = 2030) -> list[Any]:
+    """Read the load profile twice with a client that takes so much at a time."""
+    endpoint = client(framing, "none")
+    assert endpoint.profile.dlms is not None
+    dlms = replace(endpoint.profile.dlms, max_pdu=max_pdu, max_info=max_info)
+    async with served(framing, SETTINGS["none"], named(17, misdeed)) as url:
+        stream = await open_transport(url)
+        meter = replace(endpoint, profile=replace(endpoint.profile, dlms=dlms))
+        opened = Conversation(stream, meter, context(lambda: NOW, scale=0.02))
+        try:
+            await opened.open()
+            return [await opened.get(PROFILE), await opened.get(PROFILE)]
+        finally:
+            await stream.close()
+
+
+async def test_an_oversized_answer_comes_whole_where_blocks_were_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    receive = DlmsServer.receive
+
+    def measuring(self: DlmsServer, apdu: bytes, now: int) -> bytes | None:
+        answer = receive(self, apdu, now)
+        sizes.append(len(answer or b""))
+        return answer
+
+    monkeypatch.setattr(DlmsServer, "receive", measuring)
+    with suppress(DriverError):  # whether it is taken is the client's affair
+        await asked_twice("wrapper", Misdeed(Deed.OVERSIZED_ANSWER, first=2), max_pdu=64)
+
+    *before, last = sizes
+    assert max(before) <= 64 < last
+
+
+@pytest.mark.parametrize("deed", [Deed.CUT_SEGMENTS, Deed.UNENDED_SEGMENTS])
+async def test_segments_that_end_wrongly_are_refused(deed: Deed) -> None:
+    with pytest.raises(DriverError):
+        await asked_twice("hdlc", Misdeed(deed, first=2), max_info=64)
+
+
+async def test_a_frame_beyond_the_window_is_noticed() -> None:
+    with pytest.raises(DriverError):
+        await asked_twice("hdlc", Misdeed(Deed.WINDOW_VIOLATION, first=1))
+
+
+async def test_an_answer_that_comes_twice_is_taken_once() -> None:
+    twice = Misdeed(Deed.DOUBLED_ANSWER, times=1)
+
+    first, second = await asked_twice("hdlc", twice)
+    with pytest.raises(RemoteProtocolError, match="late answer"):
+        await asked_twice("wrapper", twice)
+
+    assert first == second
+
+
+async def test_a_meter_that_demands_the_deviation_is_given_it_where_it_is_told() -> None:
+    async with (
+        served(
+            "wrapper", SETTINGS["none"], named(17, Misdeed(Deed.DEMANDS_DEVIATION), Misdeed(Deed.REFUSES_ENTRY))
+        ) as url,
+        dlms_session(url, client("wrapper", "none"), context(lambda: NOW)) as session,
+    ):
+        (block,) = await session.read_load_profile(NOW - 6 * 1800, NOW)
+
+    assert list(block.counts) == [100, 0, 360, None, 7, 900]  # type: ignore[union-attr]
