@@ -4,7 +4,7 @@ from drivers.dlms import axdr
 from drivers.dlms.agreement import unwrap_key
 from drivers.dlms.axdr import Data
 from drivers.dlms.ciphering import CONTROL, Keys
-from drivers.dlms.objects.associations import SECURITY_SETUP_1, KeyId
+from drivers.dlms.objects.security import SECURITY_SETUP_1, KeyId
 from drivers.dlms.xdlms import DataAccessResult
 from drivers.errors import SecurityError
 from drivers.obis import Obis

@@ -15,11 +15,12 @@ from drivers.dlms.objects import (
     prepay,
     pushing,
     schedules,
+    security,
     supply,
 )
 from drivers.dlms.objects.interface import InterfaceClass
 
-_FAMILIES = (metering, clocks, schedules, associations, images, ports, pushing, supply, mbus, prepay)
+_FAMILIES = (metering, clocks, schedules, associations, security, images, ports, pushing, supply, mbus, prepay)
 INTERFACE_CLASSES: Mapping[tuple[int, int], InterfaceClass] = MappingProxyType(
     {(one.class_id, one.version): one for family in _FAMILIES for one in family.CLASSES}
 )

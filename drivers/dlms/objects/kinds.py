@@ -2,7 +2,8 @@
 
 A kind decodes `Data` into a frozen value and encodes it again. It raises `Unfit` with what was found where, which the table
 of the class turns into an error of the driver's tree (`drivers.dlms.objects.interface`). Strict: a type the class does not
-name is refused, never converted. IEC 62056-6-2, clause 4 (common data types).
+name is refused, never converted. IEC 62056-6-2, clause 4 (common data types). One file, because the kinds differ in a few lines each
+and are read side by side.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from typing import Final
 
 from drivers.dlms.agreement import wrap_key
 from drivers.dlms.ciphering import Keys
-from drivers.dlms.objects.associations import SECURITY_SETUP_1, KeyId, WrappedKey
+from drivers.dlms.objects.security import SECURITY_SETUP_1, KeyId, WrappedKey
 from drivers.dlms.procedures.steps import Procedure, invoke
 from drivers.obis import Obis
 

@@ -11,13 +11,13 @@ from drivers.dlms.axdr import Data
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.inspection import AttributeView, attributes_of, view
 from drivers.dlms.listing import ObjectEntry
-from drivers.dlms.objects.associations import SecurityPolicy
 from drivers.dlms.objects.catalogue import INTERFACE_CLASSES
 from drivers.dlms.objects.dates import CosemDate, CosemTime
 from drivers.dlms.objects.interface import AttributeType, InterfaceClass
 from drivers.dlms.objects.kinds import Secret
 from drivers.dlms.objects.prepay import Currency, CurrencyUnit
 from drivers.dlms.objects.schedules import DayAction
+from drivers.dlms.objects.security import SecurityPolicy
 from drivers.dlms.objects.supply import ControlState
 from drivers.dlms.objects.text import MAX_TEXT, write_value
 from drivers.errors import MeterRefused
