@@ -166,3 +166,18 @@ def test_any_octets_behind_any_tag_are_an_apdu_or_an_error(octets: bytes, tag: i
         xdlms.decode(bytes([tag]) + octets)
     except RemoteProtocolError:
         return
+
+
+# What the client of gurux-dlms 1.0.203 sends for data 0-0:96.50.0 attribute 2 and register 1-0:1.8.0 attribute 3.
+GURUX_REQUEST = "d9c000000100020100010000603200ff020100030100010800ff03020000"
+
+
+def test_a_request_of_an_independent_client_is_read_and_written_back() -> None:
+    request = xdlms.decode(bytes.fromhex(GURUX_REQUEST))
+
+    assert isinstance(request, AccessRequest)
+    assert [str(item.target) for item in request.items] == [
+        "class 1 0-0:96.50.0*255 attribute 2",
+        "class 3 1-0:1.8.0*255 attribute 3",
+    ]
+    assert request.encode().hex() == GURUX_REQUEST

@@ -251,3 +251,19 @@ def test_a_long_request_to_a_meter_without_blocks_is_refused_with_a_reason(comma
         association.send(command)
 
     assert association.state is State.OPEN
+
+
+# What the client of gurux-dlms 1.0.203 sends to a meter that takes 64 octets, for a script with octets 0 to 99.
+GURUX_BLOCKS = (
+    "c304c1000900000a0000ff0100000000012e0964" + bytes(range(44)).hex(),
+    "c306c1010000000238" + bytes(range(44, 100)).hex(),
+)
+
+
+def test_action_blocks_of_an_independent_client_are_read_and_written_back() -> None:
+    first, second = (xdlms.decode(bytes.fromhex(octets)) for octets in GURUX_BLOCKS)
+
+    assert isinstance(first, acting.ActionRequestFirstBlock)
+    assert isinstance(second, acting.ActionRequestBlock)
+    assert axdr.decode(first.block.raw + second.block.raw) == axdr.octet_string(bytes(range(100)))
+    assert (first.encode().hex(), second.encode().hex()) == GURUX_BLOCKS
