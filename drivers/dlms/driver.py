@@ -267,13 +267,23 @@ async def open_session(stream: ByteStream, endpoint: Endpoint, context: SessionC
 async def carry_out(conversation: Conversation, procedure: Procedure[T], pace: float = 1.0) -> T:
     """Take the steps of a procedure, and give what it comes to. One that changes the meter is for commands alone.
 
-    ``pace``: real seconds for each that it waits. Raises `OutcomeUnknown` where no answer came to what must not be done twice.
+    ``pace``: real seconds for each that it waits. Raises `OutcomeUnknown` where no answer came to what must not be done twice,
+    or to what was asked after it: to begin again would be to send it again.
     """
+    is_sent = False  # something that must not be sent twice
     try:
         step = next(procedure)
         while True:
+            is_sent |= isinstance(step, Write) or (isinstance(step, Invoke) and not step.is_repeatable)
             try:
                 reply = await _take(conversation, step, pace)
+            except (TransportError, RemoteProtocolError) as error:
+                if not is_sent:
+                    step = procedure.throw(error)
+                    continue
+                unknown = OutcomeUnknown(f"{step}: no answer ({error}); read back what became of it, do not send again")
+                unknown.__cause__ = error
+                step = procedure.throw(unknown)
             except DriverError as error:
                 step = procedure.throw(error)
             else:
@@ -287,18 +297,13 @@ async def _take(conversation: Conversation, step: Step, pace: float) -> Data | N
     match step:
         case Read():
             return await conversation.get(step.attribute)
+        case Write():
+            await conversation.set(step.attribute, step.data)
+        case Invoke():
+            return await conversation.act(step.method, step.parameters)
         case Wait():
             await pause(step.seconds * pace)
-            return None
-    try:
-        if isinstance(step, Write):
-            await conversation.set(step.attribute, step.data)
-            return None
-        return await conversation.act(step.method, step.parameters)
-    except (TransportError, RemoteProtocolError) as error:
-        if isinstance(step, Invoke) and step.is_repeatable:
-            raise
-        raise OutcomeUnknown(f"{step}: sent, but not answered ({error}); read back, do not send again") from error
+    return None
 
 
 @asynccontextmanager

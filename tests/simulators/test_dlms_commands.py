@@ -15,6 +15,7 @@ from drivers.dlms.descriptor import Attribute
 from drivers.dlms.driver import carry_out, open_commands
 from drivers.dlms.objects.images import ImageStatus
 from drivers.dlms.procedures.image import Image
+from drivers.dlms.procedures.prepayment import enter_token
 from drivers.dlms.procedures.steps import Invoke, Procedure, Read, Write
 from drivers.dlms.session import Conversation
 from drivers.errors import (
@@ -106,6 +107,21 @@ class Line:
         raise self._error
 
 
+class Deaf(Line):
+    """One that takes what it is told, and says nothing any more from then on."""
+
+    def __init__(self, error: DriverError) -> None:
+        super().__init__(error)
+        self.told = 0
+
+    async def act(self, _: Attribute, __: Data) -> Data | None:
+        self.told += 1
+        return None
+
+    async def get(self, _: Attribute) -> Data:
+        raise self._error
+
+
 def one_step(step: Read | Write | Invoke) -> Procedure[Any]:
     return (yield step)
 
@@ -118,7 +134,7 @@ def one_step(step: Read | Write | Invoke) -> Procedure[Any]:
 async def test_a_change_whose_answer_does_not_come_is_never_said_to_be_worth_a_retry(
     step: Write | Invoke, error: DriverError
 ) -> None:
-    with pytest.raises(OutcomeUnknown, match="read back, do not send again") as caught:
+    with pytest.raises(OutcomeUnknown, match="read back what became of it, do not send again") as caught:
         await carry_out(cast("Conversation", Line(error)), one_step(step))
 
     assert not caught.value.retryable
@@ -134,3 +150,12 @@ async def test_what_may_be_done_twice_keeps_its_error_and_a_refusal_stays_a_refu
         await carry_out(
             cast("Conversation", Line(MeterRefused("no", 3))), one_step(Invoke(block.method, axdr.integer(0)))
         )
+
+
+async def test_a_token_that_went_but_cannot_be_read_back_is_not_worth_a_retry_either() -> None:
+    line = Deaf(TransportTimeout("silence"))
+
+    with pytest.raises(OutcomeUnknown):
+        await carry_out(cast("Conversation", line), enter_token(Obis(0, 0, 19, 40, 0), b"0123"))
+
+    assert line.told == 1
