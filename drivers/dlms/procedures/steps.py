@@ -1,6 +1,6 @@
 """The steps a procedure is made of. A procedure yields a step and is sent what came of it, or has the error thrown into it.
 
-`drivers.dlms.session.Conversation.carry_out` takes the steps. What changes a meter is sent once: where its answer does not
+`drivers.dlms.driver.carry_out` takes the steps. What changes a meter is sent once: where its answer does not
 come, the procedure ends in `OutcomeUnknown`, unless the step says that it may be done again.
 """
 
