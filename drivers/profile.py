@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 from drivers.obis import Obis
 from drivers.units import ScalerUnit
 
-Protocol = Literal["dlms", "modbus", "push"]
+Protocol = Literal["dlms", "modbus", "dlt645", "push"]
 WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 ValueType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32"]
 Table = Literal["holding", "input"]
@@ -225,6 +225,89 @@ class ModbusProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class Dlt645Point:
+    """One data item. ``di``: its identifier, hexadecimal, DI3 first.  ``octets``: of BCD; ``signed``: the top bit is a sign.
+
+    ``scaler_unit``: what one in the last digit is worth.  ``block``: identifier that gives this item and its neighbours in one
+    answer, empty for none, where it is number ``place``, from 0. All items of a block have the same ``octets``.
+    """
+
+    obis: Obis
+    di: str
+    octets: int
+    scaler_unit: ScalerUnit
+    signed: bool = False
+    block: str = ""
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dlt645Column:
+    """A running register within a load record of one kind. ``offset``: its first octet there."""
+
+    obis: Obis
+    offset: int
+    octets: int
+    scaler_unit: ScalerUnit
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dlt645LoadRecord:
+    """Load records to read (2007). ``kind``: 1 to 6 of the standard.  ``size``: octets of that kind in a record."""
+
+    kind: int
+    size: int
+    columns: tuple[Dlt645Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dlt645Freeze:
+    """A memory of registers frozen again and again. Identifiers are those of the last one; older ones count up DI0 to ``depth``.
+
+    ``stamp``: identifier of when it was frozen (YYMMDDhhmm), or else ``day``: of the day and hour of each month (DDhh).
+    """
+
+    name: str
+    depth: int
+    points: tuple[Dlt645Point, ...]
+    stamp: str = ""
+    day: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dlt645Events:
+    """A log of one kind of event, whose records begin with when it happened (YYMMDDhhmmss). ``di``: of the last one."""
+
+    di: str
+    depth: int
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dlt645Profile:
+    """DL/T 645 settings and data items. ``edition``: of the standard.  ``wake_up``: octets FE in front of each request.
+
+    ``parity``: whether the link shows us wrong parity (``line``), a gateway drops what has it (``gateway``), or nobody looks
+    (``hidden``); values read where nobody looks are doubtful, and energy is then read twice.
+    ``identity``: identifier of the meter's own address; empty to go by the address its answers come from.
+    ``date``, ``time``: identifiers of YYMMDDWW and hhmmss.
+    """
+
+    edition: Literal["2007", "1997"] = "2007"
+    wake_up: int = 4
+    parity: Literal["line", "gateway", "hidden"] = "line"
+    identity: str = ""
+    date: str = ""
+    time: str = ""
+    points: tuple[Dlt645Point, ...] = ()
+    load_record: Dlt645LoadRecord | None = None
+    freezes: tuple[Dlt645Freeze, ...] = ()
+    events: tuple[Dlt645Events, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PushChannel:
     """One channel in a pushed message: ``path`` of its value within a row; ``unit_factor`` as ModbusPoint.factor."""
 
@@ -292,5 +375,6 @@ class MeterProfile:
     timing: TimingProfile = field(default_factory=TimingProfile)
     dlms: DlmsProfile | None = None
     modbus: ModbusProfile | None = None
+    dlt645: Dlt645Profile | None = None
     push: PushProfile | None = None
     call: CallProfile | None = None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 from drivers.errors import ProfileError
-from drivers.obis import Obis, by_obis, resolve
+from drivers.obis import Obis, resolve
 from drivers.profile import (
     CalledObject,
     CallProfile,
@@ -34,19 +34,18 @@ from drivers.profile import (
     ValueType,
     parse_authentication,
 )
+from drivers.profile_dlt645 import NO_OBIS, parse_dlt645, read_scaler_unit
 from drivers.profile_rules import REGISTERS, WIDTH, check
 from drivers.table import MAX_FAULTS, CheckedTable, Faults, nearest, type_name
-from drivers.units import ScalerUnit, Unit
 from drivers.zone import parse_zone
 
 MAX_ANCESTORS = 8
 DAY = 86_400
-NO_OBIS: Final = Obis(0, 0, 0, 0, 0, 0)
 MAX_DIALS = 18  # decimal digits that always fit int64
 
 _HEX = re.compile(r"[0-9A-Fa-f]*", re.ASCII)
 
-_PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "push")
+_PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "dlt645", "push")
 _IDENTITY_TYPES: Final[tuple[ValueType | Literal["text"], ...]] = (
     "text", "uint16", "int16", "uint32", "int32", "uint64", "int64",
 )  # fmt: skip
@@ -149,6 +148,7 @@ def _profile(name: str, top: CheckedTable) -> MeterProfile:
         timing=_timing(timing),
         dlms=_dlms(top.table("dlms")) if protocol == "dlms" else None,
         modbus=_modbus(top.table("modbus")) if protocol == "modbus" else None,
+        dlt645=parse_dlt645(top.table("dlt645")) if protocol == "dlt645" else None,
         push=_push(top.table("push")) if protocol == "push" and (top.has("push") or not top.has("call")) else None,
         call=_call(top.table("call")) if top.has("call") else None,
     )
@@ -167,16 +167,6 @@ def _obis_list(table: CheckedTable, key: str) -> tuple[Obis, ...]:
     return tuple(found)
 
 
-def _scaler_unit(table: CheckedTable, obis: Obis) -> ScalerUnit:
-    """Read ``unit`` and ``scaler``; the unit must be the catalogue's for a code that the catalogue names."""
-    unit = table.required("unit", Unit.parse, Unit.WATT_HOUR)
-    scaler = table.integer("scaler", 0, -18, 18)
-    entry = by_obis(obis)
-    if entry and table.has("unit") and entry.unit is not unit:
-        table.fault("unit", f"is {unit.symbol}, but {entry.name} is counted in {entry.unit.symbol}")
-    return ScalerUnit(scaler, unit)
-
-
 def _period(table: CheckedTable) -> int:
     period = table.integer("period", None, 1, DAY)
     if DAY % period:
@@ -189,7 +179,7 @@ def _channel(row: CheckedTable) -> ChannelProfile:
     channel = ChannelProfile(
         obis=obis,
         period=_period(row),
-        scaler_unit=_scaler_unit(row, obis),
+        scaler_unit=read_scaler_unit(row, obis),
         origin=row.choice("origin", ("load_profile", "register", "push")),
         lower=row.integer("lower", 0, -(2**31) + 1, 2**31 - 1),
         upper=row.integer("upper", 2**31 - 1, -(2**31) + 1, 2**31 - 1),
@@ -320,7 +310,7 @@ def _dlms_register(row: CheckedTable) -> DlmsRegister:
         logical_name=row.parsed("logical_name", Obis.parse, obis),
         class_id=row.integer("class_id", 3, 1, 65_535),
         attribute=row.integer("attribute", 2, 1, 127),
-        scaler_unit=_scaler_unit(row, obis) if row.has("unit") or row.has("scaler") else None,
+        scaler_unit=read_scaler_unit(row, obis) if row.has("unit") or row.has("scaler") else None,
     )
     row.finish()
     return register
@@ -344,7 +334,7 @@ def _point(row: CheckedTable) -> ModbusPoint:
         obis=obis,
         address=row.integer("address", None, 0, REGISTERS - 1),
         type=row.choice("type", ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32")),
-        scaler_unit=_scaler_unit(row, obis),
+        scaler_unit=read_scaler_unit(row, obis),
         table=row.choice("table", ("holding", "input"), "holding"),
         word_order=row.choice("word_order", ("ABCD", "CDAB", "BADC", "DCBA"), "ABCD"),
         factor=row.integer("factor", 0, -18, 18),
@@ -393,7 +383,7 @@ def _call(table: CheckedTable) -> CallProfile:
 def _called_object(row: CheckedTable) -> CalledObject:
     logical_name = row.required("logical_name", Obis.parse, NO_OBIS)
     obis = row.parsed("obis", resolve, logical_name)
-    called = CalledObject(logical_name, obis, _scaler_unit(row, obis))
+    called = CalledObject(logical_name, obis, read_scaler_unit(row, obis))
     row.finish()
     return called
 
@@ -403,7 +393,7 @@ def _push_channel(row: CheckedTable) -> PushChannel:
     channel = PushChannel(
         obis=obis,
         path=row.text("path"),
-        scaler_unit=_scaler_unit(row, obis),
+        scaler_unit=read_scaler_unit(row, obis),
         factor=row.integer("factor", 0, -18, 18),
     )
     row.finish()

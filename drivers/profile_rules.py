@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from drivers.obis import Obis, interval_of, register_of
 from drivers.profile import CallProfile, ChannelProfile, DlmsProfile, MeterProfile, ModbusProfile, PushProfile
+from drivers.profile_dlt645 import check_dlt645
 from drivers.table import Faults
 
 WIDTH = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
@@ -28,6 +29,10 @@ def check(profile: MeterProfile, faults: Faults) -> None:
         _dlms(profile, profile.dlms, faults)
     if profile.modbus:
         _modbus(profile, profile.modbus, faults)
+    if profile.dlt645:
+        _origins(profile, ("load_profile", "register"), faults)
+        _readable(profile, {point.obis for point in profile.dlt645.points}, "dlt645.points", faults)
+        check_dlt645(profile, profile.dlt645, faults)
     if profile.push:
         _push(profile, profile.push, faults)
     if profile.call:
@@ -180,8 +185,8 @@ def _push(profile: MeterProfile, push: PushProfile, faults: Faults) -> None:
 
 
 def _call(profile: MeterProfile, call: CallProfile, faults: Faults) -> None:
-    if profile.protocol == "modbus":
-        faults.add("call", "has no place in a modbus profile; meters call over DLMS/COSEM")
+    if profile.protocol in {"modbus", "dlt645"}:
+        faults.add("call", f"has no place in a {profile.protocol} profile; meters call over DLMS/COSEM")
     if profile.protocol == "push" and not profile.push:
         for index in range(len(profile.channels)):
             faults.add(f"channels[{index}]", "a meter that only calls sends register values, no intervals")

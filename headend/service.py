@@ -14,6 +14,7 @@ import structlog
 
 from drivers.contract import Driver
 from drivers.dlms.driver import open_session as open_dlms
+from drivers.dlt645.driver import open_session as open_dlt645
 from drivers.facts import RegisterValue
 from drivers.modbus.driver import open_session as open_modbus
 from drivers.obis import Obis
@@ -37,7 +38,7 @@ from headend.validation import ValidationSummary, Validator
 from headend.vee.rules import load_rules
 
 T = TypeVar("T")
-DRIVERS: Mapping[str, Driver] = {"dlms": open_dlms, "modbus": open_modbus}
+DRIVERS: Mapping[str, Driver] = {"dlms": open_dlms, "modbus": open_modbus, "dlt645": open_dlt645}
 VALIDATION_PACE = 900.0
 """How often closed days that changed are validated. [clock s]"""
 ROOM_PACE = 60.0

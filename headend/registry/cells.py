@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from drivers.dlt645.address import parse_address as parse_dlt645_address
 from drivers.facts import UtcSeconds
 from drivers.profile import MeterProfile
 from drivers.transports.url import parse_url
@@ -83,6 +84,8 @@ def parse_address(cell: str, profile: MeterProfile | None) -> str:
         raise ValueError(f"{cell[:80]!r} is no DLMS server address; write 1, or logical/physical such as 1/17")
     if protocol == "modbus" and not (cell.isascii() and cell.isdigit() and int(cell[:4]) <= 255):
         raise ValueError(f"{cell[:80]!r} is no Modbus unit identifier; write 0 to 255")
+    if protocol == "dlt645":
+        return parse_dlt645_address(cell)
     return parse_text(cell)
 
 
