@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drivers.errors import RemoteProtocolError
-from drivers.modbus.pdu import EXCEPTION_BIT, MAX_PDU, NEED_DATA, NeedData, ReadRequest
+from drivers.modbus.pdu import EXCEPTION_BIT, MAX_PDU, NEED_DATA, NeedData, Request
 from kernels.checksum import crc16_modbus
 
 MAX_FRAME = 1 + MAX_PDU + 2  # V1.02, clause 2.5.1: 256 bytes
 MAX_NOISE = 2 * MAX_FRAME
 BITS = frozenset((1, 2))  # read coils, read discrete inputs: answers with a byte count
-REGISTERS = frozenset((3, 4))
+REGISTERS = frozenset((3, 4, 20, 23))  # and file records: an answer has a byte count
 WRITES_OF_ONE = frozenset((5, 6))
 WRITES_OF_MANY = frozenset((15, 16))
+MASK_WRITE = 22
+REGISTERS_ASKED = frozenset((3, 4))
 
 _Verdict = Literal["ours", "pending", "damaged", "echo", "foreign", "rubbish"]
 
@@ -43,21 +45,29 @@ class ResponseReader:
     Drops the echo of our own request (half-duplex adapters) and noise before the answer.
     """
 
-    def __init__(self, unit: int, request: ReadRequest) -> None:
+    def __init__(self, unit: int, request: Request) -> None:
         self._unit = unit
         self._function = int(request.function)
-        self._byte_count = 2 * request.count
-        self._echo = RtuFrame(unit, request.encode()).encode()
+        self._request = request
+        echo = RtuFrame(unit, request.encode()).encode()
+        # Some writes are confirmed by repeating them; then an echo cannot be told from the answer, and reading back decides.
+        self._echo = b"" if request.answer_length(request.encode()) == len(request.encode()) else echo
         self._buffer = bytearray()
+        self._was_damaged = False
 
     @property
     def has_noise(self) -> bool:
         """True where bytes arrived that are not (yet) the answer."""
-        return bool(self._buffer)
+        return bool(self._buffer) or self._was_damaged
 
     def receive_data(self, data: bytes) -> None:
         """Take received bytes."""
         self._buffer += data
+
+    def receive_damage(self) -> None:
+        """Take note that the line delivered damaged bytes here: nothing that came before can become the answer."""
+        self._buffer.clear()
+        self._was_damaged = True
 
     def next_event(self) -> RtuFrame | NeedData:
         """Give the answer's frame, or NEED_DATA.
@@ -91,7 +101,7 @@ class ResponseReader:
 
     def _judge(self, start: int) -> tuple[_Verdict, int]:
         rest = bytes(self._buffer[start : start + MAX_FRAME])
-        if rest.startswith(self._echo):
+        if self._echo and rest.startswith(self._echo):
             return "echo", len(self._echo)
         if self._echo.startswith(rest):
             return "pending", 0
@@ -112,9 +122,10 @@ class ResponseReader:
             return 5
         if rest[1] == self._function | EXCEPTION_BIT:
             return 5
-        if rest[1] != self._function or (len(rest) > 2 and rest[2] != self._byte_count):
+        if rest[1] != self._function:
             return 0
-        return 5 + self._byte_count
+        length = self._request.answer_length(rest[1:])
+        return 0 if length is None or length > MAX_PDU else 3 + length
 
     def _foreign(self, start: int) -> RemoteProtocolError:
         unit, function = self._buffer[start], self._buffer[start + 1]
@@ -122,8 +133,9 @@ class ResponseReader:
             return RemoteProtocolError(f"unit {unit} answered, unit {self._unit} was asked")
         if function & ~EXCEPTION_BIT != self._function:
             return RemoteProtocolError(f"unit {unit} answered function {function}, function {self._function} was asked")
+        asked = (self._request.answer_length(b"") or 2) - 2
         return RemoteProtocolError(
-            f"unit {unit} answered {self._buffer[start + 2]} bytes of registers, {self._byte_count} were asked"
+            f"unit {unit} answered {self._buffer[start + 2]} bytes of registers, {asked} were asked"
         )
 
 
@@ -165,6 +177,8 @@ def _response_length(rest: bytes) -> int:
         return 5
     if function in BITS | REGISTERS:
         return 5 + rest[2]
+    if function == MASK_WRITE:
+        return 10
     return 8 if function in WRITES_OF_ONE | WRITES_OF_MANY else 0
 
 
@@ -172,10 +186,16 @@ def _request_length(rest: bytes) -> int:
     """Length the request starting here announces; all that is there where the function does not tell. V1.1b3, clause 6."""
     if len(rest) < 2:
         return 0
-    if rest[1] in BITS | REGISTERS | WRITES_OF_ONE:
+    if rest[1] in BITS | REGISTERS_ASKED | WRITES_OF_ONE:
         return 8
     if rest[1] in WRITES_OF_MANY:
         return 9 + rest[6] if len(rest) > 6 else 0
+    if rest[1] == MASK_WRITE:
+        return 10
+    if rest[1] == 20:
+        return 5 + rest[2] if len(rest) > 2 else 0
+    if rest[1] == 23:
+        return 13 + rest[10] if len(rest) > 10 else 0
     return len(rest)
 
 
