@@ -22,7 +22,10 @@ class ByteStream(Protocol):
         """Send all of ``data``. Raises `TransportError`."""
 
     async def read(self, timeout: float) -> bytes:
-        """Return at least one received byte, waiting at most ``timeout`` [s]. Raises `TransportTimeout`, `ConnectionLost`."""
+        """Return at least one received byte, waiting at most ``timeout`` [s]. Raises `TransportTimeout`, `ConnectionLost`.
+
+        Raises `LineNoise` in the place of bytes that came damaged, where the link can tell; it stays usable.
+        """
 
     def discard_input(self) -> bytes:
         """Throw away what has arrived unread, and return it."""
@@ -48,6 +51,20 @@ class ChangesSpeed(Protocol):
 
         ``parity``: N, E or O.  ``bits``: of data, 7 or 8. Raises `TransportError`.
         """
+
+
+@runtime_checkable
+class ChecksParity(Protocol):
+    """A link that can tell whether each byte comes with a parity that is checked: a serial port."""
+
+    @property
+    def has_parity(self) -> bool:
+        """Whether a byte with wrong parity is never delivered."""
+
+
+def has_parity(stream: ByteStream) -> bool:
+    """Say whether parity protects what a link delivers. Where it does not, a value may have to be read twice."""
+    return isinstance(stream, ChecksParity) and stream.has_parity
 
 
 class CounterStore(Protocol):

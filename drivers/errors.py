@@ -8,6 +8,7 @@
         ConnectionLost      yes        no route          the other side hung up
         PortUnavailable     no         no route          port missing, busy or not permitted: a person must act
       RemoteProtocolError   yes        line noise        what came back breaks the protocol; close, then retry
+        LineNoise           yes        line noise        the line itself says that a byte arrived damaged
       LocalProtocolError    no         (our bug)         we asked for something the protocol forbids
       MeterRefused          no         refused           the meter said no, with its code
         WrongMeter          no         wrong meter       another meter answers at this address
@@ -64,6 +65,13 @@ class RemoteProtocolError(DriverError):
 
     retryable = True
     cause = Reason.LINE_NOISE
+
+
+class LineNoise(RemoteProtocolError):
+    """The line says that a byte came damaged (parity, framing, break, or our own bytes came back changed).
+
+    What was received before it and makes no whole frame is of no use; what comes after it may be a frame.
+    """
 
 
 class LocalProtocolError(DriverError):

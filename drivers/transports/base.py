@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from drivers.errors import ConnectionLost, LocalProtocolError, TransportTimeout
+from drivers.errors import ConnectionLost, LineNoise, LocalProtocolError, TransportTimeout
 
 READ_SIZE = 65_536
 WRITE_TIMEOUT = 30.0  # a peer that takes nothing for this long is gone [s]
@@ -91,11 +91,16 @@ class FdStream:
     def discard_input(self) -> bytes:
         """Throw away what has arrived unread and return it. A lost connection shows at the next read."""
         thrown = bytearray()
-        try:
-            while len(thrown) < MAX_DISCARD and (data := self._receive(READ_SIZE)):
-                thrown += data
-        except ConnectionLost:
-            pass  # the next read or write meets it again and raises
+        while len(thrown) < MAX_DISCARD:
+            try:
+                data = self._receive(READ_SIZE)
+            except LineNoise:
+                continue
+            except ConnectionLost:
+                break  # the next read or write meets it again and raises
+            if not data:
+                break
+            thrown += data
         return bytes(thrown)
 
     async def close(self) -> None:

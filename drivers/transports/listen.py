@@ -1,6 +1,7 @@
 """Sockets that wait for meters to call: TCP connections and UDP datagrams."""
 
 import asyncio
+import select
 import socket
 from dataclasses import dataclass
 
@@ -29,6 +30,14 @@ class TcpListener:
             raise TransportError(f"a call could not be taken: {error.strerror or error}") from error
         host = str(address[0])
         return adopt_socket(connection, f"call from {host}"), host
+
+    def has_caller(self) -> bool:
+        """Say whether a call waits to be taken."""
+        if self._socket.fileno() < 0:
+            return False
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def close(self) -> None:
         """Stop listening; closing twice is harmless."""

@@ -3,12 +3,14 @@
 import asyncio
 import errno
 import termios
+from collections import deque
 from contextlib import suppress
 
 import serial
 
-from drivers.errors import PortUnavailable
+from drivers.errors import LineNoise, PortUnavailable
 from drivers.transports.base import FdStream, pause
+from drivers.transports.marks import MarkReader
 from drivers.transports.url import SerialUrl
 
 _ADVICE = {
@@ -38,7 +40,7 @@ def open_serial(url: SerialUrl) -> "SerialStream":
     except (OSError, ValueError, termios.error) as error:
         raise PortUnavailable(f"{url}: {_explain(error)}") from error
     try:
-        set_up_input(port.fileno(), has_parity=url.parity != "N")
+        set_up_input(port.fileno())
         # USB adapters otherwise hold received bytes back for up to 16 ms; ports without the setting have no such delay.
         with suppress(OSError, ValueError, NotImplementedError):
             port.set_low_latency_mode(True)
@@ -49,12 +51,31 @@ def open_serial(url: SerialUrl) -> "SerialStream":
 
 
 class SerialStream(FdStream):
-    """A serial port, whose speed may be changed while it is open."""
+    """A serial port, whose speed may be changed while it is open. Its input carries the kernel's marks, see `set_up_input`."""
 
     def __init__(self, port: serial.Serial, url: SerialUrl) -> None:
         super().__init__(port.fileno(), str(url), port.close, url.baud, url.bits_per_character)
         self._port = port
         self._stop = url.stop
+        self._has_parity = url.parity != "N"
+        self._marks = MarkReader()
+        self._pieces: deque[bytes | None] = deque()
+
+    @property
+    def has_parity(self) -> bool:
+        """Whether a byte with wrong parity is never delivered. Proved with marks as the kernel gives them, not on hardware."""
+        return self._has_parity
+
+    def _receive(self, size: int) -> bytes:
+        """Read what is there up to a damaged byte, or say that one is next."""
+        while not self._pieces:
+            if not (data := super()._receive(size)):
+                return b""
+            self._pieces += self._marks.receive_data(data)
+        piece = self._pieces.popleft()
+        if piece is None:
+            raise LineNoise(f"{self._name}: a byte came damaged (parity, framing or a break on the line)")
+        return piece
 
     async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
         """Change speed and form of characters, ``after`` the last one sent has left the UART so long. [s]
@@ -67,23 +88,25 @@ class SerialStream(FdStream):
             await pause(after)
             self._check_open()
             self._port.apply_settings({"baudrate": baud, "parity": parity, "bytesize": bits})
-            set_up_input(self._fd, has_parity=parity != "N")
+            set_up_input(self._fd)
         except (OSError, ValueError, termios.error) as error:
             raise PortUnavailable(f"{self._name}: {_explain(error)}") from error
         self._bits_per_second = baud
         self._bits_per_character = 1 + bits + (parity != "N") + self._stop
+        self._has_parity = parity != "N"
 
 
-def set_up_input(fd: int, *, has_parity: bool) -> None:
-    """Finish what pyserial 3.5 leaves: reading by event loop, and parity checked by the kernel. Raises `termios.error`.
+def set_up_input(fd: int) -> None:
+    """Finish what pyserial 3.5 leaves: reading by event loop, and damaged bytes marked by the kernel. Raises `termios.error`.
 
     VMIN 1: an empty line then says "try again"; with pyserial's 0 it reads as the end of the stream, like a pulled plug.
-    INPCK: pyserial always clears it, and a byte with wrong parity is taken as good. Now it arrives as 00 and the frame's
-    checksum catches it.
+    INPCK and PARMRK: pyserial always clears them, and a byte with wrong parity or framing is taken as good. Now it arrives
+    marked, see `MarkReader`. Without parity they still show bytes without a stop bit. Without BRKINT a break is marked too,
+    instead of throwing away what was received.
     """
     attributes = termios.tcgetattr(fd)
-    if has_parity:
-        attributes[_INPUT_FLAGS] = (attributes[_INPUT_FLAGS] | termios.INPCK) & ~(termios.IGNPAR | termios.PARMRK)
+    ignored = termios.IGNPAR | termios.IGNBRK | termios.BRKINT | termios.ISTRIP
+    attributes[_INPUT_FLAGS] = (attributes[_INPUT_FLAGS] | termios.INPCK | termios.PARMRK) & ~ignored
     attributes[_CONTROL_CHARACTERS][termios.VMIN] = 1
     attributes[_CONTROL_CHARACTERS][termios.VTIME] = 0
     termios.tcsetattr(fd, termios.TCSANOW, attributes)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from drivers.errors import TransportError
 from drivers.transports.base import Deadline, FdStream
-from drivers.transports.url import TcpUrl
+from drivers.transports.url import Form, TcpUrl
 
 
 async def open_tcp(url: TcpUrl) -> FdStream:
@@ -29,7 +29,7 @@ async def open_tcp(url: TcpUrl) -> FdStream:
                     connection.close()
                     raise
                 else:
-                    return adopt_socket(connection, str(url))
+                    return adopt_socket(connection, str(url), url.form)
     except TimeoutError as error:
         raise TransportError(f"{url}: not connected within {url.connect_timeout} s") from error
     except (OSError, UnicodeError) as error:
@@ -38,9 +38,10 @@ async def open_tcp(url: TcpUrl) -> FdStream:
     raise TransportError(f"{url}: could not connect: {reasons}") from (failures[-1] if failures else None)
 
 
-def adopt_socket(connection: socket.socket, name: str) -> FdStream:
-    """Make a stream of a connected socket, which it then owns."""
+def adopt_socket(connection: socket.socket, name: str, form: Form | None = None) -> FdStream:
+    """Make a stream of a connected socket, which it then owns. ``form``: of the serial line behind it, where there is one."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     with suppress(OSError):  # socket pairs and other families have no such option, and no delay either
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return FdStream(connection.fileno(), name, connection.close)
+    baud, bits = (form.baud, form.bits_per_character) if form else (None, 10)
+    return FdStream(connection.fileno(), name, connection.close, baud, bits)

@@ -2,8 +2,8 @@
 
 from typing import Literal, Protocol
 
-from drivers.contract import ByteStream, ChangesSpeed
-from drivers.errors import PortUnavailable, TransportError
+from drivers.contract import ByteStream, ChangesSpeed, has_parity
+from drivers.errors import LineNoise, PortUnavailable, TransportError
 
 Carried = Literal[">", "<", "x"]
 """Sent, received, received and thrown away."""
@@ -45,7 +45,7 @@ class RecordingStream:
         """Return at least one received byte, waiting at most ``timeout`` [s]. Raises `TransportTimeout`, `ConnectionLost`."""
         try:
             data = await self._stream.read(timeout)
-        except TransportError as error:
+        except (TransportError, LineNoise) as error:
             self._note(error)
             raise
         if self._recorder is not None:
@@ -73,6 +73,11 @@ class RecordingStream:
         """Bits on the line per byte. [bit]"""
         return self._stream.bits_per_character
 
+    @property
+    def has_parity(self) -> bool:
+        """Whether a byte with wrong parity is never delivered."""
+        return has_parity(self._stream)
+
     async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
         """Change the speed of what is carried on. Raises `TransportError`, also where it has none."""
         if not isinstance(self._stream, ChangesSpeed):
@@ -81,6 +86,6 @@ class RecordingStream:
         if self._recorder is not None:
             self._recorder.note(f"speed: {baud} {bits}{parity}1")
 
-    def _note(self, error: TransportError) -> None:
+    def _note(self, error: TransportError | LineNoise) -> None:
         if self._recorder is not None:
             self._recorder.note(f"{type(error).__name__}: {error}")

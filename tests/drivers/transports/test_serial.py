@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import serial
 
-from drivers.contract import ChangesSpeed
-from drivers.errors import ConnectionLost, PortUnavailable
+from drivers.contract import ChangesSpeed, has_parity
+from drivers.errors import ConnectionLost, LineNoise, PortUnavailable, TransportTimeout
 from drivers.transports import open_transport
 from drivers.transports import serial as ours
+from drivers.transports.url import SerialUrl
 
 
 @pytest.fixture
@@ -36,7 +37,11 @@ async def test_port_is_raw_and_knows_its_speed(port: str) -> None:
     assert cflag & termios.CSTOPB
     assert not lflag & (termios.ICANON | termios.ECHO)
     assert not oflag & termios.OPOST
-    assert not iflag & (termios.IXON | termios.ICRNL | termios.INPCK)
+    assert not iflag & (
+        termios.IXON | termios.ICRNL | termios.IGNPAR | termios.IGNBRK | termios.BRKINT | termios.ISTRIP
+    )
+    assert iflag & termios.INPCK
+    assert iflag & termios.PARMRK
     assert characters[termios.VMIN] in {1, b"\x01"}
     os.close(fd)
     await stream.close()
@@ -73,20 +78,22 @@ async def test_forbidden_port_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -
         await open_transport("serial:///dev/ttyUSB0")
 
 
-def test_parity_is_checked_by_the_kernel_and_a_bad_byte_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [termios.IGNPAR | termios.PARMRK, 0, 0, 0, 0, 0, [b"\0"] * 32]
+def test_a_damaged_byte_is_marked_by_the_kernel_and_neither_dropped_nor_stripped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = [termios.IGNPAR | termios.BRKINT | termios.ISTRIP, 0, 0, 0, 0, 0, [b"\0"] * 32]
     after: list[Any] = []
     monkeypatch.setattr(termios, "tcgetattr", lambda _: before)
     monkeypatch.setattr(termios, "tcsetattr", lambda _fd, _when, attributes: after.append(attributes))
 
-    ours.set_up_input(0, has_parity=True)
+    ours.set_up_input(0)
 
-    assert after[0][0] == termios.INPCK
+    assert after[0][0] == termios.INPCK | termios.PARMRK
 
 
 async def test_port_that_refuses_its_settings_is_closed_again(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_fd: int, *, has_parity: bool) -> None:
-        raise termios.error(22, f"Invalid argument {has_parity}")
+    def refuse(_fd: int) -> None:
+        raise termios.error(22, "Invalid argument")
 
     with monkeypatch.context() as patch:
         patch.setattr(ours, "set_up_input", refuse)
@@ -133,4 +140,86 @@ async def test_a_port_that_refuses_a_speed_says_so(port: str) -> None:
 
     with pytest.raises(PortUnavailable, match="serial://"):
         await stream.reconfigure(9600, "X", 8)
+    await stream.close()
+
+
+async def test_a_good_ff_arrives_once_though_the_kernel_doubles_it() -> None:
+    master, slave = os.openpty()
+    stream = await open_transport(f"serial://{os.ttyname(slave)}")
+
+    os.write(master, b"\x01\xff\xff\x00\x02")
+    received = b""
+    while len(received) < 5:
+        received += await stream.read(1)
+
+    assert received == b"\x01\xff\xff\x00\x02"
+    await stream.close()
+    os.close(slave)
+    os.close(master)
+
+
+class Marked:
+    """A port as the kernel leaves it where the marks are real. A pty has no parity, so they are written by hand."""
+
+    def __init__(self, parity: str = "E") -> None:
+        self._read, self.write = os.pipe()
+        self.stream = ours.SerialStream(self, SerialUrl("/dev/pipe", parity=parity))  # type: ignore[arg-type]  # a pipe for a port
+
+    def fileno(self) -> int:
+        return self._read
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self.write)
+
+
+async def test_a_byte_marked_as_damaged_is_never_delivered() -> None:
+    port = Marked()
+
+    os.write(port.write, b"\x11\x03\xff\x00\x42\x04\xff\xff")
+
+    assert await port.stream.read(1) == b"\x11\x03"
+    with pytest.raises(LineNoise, match="came damaged"):
+        await port.stream.read(1)
+    assert await port.stream.read(1) == b"\x04\xff"
+    with pytest.raises(TransportTimeout):
+        await port.stream.read(0.01)
+    await port.stream.close()
+
+
+async def test_throwing_input_away_takes_the_marks_with_it_and_half_a_mark_keeps_its_place() -> None:
+    port = Marked()
+    os.write(port.write, b"old\xff\x00\x42\xff\x00\x43older\xff\x00")
+
+    assert port.stream.discard_input() == b"oldolder"
+    os.write(port.write, b"\x44new")
+
+    with pytest.raises(LineNoise):
+        await port.stream.read(1)
+    assert await port.stream.read(1) == b"new"
+    await port.stream.close()
+
+
+@pytest.mark.parametrize(("parity", "is_protected"), [("E", True), ("O", True), ("N", False)])
+async def test_a_port_says_whether_parity_protects_it(parity: str, is_protected: bool) -> None:
+    port = Marked(parity)
+
+    assert has_parity(port.stream) is is_protected
+    await port.stream.close()
+
+
+async def test_low_latency_is_asked_of_the_adapter_and_one_without_it_is_used_all_the_same(
+    port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def refuse(_port: object, is_low: bool) -> None:
+        asked.append(is_low)
+        raise OSError(25, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr(serial.Serial, "set_low_latency_mode", refuse)
+
+    stream = await open_transport(f"serial://{port}")
+
+    assert asked == [True]
     await stream.close()

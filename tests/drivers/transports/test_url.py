@@ -4,7 +4,17 @@ import pytest
 
 from drivers.errors import PortUnavailable
 from drivers.transports import open_transport
-from drivers.transports.url import LinkUrl, MemoryUrl, SerialUrl, TcpUrl, parse_url
+from drivers.transports.url import (
+    Form,
+    LinkUrl,
+    ListenLinkUrl,
+    MemoryUrl,
+    MqttUrl,
+    Rfc2217Url,
+    SerialUrl,
+    TcpUrl,
+    parse_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +25,12 @@ from drivers.transports.url import LinkUrl, MemoryUrl, SerialUrl, TcpUrl, parse_
         ("tcp://[2001:db8::1]:4059", TcpUrl("2001:db8::1", 4059)),
         ("serial:///dev/ttyUSB0", SerialUrl("/dev/ttyUSB0")),
         ("serial:///dev/ttyUSB0?baud=2400&parity=E&bits=7&stop=2", SerialUrl("/dev/ttyUSB0", 2400, "E", 7, 2)),
+        ("serial:///dev/ttyUSB0?echo=yes", SerialUrl("/dev/ttyUSB0", echo="yes")),
+        ("tcp://192.0.2.7:4001?baud=2400&parity=E&echo=yes", TcpUrl("192.0.2.7", 4001, 10, Form(2400, "E"), "yes")),
+        ("tcp-listen://0.0.0.0:4001?baud=9600", ListenLinkUrl("0.0.0.0", 4001, 60, Form())),
+        ("rfc2217://192.0.2.7:4001?parity=E&baud=300&bits=7", Rfc2217Url("192.0.2.7", 4001, 10, Form(300, "E", 7))),
+        ("mqtt://broker?tx=a/b&rx=c", MqttUrl("broker", 1883, "a/b", "c")),
+        ("mqtts://broker?tx=a&rx=c&baud=9600", MqttUrl("broker", 8883, "a", "c", 10, Form(), is_secure=True)),
         ("memory://bus", MemoryUrl("bus")),
     ],
 )
@@ -23,7 +39,16 @@ def test_good_url_is_read(text: str, url: LinkUrl) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tcp://[2001:db8::1]:4059", "serial:///dev/x?baud=2400&parity=E&bits=7&stop=2", "memory://bus"]
+    "text",
+    [
+        "tcp://192.0.2.7:1?baud=2400&parity=E&bits=8&stop=1&echo=yes",
+        "tcp-listen://[::]:4001",
+        "rfc2217://[::1]:4001?baud=9600&parity=N&bits=8&stop=1&echo=no",
+        "mqtt://[::1]:1883?tx=a/b&rx=c%20d",
+        "tcp://[2001:db8::1]:4059",
+        "serial:///dev/x?baud=2400&parity=E&bits=7&stop=2",
+        "memory://bus",
+    ],
 )
 def test_url_writes_itself_as_it_was_read(text: str) -> None:
     assert str(parse_url(text)) == text
@@ -49,6 +74,12 @@ def test_url_writes_itself_as_it_was_read(text: str) -> None:
         ("serial:///dev/x?bits=9", "bits=9: not one of 7, 8"),
         ("serial:///dev/x?speed=9600", "unknown setting speed; known: baud, parity, bits, stop"),
         ("serial:///dev/x?baud=9600&baud=2400", "baud is set twice"),
+        ("serial:///dev/x?echo=maybe", "echo=maybe: not one of no, yes, detect"),
+        ("tcp://192.0.2.7:1?parity=E", "but not its baud"),
+        ("rfc2217://192.0.2.7", "needs a host and a port"),
+        ("mqtt://broker?tx=a", "needs two topics"),
+        ("mqtt://broker?tx=a&rx=a", "needs two topics"),
+        ("mqtt://broker?tx=a&rx=b/%23", "rx=b/#: not a topic"),
         ("memory://", "needs a name"),
         ("tcp://[::1:1", "Invalid IPv6"),
     ],
