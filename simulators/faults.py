@@ -168,7 +168,32 @@ class Misdeed:
             raise ValueError(f"fault {self.deed}: first and times count from 1")
 
 
-Fault = Dead | Silent | Noise | MissingRows | ClockDrift | Rollover | MeterSwap | MalformedPayload | Misdeed
+class LineDeed(StrEnum):
+    """What a DL/T 645 meter can do against its protocol. Each answer that could be so is a chance."""
+
+    OTHER_ADDRESS = "other-address"  # answers as the next meter
+    OTHER_ITEM = "other-item"  # names another data identifier
+    BAD_CHECKSUM = "bad-checksum"
+    STALE_ANSWER = "stale-answer"  # what the request before was answered
+    LOST_FOLLOW_UP = "lost-follow-up"  # keeps quiet when asked for a follow-up frame
+    NO_BLOCKS = "no-blocks"  # refuses block identifiers, always
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """A DL/T 645 meter deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
+
+    deed: LineDeed
+    first: int = 1
+    times: int = ALWAYS
+
+    def __post_init__(self) -> None:
+        """Refuse what would never happen."""
+        if self.first < 1 or self.times < 1:
+            raise ValueError(f"fault {self.deed}: first and times count from 1")
+
+
+Fault = Dead | Silent | Noise | MissingRows | ClockDrift | Rollover | MeterSwap | MalformedPayload | Misdeed | LineFault
 
 _NAMES: dict[str, type[Fault]] = {
     "dead": Dead,
@@ -181,6 +206,7 @@ _NAMES: dict[str, type[Fault]] = {
     "malformed": MalformedPayload,
 }
 _DEEDS = frozenset(Deed)
+_LINE_DEEDS = frozenset(LineDeed)
 _INSTANTS = ("start", "end", "at")
 
 
@@ -191,11 +217,13 @@ def parse_fault(text: str, start: int) -> Fault:
     ``wrong-tag,first=2,times=1,stage=get``. Raises `ValueError` naming what is known.
     """
     name, *settings = (part.strip() for part in text.split(","))
-    kind = Misdeed if name in _DEEDS else _NAMES.get(name)
+    kind = Misdeed if name in _DEEDS else LineFault if name in _LINE_DEEDS else _NAMES.get(name)
     if kind is None:
-        raise ValueError(f"unknown fault {name!r}; known: {', '.join((*_NAMES, *Deed))}")
+        raise ValueError(f"unknown fault {name!r}; known: {', '.join((*_NAMES, *Deed, *LineDeed))}")
     known = {field.name: field for field in fields(kind) if field.name != "deed"}
-    given: dict[str, Any] = {"deed": Deed(name)} if kind is Misdeed else {}
+    given: dict[str, Any] = {}
+    if kind in {Misdeed, LineFault}:
+        given["deed"] = Deed(name) if kind is Misdeed else LineDeed(name)
     for setting in settings:
         key, _, value = setting.partition("=")
         if key not in known:

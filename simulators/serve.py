@@ -13,12 +13,13 @@ from pathlib import Path
 
 from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
 from drivers.transports.url import SerialUrl, parse_url
-from simulators import control, town, world
+from simulators import control, dlt645, town, world
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import gateway
 from simulators.dlms.gateway import DlmsGateway, DlmsPlace
 from simulators.dlms.options import Options
+from simulators.dlt645 import Dlt645Bus, Dlt645Conversation
 from simulators.faults import Fault
 from simulators.household import bundled
 from simulators.line import Line
@@ -119,6 +120,24 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
             f"Modbus RTU on {path}, 9600 8N1, units 1 to {meters.count}",
             f"mbpoll -m rtu -b 9600 -P none {try_it} {path}",
         )
+        await _until(stop, line.run())
+
+
+async def serve_dlt645(port: int | None, meters: Standing, baud: int) -> None:
+    """Serve DL/T 645 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal."""
+    stop = _stop_on_signal()
+    addresses = [f"{1000 + number:012d}" for number in range(1, meters.count + 1)]
+    bus = Dlt645Bus(meters.positions(dlt645.NAME_FORMAT, addresses), seeded(meters.seed, "dlt645"))
+    row = f"a meter row with profile sim-dlt645, address {addresses[0]}, link"
+    what = f"addresses {addresses[0]} to {addresses[-1]}"
+    if port is not None:
+        async with serving(meters.clock(), lambda: Dlt645Conversation(bus), port) as bound:
+            _tell(f"DL/T 645 on {HOST}:{bound}, {what}", f"{row} tcp://{HOST}:{bound}")
+            await stop.wait()
+        return
+    line = Line(bus, meters.clock(), baud=baud, bits_per_character=11)
+    with line.opened() as path:
+        _tell(f"DL/T 645 on {path}, {baud} 8E1, {what}", f"{row} serial://{path}?baud={baud}&parity=E")
         await _until(stop, line.run())
 
 
