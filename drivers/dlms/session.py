@@ -477,17 +477,24 @@ class Conversation:
         channel = self._association.channel
         if channel is not None and channel.counters_left < COUNTERS_PER_REQUEST:
             channel.supply(await self._reserve(channel.own_key_id, self._settings.floor))
+        self._check_quiet()
         self._association.receive_data(await self._carry(self._association.send(command)))
         answer = self._association.next_event()
         for _ in range(MAX_NOTICES):
             if not isinstance(answer, Noticed):
                 break
             self.notices.append(answer.notice)
-            self._association.receive_data(await self._streamed())
+            self._association.receive_data(await self._whole(await self._streamed()))
             answer = self._association.next_event()
         if answer is NEED_DATA or isinstance(answer, Noticed):
             raise RemoteProtocolError(f"meter {self._settings.server} says other things and gives no answer")
         return answer
+
+    def _check_quiet(self) -> None:
+        """Raise `RemoteProtocolError` for an answer that is there before the question, where no invoke-id tells them apart."""
+        link = self._link
+        if self._settings.dlms.referencing == "short-name" and isinstance(link, WrapperLink) and link.unread():
+            raise RemoteProtocolError(f"meter {self._settings.server} said something before it was asked")
 
     async def _carry(self, apdu: bytes) -> bytes:
         """Give the answer to an APDU, either of them in general blocks where it is long, or the other side wants so."""
@@ -496,8 +503,12 @@ class Conversation:
         transfer, largest = self._transfer, self._association.largest
         transfer.begin()
         first = transfer.send(apdu, largest)[0] if largest and len(apdu) > largest else apdu
-        octets, is_repeated = await self._apdu(Apdu(first)), False
-        while octets[:1] == BLOCK_TAG:
+        return await self._whole(await self._apdu(Apdu(first)))
+
+    async def _whole(self, octets: bytes) -> bytes:
+        """Give an answer, or what the general blocks hold that it is the first of."""
+        transfer, is_repeated = self._transfer, False
+        while self._association.takes_blocks and octets[:1] == BLOCK_TAG:
             turn = transfer.receive(octets)
             if turn is not None and turn.whole is not None:
                 return turn.whole
@@ -513,17 +524,18 @@ class Conversation:
         """Give the next of several APDUs that come without a question of ours; on HDLC each needs a poll."""
         if isinstance(self._link, HdlcLink):
             return await self._apdu(Poll())
-        event = await self._await_event(0)
-        assert isinstance(event, Apdu)  # a wrapper has no other
-        return event.octets
+        return self._unwrapped(await self._await_event(0))
 
     async def _apdu(self, command: LinkCommand) -> bytes:
         gateway = self._settings.gateway
         if gateway is not None and isinstance(command, Apdu):
             command = Apdu(gateway.wrap(command.octets))
-        event = await self._exchange(command)
+        return self._unwrapped(await self._exchange(command))
+
+    def _unwrapped(self, event: LinkEvent) -> bytes:
         if not isinstance(event, Apdu):
             raise RemoteProtocolError(f"meter {self._settings.server} closed the data link, or has nothing to say")
+        gateway = self._settings.gateway
         return event.octets if gateway is None else gateway.unwrap(event.octets)
 
     async def _exchange(self, command: LinkCommand) -> LinkEvent:

@@ -137,7 +137,7 @@ class BlockTransfer:
 
     def repeat(self) -> list[bytes]:
         """Give what to send when nothing came: an acknowledgement of what did come, or our blocks once more."""
-        if self.is_sending or not self._taken:
+        if self._last_turn and (self.is_sending or not self._taken):
             return self._last_turn
         return self._acknowledge()
 

@@ -1,0 +1,157 @@
+"""What arrives that nobody asked for, between question and answer or beyond them, on its way through a conversation."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from drivers.contract import ByteStream
+from drivers.dlms import acse, axdr, shortnames, xdlms
+from drivers.dlms.axdr import Data, Tag
+from drivers.dlms.basenames import ASSOCIATION
+from drivers.dlms.events import NEED_DATA, Apdu
+from drivers.dlms.gateway import RESPONSE, Gateway
+from drivers.dlms.noticing import EventNotification
+from drivers.dlms.session import Conversation
+from drivers.dlms.transfer import BlockTransfer, GeneralBlock
+from drivers.dlms.wrapper import WrapperLink
+from drivers.dlms.xdlms import Attribute, Conformance
+from drivers.errors import ConnectionLost, RemoteProtocolError
+from drivers.obis import Obis
+from drivers.profile import MeterProfile
+from drivers.transports import null_modem
+from tests.drivers.dlms.meter import PROFILE
+from tests.drivers.dlms.test_driver import context, endpoint, with_dlms
+
+VALUE = Attribute(3, Obis(1, 0, 1, 8, 0), 2)
+OTHER = Attribute(3, Obis(1, 0, 2, 8, 0), 2)
+EVENT = EventNotification(b"", VALUE, axdr.unsigned(9))
+BEHIND = Gateway(3, b"012")
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[bytes], list[bytes]], profile: MeterProfile, *, gateway: Gateway | None = None
+) -> AsyncIterator[Conversation]:
+    """Converse with a meter on a wrapper; all that ``answer`` gives goes in one piece."""
+    near, far = null_modem()
+    options = {} if gateway is None else {"gateway": str(gateway)}
+
+    async def serve(stream: ByteStream) -> None:
+        link = WrapperLink(1, None)
+        with suppress(ConnectionLost):
+            while True:
+                link.receive_data(await stream.read(60))
+                while (event := link.next_event()) is not NEED_DATA:
+                    asked = event.octets if gateway is None else gateway.unwrap(event.octets, 0xE6)
+                    said = answer(asked)
+                    if gateway is not None:
+                        said = [gateway.wrap(one, RESPONSE) for one in said]
+                    await stream.write(b"".join(link.send(Apdu(one)) for one in said))
+
+    task = asyncio.create_task(serve(far))
+    conversation = Conversation(near, endpoint(profile, **options), context())
+    try:
+        await conversation.open()
+        yield conversation
+    finally:
+        await conversation.close()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def granted(conformance: Conformance, name: int = xdlms.LOGICAL_NAMES, max_pdu: int = 0xFFFF) -> bytes:
+    response = xdlms.InitiateResponse(conformance, max_pdu, name=name).encode()
+    return acse.Aare(acse.ApplicationContext.LOGICAL_NAME, user_information=response).encode()
+
+
+def value_of(apdu: bytes, count: int = 5) -> bytes:
+    request = xdlms.decode(apdu)
+    assert isinstance(request, xdlms.GetRequest)
+    return xdlms.GetResponse(request.invoke_id, axdr.unsigned(count)).encode()
+
+
+# -- short names: answers have no number
+
+
+def short_meter(apdu: bytes) -> list[bytes]:
+    """Answer each READ of a value twice over."""
+    if apdu[0] == acse.AARQ:
+        return [granted(Conformance.READ, ASSOCIATION)]
+    if apdu[0] == acse.RLRQ:
+        return [acse.Release(is_response=True).encode()]
+    request = xdlms.decode(apdu)
+    assert isinstance(request, shortnames.ReadRequest)
+    (variable,) = request.items
+    assert isinstance(variable, shortnames.Variable)
+    if variable.name == ASSOCIATION + 8:
+        entries = [
+            axdr.structure(
+                Data(Tag.LONG, base), axdr.long_unsigned(3), axdr.unsigned(0), axdr.octet_string(one.to_bytes())
+            )
+            for base, one in ((0x100, VALUE.logical_name), (0x200, OTHER.logical_name))
+        ]
+        return [shortnames.ReadResponse((shortnames.ReadResult(axdr.array(entries)),)).encode()]
+    value = axdr.unsigned(1 if variable.name == 0x108 else 2)
+    return [shortnames.ReadResponse((shortnames.ReadResult(value),)).encode()] * 2
+
+
+async def test_an_answer_that_comes_twice_is_not_taken_for_the_next_one_where_answers_have_no_number() -> None:
+    async with answering(short_meter, with_dlms(referencing="short-name")) as meter:
+        assert (await meter.get(VALUE)).integer() == 1
+        with pytest.raises(RemoteProtocolError, match="before it was asked"):
+            await meter.get(OTHER)
+
+
+# -- on a wrapper
+
+
+def noticing_meter(apdu: bytes) -> list[bytes]:
+    """Say something of its own before the answer."""
+    if apdu[0] == acse.AARQ:
+        return [granted(Conformance.GET)]
+    if apdu[0] == acse.RLRQ:
+        return [acse.Release(is_response=True).encode()]
+    return [EVENT.encode(), value_of(apdu)]
+
+
+@pytest.mark.parametrize("gateway", [None, BEHIND], ids=["direct", "gateway"])
+async def test_an_event_before_the_answer_is_noticed_also_behind_a_gateway(gateway: Gateway | None) -> None:
+    async with answering(noticing_meter, PROFILE, gateway=gateway) as meter:
+        value = await meter.get(VALUE)
+        notices = list(meter.notices)
+
+    assert (value.integer(), notices) == (5, [EVENT])
+
+
+def blockwise(apdu: bytes) -> list[bytes]:
+    """Say something of its own, and answer in general blocks, streaming."""
+    if apdu[0] == acse.AARQ:
+        return [granted(Conformance.GET | Conformance.GENERAL_BLOCK_TRANSFER)]
+    if apdu[0] == acse.RLRQ:
+        return [acse.Release(is_response=True).encode()]
+    answer = value_of(apdu)
+    first, last = GeneralBlock(1, 0, answer[:3], is_streaming=True), GeneralBlock(2, 0, answer[3:], is_last=True)
+    return [EVENT.encode(), first.encode(), last.encode()]
+
+
+@pytest.mark.parametrize("gateway", [None, BEHIND], ids=["direct", "gateway"])
+async def test_an_event_before_an_answer_in_blocks_is_noticed_and_the_blocks_are_joined(
+    gateway: Gateway | None,
+) -> None:
+    async with answering(blockwise, with_dlms(block_window=4), gateway=gateway) as meter:
+        value = await meter.get(VALUE)
+        notices = list(meter.notices)
+
+    assert (value.integer(), notices) == (5, [EVENT])
+
+
+def test_blocks_of_which_the_first_was_lost_are_asked_for_from_the_beginning() -> None:
+    transfer = BlockTransfer(window=4)
+
+    assert transfer.receive(GeneralBlock(2, 0, b"12", is_streaming=True).encode()) is None
+    (asked,) = transfer.repeat()
+
+    assert asked == GeneralBlock(1, 0, b"", is_last=True, window=4).encode()
