@@ -50,7 +50,7 @@ _SHOWN = re.compile(
 _PLACEHOLDER = re.compile(r"(?<!\S)[A-Z]{2,}(?!\S)")
 """A word such as FILE or METER: what is around it in running text is the form of a command, not a command."""
 _OURS = re.compile(r"headend(?:-simulate)? ")
-_MAKE = re.compile(r"make (bench-|[a-z][a-z-]*)\w*(?: +#.*)?")
+_MAKE = re.compile(r"make (?P<target>bench-|[a-z][a-z-]*)\w*(?P<variables>(?: [A-Z]+=\S+)*)(?: +#.*)?")
 _SETTING = re.compile(r"[A-Z_]+=\S.*")
 _OWN_DIRECTORY = re.compile(r"mkdir ([\w-]+) && cd \1")
 _GLOBALS = r"headend (?:--\S+ \S+ )*"
@@ -178,7 +178,10 @@ def follow(text: str, shell: Shell, taken: Taken, demo: Callable[[], Path]) -> N
         for word, stand_in in taken.swaps.items():
             line = line.replace(word, stand_in)
         if make := _MAKE.fullmatch(line):
-            assert is_target(make[1]), f"there is no target for: {line}"
+            assert is_target(make["target"]), f"there is no target for: {line}"
+            assert all(map(is_variable, re.findall(r"[A-Z]+(?==)", make["variables"]))), (
+                f"takes no such variable: {line}"
+            )
         elif line in {CHECKOUT, ACTIVATE}:
             assert "\nVENV := .venv\n" in (REPOSITORY / "Makefile").read_text()
         elif line == DEMO:
@@ -210,6 +213,10 @@ def obey(shell: Shell, line: str) -> str:
 def is_target(name: str) -> bool:
     rule = "bench-%" if name == "bench-" else name
     return re.search(rf"^{re.escape(rule)}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE) is not None
+
+
+def is_variable(name: str) -> bool:
+    return f"$({name})" in (REPOSITORY / "Makefile").read_text()
 
 
 def save(files: Mapping[str, str], directory: Path) -> None:
@@ -369,6 +376,12 @@ def developer(_shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     )
 
 
+@contextmanager
+def meters(_shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
+    """Nothing."""
+    yield Taken(answers={"headend profile list": "(?s)aidon-6515.*sim-modbus-rtu"})
+
+
 Surroundings = Callable[[Shell, Callable[[], Path]], AbstractContextManager[Taken]]
 PAGES: dict[str, Surroundings] = {
     "README.md": readme,
@@ -376,6 +389,7 @@ PAGES: dict[str, Surroundings] = {
     "docs/billing.md": billing,
     "docs/developer.md": developer,
     "docs/integrator.md": integrator,
+    "docs/meters.md": meters,
     "docs/operator.md": operator,
     "docs/technician.md": technician,
 }
@@ -439,6 +453,7 @@ def test_no_command_of_a_page_is_passed_over(page: str) -> None:
     [
         ("date", "nobody here knows how to run: date"),
         ("make coffee", "no target for: make coffee"),
+        ("make fuzz CUPS=2", "takes no such variable: make fuzz CUPS=2"),
         ("headend nothing", "exit code 2"),
         ("headend status", "exit code 2"),
         ("headend-simulate nothing", "ended with 2"),

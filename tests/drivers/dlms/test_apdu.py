@@ -163,7 +163,10 @@ def test_a_value_set_in_blocks_arrives_whole_and_no_request_is_too_large(value: 
     if isinstance(first, writing.SetRequest):
         assert (first.data, more) == (data, [])
         return
-    blocks = [block for block in (first, *more) if not isinstance(block, writing.SetRequest)]
+    blocks = [
+        block for block in (first, *more) if isinstance(block, writing.SetRequestFirstBlock | writing.SetRequestBlock)
+    ]
+    assert len(blocks) == 1 + len(more)
     assert axdr.decode(b"".join(block.raw for block in blocks)) == data
     assert [block.block_number for block in blocks] == list(range(1, len(blocks) + 1))
     assert [block.is_last for block in blocks] == [False] * (len(blocks) - 1) + [True]
