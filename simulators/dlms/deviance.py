@@ -55,9 +55,11 @@ class Deviance:
             plain = plain[:2] + bytes((plain[2] & 0xF0 | (plain[2] + 1) & 0x0F,)) + plain[3:]
         if plain[0] == GET_RESPONSE and self.happens(Deed.NESTED_ANSWER, now):
             plain = bytes((GET_RESPONSE, NORMAL, plain[2], 0)) + b"\x02\x01" * DEPTH + b"\x00"
-        if self.happens(Deed.UNKNOWN_SERVICE, now):
-            plain = bytes((UNKNOWN_TAG,)) + plain[1:]
         return plain[:-1] if self.happens(Deed.TRUNCATED_ANSWER, now) else plain
+
+    def rename(self, octets: bytes, now: int) -> bytes:
+        """Give the answer, protected or not, with the tag of no service where that is its misdeed."""
+        return bytes((UNKNOWN_TAG,)) + octets[1:] if self.happens(Deed.UNKNOWN_SERVICE, now) else octets
 
     def keeps_quiet(self, now: int) -> bool:
         """Say whether there is no answer. Raises `ConnectionLost` where the connection is to end instead."""

@@ -107,7 +107,7 @@ class DlmsServer:
         self.deviance.stage = Stage.PROOF if proves else _STAGES.get(request[0])
         plain_before, sent_before = self._before
         plain = self._serve(request, now)
-        octets = self._protect(self.deviance.spoil(plain, plain_before, now), now)
+        octets = self.deviance.rename(self._protect(self.deviance.spoil(plain, plain_before, now), now), now)
         if self.deviance.happens(Deed.REPLAYED_ANSWER, now) and sent_before:
             octets = sent_before
         self._before = (plain, octets)

@@ -78,6 +78,7 @@ TOLD: list[tuple[Deed, str, str, int, type[DriverError] | None]] = [
     (Deed.HANG_UP, "hdlc", "none", 0xFFFF, ConnectionLost),
     (Deed.TRUNCATED_ANSWER, "wrapper", "none", 0xFFFF, RemoteProtocolError),
     (Deed.UNKNOWN_SERVICE, "wrapper", "none", 0xFFFF, RemoteProtocolError),
+    (Deed.UNKNOWN_SERVICE, "wrapper", "hls5", 0xFFFF, SecurityError),
     (Deed.NESTED_ANSWER, "hdlc", "none", 0xFFFF, RemoteProtocolError),
     (Deed.CUT_BLOCKS, "wrapper", "none", 64, RemoteProtocolError),
     (Deed.ENDLESS_BLOCKS, "wrapper", "none", 64, RemoteProtocolError),
