@@ -20,6 +20,7 @@ from headend.clock import Clock
 from headend.collect import settle
 from headend.collect.health import Health
 from headend.collect.job import Job, JobKind, Priority, RoundSummary
+from headend.collect.latency import Latencies, Pace
 from headend.collect.line import Carrier, LineOwner, Open
 from headend.collect.plan import DAY, clock_checks, plan, polls
 from headend.collect.ports import CredentialSource, StoredCounters, StoredMetadata, Writer
@@ -82,6 +83,7 @@ class Engine:
         self._links: dict[int, str] = {}
         self._lines: dict[str, LineOwner] = {}
         self._health = Health(settings)
+        self._latencies = Latencies()
         self._settled: dict[int, UtcSeconds] = {}
         self._since: UtcSeconds | None = None
         self._busy: Counter[tuple[int, JobKind]] = Counter()
@@ -290,7 +292,7 @@ class Engine:
         if job.expires_at is not None and now >= job.expires_at:
             raise Unused(Reason.NO_LINE_TIME)
         cause = self._health.why_not(meter, carrier.url, now)
-        if cause is not None:
+        if cause is not None and not carrier.has_returned():
             raise Unused(cause)
         return await self._visit(meter, job, carrier)
 
@@ -304,6 +306,7 @@ class Engine:
                 self._endpoint(meter),
                 self._context,
                 Question(window, job.registers, clock=has_clock),
+                Pace(self._latencies, carrier.url, meter.device.name, meter.profile.name, meter.profile.timing.latency),
             )
             on_trial = self._health.is_on_trial(meter, carrier.url)
             answer = await visit.run(carrier, 0 if on_trial else meter.profile.timing.retries)

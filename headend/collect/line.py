@@ -2,26 +2,43 @@
 
 Work waits in four classes: alarm, on-demand, scheduled, back-fill. The most urgent goes first, in order of arrival within
 its class. Work that has waited longer than the ageing time gets every second turn, so that nobody starves and a person
-still waits for one job at most. The transport is opened when there is work and kept until it fails; a link that is one
+still waits for one job at most.
+
+Before each turn the line has to be free: a late answer has been listened for, and what arrived unasked is thrown away. Where
+that looks like frames, and again, somebody else asks on this line: it is told once, and each turn then waits for a silence.
+
+The transport is opened when there is work and kept until it fails; a link that is one
 connection to one place (no line speed of its own) is hung up when nothing is left to do.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import structlog
 
 from drivers.contract import ByteStream
-from drivers.errors import DriverError, TransportTimeout
+from drivers.errors import ConnectionLost, DriverError, RemoteProtocolError, TransportError, TransportTimeout
+from drivers.transports.url import SerialUrl, parse_url
 from headend.clock import Clock
 from headend.collect.job import Priority
+from headend.collect.watch import QUIET, WatchedStream
 
 T = TypeVar("T")
 Open = Callable[[str], Awaitable[ByteStream]]
 AGEING = 600.0
 """Waiting time after which work gets every second turn, whatever its class. [s]"""
+
+LONGEST_NOISE = 2.0
+"""Longest wait for the end of noise, before the link is opened anew. [s]"""
+SHORTEST_FRAME = 4  # unasked octets that are more than a disturbance
+STRANGER_FRAMES = 3  # within `STRANGER_MEMORY` tell of another master
+STRANGER_MEMORY = 3_600.0  # [s]
+STRANGER_SILENCE = 0.2  # longer than any meter takes between another master's question and its answer [s]
+STRANGER_PATIENCE = 5.0  # longest wait for such a silence [s]
 
 _log = structlog.get_logger(__name__)
 
@@ -29,37 +46,80 @@ _log = structlog.get_logger(__name__)
 class Carrier:
     """The link as a job sees it: gives the open stream, and drops it when it can no longer be trusted."""
 
-    def __init__(self, url: str, open_transport: Open) -> None:
+    def __init__(self, url: str, open_transport: Open, clock: Clock) -> None:
         self.url = url
         self._open = open_transport
-        self._stream: ByteStream | None = None
+        self._clock = clock
+        self._stream: WatchedStream | None = None
+        self._missing = ""
+        self._strange: deque[float] = deque(maxlen=STRANGER_FRAMES)
+        self.has_stranger = False
+        """Whether another master asks on this line."""
         self.could_open = True
-        """Whether the last attempt to open the link succeeded."""
+        """Whether the link could be opened when last tried, and has not broken since."""
 
-    async def stream(self) -> ByteStream:
+    async def stream(self) -> WatchedStream:
         """Give the open stream, opening it first where needed. Raises `TransportError`."""
         if self._stream is None:
             self.could_open = False
-            self._stream = await self._open(self.url)
+            try:
+                self._stream = WatchedStream(await self._open(self.url), self._clock)
+            except TransportError:
+                self._missing = _missing_port(self.url)
+                raise
             self.could_open = True
         return self._stream
+
+    def has_returned(self) -> bool:
+        """Say whether a port whose name was not there when it was last opened is there again."""
+        return bool(self._missing) and Path(self._missing).exists()
+
+    async def make_free(self) -> None:
+        """Wait until nobody speaks on the line. Somebody who asks there beside us is logged once, and once when gone."""
+        stream, now = self._stream, self._clock.monotonic()
+        if stream is None or not stream.is_line:
+            return
+        stream.heard = None
+        unasked = len(stream.discard_input())
+        if self.has_stranger:
+            try:
+                unasked += await stream.listen(STRANGER_SILENCE / self._clock.rate, STRANGER_PATIENCE)
+            except TransportError:
+                return  # whoever uses the link next meets it again
+        if unasked >= SHORTEST_FRAME:
+            self._strange.append(now)
+        recent = sum(now - at < STRANGER_MEMORY for at in self._strange)
+        if recent == STRANGER_FRAMES and not self.has_stranger:
+            self.has_stranger = True
+            _log.warning("another master speaks on this line, or a meter unasked; waiting for silences", link=self.url)
+        elif not recent and self.has_stranger:
+            self.has_stranger = False
+            _log.info("nobody else speaks on this line any more", link=self.url)
 
     async def recover(self, error: DriverError) -> None:
         """Make the link fit for another attempt after ``error``.
 
-        Late bytes of an answer must not reach the next request. On a shared line the input is thrown away, elsewhere the
-        connection; after anything but silence it is opened anew in any case.
+        Late bytes of an answer must not reach the next request. A shared line is listened to until they have passed,
+        elsewhere the connection is dropped; after anything but silence it is opened anew in any case.
         """
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             return
-        if isinstance(error, TransportTimeout) and self._stream.bits_per_second is not None:
-            self._stream.discard_input()
-        else:
-            await self.close()
+        try:
+            if stream.is_line and isinstance(error, TransportTimeout):
+                await stream.settle()
+                return
+            if stream.is_line and isinstance(error, RemoteProtocolError):
+                await stream.listen(QUIET, LONGEST_NOISE)
+        except TransportError as lost:
+            error = lost
+        await self.close()
+        if stream.is_line and isinstance(error, ConnectionLost):
+            self.could_open = False  # the adapter is gone, not the meter
 
     async def rest(self) -> None:
         """Hang up where the link is a connection of its own; keep a port that is a line."""
-        if self._stream is not None and self._stream.bits_per_second is None:
+        if self._stream is not None and not self._stream.is_line:
             await self.close()
 
     async def close(self) -> None:
@@ -70,6 +130,15 @@ class Carrier:
                 await stream.close()
             except (DriverError, OSError) as error:
                 _log.warning("link did not close cleanly", link=self.url, error=str(error))
+
+
+def _missing_port(url: str) -> str:
+    """Give the path of a serial port that is not there, else nothing."""
+    try:
+        link = parse_url(url)
+    except ValueError:
+        return ""
+    return link.path if isinstance(link, SerialUrl) and not Path(link.path).exists() else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +155,7 @@ class LineOwner:
     """The one task that uses a link. Use as ``async with``; leaving cancels what waits and closes the link."""
 
     def __init__(self, url: str, open_transport: Open, clock: Clock, ageing: float = AGEING) -> None:
-        self._carrier = Carrier(url, open_transport)
+        self._carrier = Carrier(url, open_transport, clock)
         self._clock = clock
         self._ageing = ageing
         self._waiting: list[_Work] = []
@@ -147,6 +216,7 @@ class LineOwner:
                     self._wake.clear()
                     await self._wake.wait()
                 continue
+            await self._carrier.make_free()
             await self._turn(work)
             if work.turnaround:
                 await self._clock.sleep(work.turnaround)

@@ -5,7 +5,7 @@ Nothing of what a meter says is given to the caller before its identity has been
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drivers.contract import (
     Driver,
@@ -20,6 +20,7 @@ from drivers.contract import (
 from drivers.errors import DriverError, MeterRefused, SecurityError, TransportTimeout, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis
+from headend.collect.latency import Pace
 from headend.collect.line import Carrier
 
 LONGEST_ATTEMPT = 1_800.0
@@ -55,7 +56,16 @@ class Answer:
 class Visit:
     """A visit under way; parts already answered are kept from one attempt to the next."""
 
-    def __init__(self, driver: Driver, endpoint: Endpoint, context: SessionContext, question: Question) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        endpoint: Endpoint,
+        context: SessionContext,
+        question: Question,
+        pace: Pace | None = None,
+    ) -> None:
+        """``pace``: what is known of the meter's latency; without it the profile's stands."""
+        self._pace = pace
         self._driver = driver
         self._endpoint = endpoint
         self._context = context
@@ -76,6 +86,8 @@ class Visit:
             try:
                 await self._attempt(carrier)
             except DriverError as error:
+                if self._pace is not None and isinstance(error, TransportTimeout):
+                    self._pace.silent()
                 await carrier.recover(error)
                 if self._is_complete:
                     break  # only the farewell failed
@@ -98,10 +110,16 @@ class Visit:
 
     async def _attempt(self, carrier: Carrier) -> None:
         stream = await carrier.stream()
+        endpoint = self._endpoint
+        stream.heard = None
+        if self._pace is not None:
+            stream.heard = self._pace.heard
+            timing = replace(endpoint.profile.timing, latency=self._pace.latency())
+            endpoint = replace(endpoint, profile=replace(endpoint.profile, timing=timing))
         try:
             async with (
                 asyncio.timeout(LONGEST_ATTEMPT * self._context.timeout_scale),
-                self._driver(stream, self._endpoint, self._context) as session,
+                self._driver(stream, endpoint, self._context) as session,
             ):
                 await self._ask(session)
                 self._is_complete = True

@@ -99,7 +99,7 @@ async def test_a_serial_port_stays_open_and_a_connection_is_hung_up_when_idle() 
 
 async def test_a_silent_meter_costs_a_bus_its_late_bytes_not_its_port() -> None:
     bus = Bus()
-    carrier = Carrier("serial:///x", bus.open)
+    carrier = Carrier("serial:///x", bus.open, SystemClock())
     stream = await carrier.stream()
 
     await carrier.recover(TransportTimeout("nothing"))
@@ -111,7 +111,7 @@ async def test_a_silent_meter_costs_a_bus_its_late_bytes_not_its_port() -> None:
 @pytest.mark.parametrize("error", [RemoteProtocolError("noise"), ConnectionLost("gone")])
 async def test_the_link_is_opened_anew_after_a_broken_protocol_or_connection(error: DriverError) -> None:
     bus = Bus()
-    carrier = Carrier("serial:///x", bus.open)
+    carrier = Carrier("serial:///x", bus.open, SystemClock())
     await carrier.stream()
 
     await carrier.recover(error)

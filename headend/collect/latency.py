@@ -1,0 +1,133 @@
+"""How long each meter takes to begin its answer, learned, so that a silent one costs little of a shared line. Pure.
+
+Kept per meter: a histogram of steps of 15 %, halved now and then so that it follows a meter that changes, and the longest of
+late. A meter nobody has heard yet is given what others of its model on the same link take. After a silence the allowance
+doubles (as RFC 6298, 5.5), twice; a meter that stays silent is given all that its profile declares, but by then it has a
+breaker and is asked seldom.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+STEP = 1.15
+FIRST = 0.001  # upper edge of the first step [s]
+STEPS = 80  # the last ends at 62 s
+ENOUGH = 20  # answers before the figures are believed
+HALVED_AT = 1_000  # answers
+QUANTILE = 0.99
+SPARE = 1.5  # what is allowed beyond the 99th percentile; beyond the longest seen it is 10 %
+MOST_DOUBLINGS = 2
+DEAF = 6  # silences in a row after which the declared time is allowed
+FLOOR = 0.02  # scheduling of the host and of adapters is not the meter's [s]
+MAX_METERS = 100_000  # known at a time; those heard longest ago are forgotten
+
+
+class Latency:
+    """Answers of one meter, or of one model on one link."""
+
+    __slots__ = ("_counts", "_longest", "_longest_before", "_total", "silences")
+
+    def __init__(self) -> None:
+        self._counts = [0] * STEPS
+        self._total = 0
+        self._longest = 0.0
+        self._longest_before = 0.0
+        self.silences = 0
+        """Timeouts since the last answer."""
+
+    def heard(self, seconds: float) -> None:
+        """Note an answer that began after so long. [s]"""
+        self.silences = 0
+        step, edge = 0, FIRST
+        while edge < seconds and step < STEPS - 1:
+            step, edge = step + 1, edge * STEP
+        self._counts[step] += 1
+        self._total += 1
+        self._longest = max(self._longest, seconds)
+        if self._total >= HALVED_AT:
+            self._counts = [count // 2 for count in self._counts]
+            self._total = sum(self._counts)
+            self._longest, self._longest_before = 0.0, self._longest
+
+    @property
+    def is_known(self) -> bool:
+        """Say whether enough answers were heard."""
+        return self._total >= ENOUGH
+
+    def percentile(self) -> float:
+        """Give the upper edge of the step that holds the 99th percentile. [s]"""
+        rest, edge = self._total * (1 - QUANTILE), FIRST * STEP ** (STEPS - 1)
+        for count in reversed(self._counts):
+            rest -= count
+            if rest < 0:
+                return edge
+            edge /= STEP
+        return edge
+
+    def allowance(self, declared: float, silences: int) -> float:
+        """Give the time to allow, after so many silences in a row, at most what is declared. [s]"""
+        longest = max(self._longest, self._longest_before)
+        learned = max(FLOOR, SPARE * self.percentile(), 1.1 * longest)
+        return declared if silences >= DEAF else min(declared, learned * 2 ** min(silences, MOST_DOUBLINGS))
+
+
+class Latencies:
+    """What is known of all meters, since the start. ``link``, ``meter``, ``model``: names."""
+
+    def __init__(self, max_meters: int = MAX_METERS) -> None:
+        self._known: OrderedDict[tuple[str, str], Latency] = OrderedDict()
+        self._max = max_meters
+
+    def heard(self, link: str, meter: str, model: str, seconds: float) -> None:
+        """Note that an answer began after so long. [s]"""
+        self._of(link, meter).heard(seconds)
+        self._of(link, f"\0{model}").heard(seconds)
+
+    def silent(self, link: str, meter: str) -> None:
+        """Note that no answer came."""
+        self._of(link, meter).silences += 1
+
+    def allowance(self, link: str, meter: str, model: str, declared: float) -> float:
+        """Give the time to allow until an answer begins: what is declared [s], or less where enough is known."""
+        own = self._known.get((link, meter))
+        silences = own.silences if own else 0
+        if own and own.is_known:
+            return own.allowance(declared, silences)
+        like = self._known.get((link, f"\0{model}"))
+        if like and like.is_known:
+            return like.allowance(declared, 1 + silences)  # a stranger is given twice as long as its kin
+        return declared
+
+    def _of(self, link: str, name: str) -> Latency:
+        key = (link, name)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = Latency()
+            if len(self._known) > self._max:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What is known of one meter. ``declared``: the longest time its profile gives it. [s]"""
+
+    latencies: Latencies
+    link: str
+    meter: str
+    model: str
+    declared: float
+
+    def latency(self) -> float:
+        """Give the time to allow until an answer begins. [s]"""
+        return self.latencies.allowance(self.link, self.meter, self.model, self.declared)
+
+    def heard(self, seconds: float) -> None:
+        """Note that an answer began after so long. [s]"""
+        self.latencies.heard(self.link, self.meter, self.model, seconds)
+
+    def silent(self) -> None:
+        """Note that no answer came."""
+        self.latencies.silent(self.link, self.meter)

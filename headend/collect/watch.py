@@ -1,0 +1,114 @@
+"""A link as the line owner sees it: what meters take, whether the line is free, and who speaks on it unasked.
+
+It passes bytes on unchanged. From the times of questions and answers it learns latencies; after a silence it knows how long
+was waited, and `settle` listens for as long again, so that a late answer reaches nobody else's question.
+"""
+
+from collections.abc import Callable
+
+from drivers.contract import ByteStream, ChangesSpeed, has_parity
+from drivers.errors import LineNoise, PortUnavailable, TransportTimeout
+from headend.clock import Clock
+
+QUIET = 0.05  # silence after which a late answer is over; more than 30 characters at 9600 bit/s [s, real]
+
+
+class WatchedStream:
+    """A `ByteStream` that notes when things happened. ``heard``: told after how long an answer began [clock s]."""
+
+    def __init__(self, stream: ByteStream, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._asked_at = 0.0  # when the last question left us [clock s]
+        self._asked = 0  # its length, 0 once its answer has begun [octet]
+        self._silent_for = 0.0  # how long its answer was waited for in vain [clock s]
+        self.heard: Callable[[float], None] | None = None
+
+    @property
+    def is_line(self) -> bool:
+        """Whether this is a line with a speed, which others may share."""
+        return self._stream.bits_per_second is not None
+
+    async def write(self, data: bytes) -> None:
+        """Send all of ``data``. Raises `TransportError`."""
+        self._asked_at, self._asked, self._silent_for = self._clock.monotonic(), len(data), 0.0
+        await self._stream.write(data)
+
+    async def read(self, timeout: float) -> bytes:
+        """Return at least one received byte, waiting at most ``timeout`` [real s]. Raises as `ByteStream` does."""
+        try:
+            data = await self._stream.read(timeout)
+        except TransportTimeout:
+            if not self._silent_for:
+                self._silent_for = self._clock.monotonic() - self._asked_at
+            raise
+        if self._asked:
+            waited = self._clock.monotonic() - self._asked_at - self._wire(self._asked + len(data))
+            self._asked = 0
+            if self.heard is not None:
+                self.heard(max(0.0, waited))
+        return data
+
+    def _wire(self, octets: int) -> float:
+        speed = self._stream.bits_per_second
+        return octets * self._stream.bits_per_character / speed if speed else 0.0
+
+    async def settle(self) -> None:
+        """Listen until a late answer has passed, or as long again as it was waited for. Raises `TransportError`."""
+        end = self._asked_at + 2 * self._silent_for
+        self._silent_for, self._asked = 0.0, 0
+        has_begun = False
+        while (left := (end - self._clock.monotonic()) / self._clock.rate) > 0:
+            try:
+                await self._stream.read(min(left, QUIET) if has_begun else left)
+                has_begun = True
+            except LineNoise:
+                has_begun = True
+            except TransportTimeout:
+                break
+        self._stream.discard_input()
+
+    async def listen(self, silence: float, limit: float) -> int:
+        """Listen until nothing was said for ``silence`` [real s], or for ``limit`` [clock s]; give the octets heard.
+
+        Raises `TransportError` but for silence.
+        """
+        heard = 0
+        end = self._clock.monotonic() + limit
+        while self._clock.monotonic() < end:
+            try:
+                heard += len(await self._stream.read(silence))
+            except LineNoise:
+                heard += 1
+            except TransportTimeout:
+                break
+        return heard
+
+    def discard_input(self) -> bytes:
+        """Throw away what has arrived unread, and return it."""
+        return self._stream.discard_input()
+
+    async def close(self) -> None:
+        """Close; closing twice is harmless."""
+        await self._stream.close()
+
+    @property
+    def bits_per_second(self) -> int | None:
+        """Line speed where there is one, else None. [bit/s]"""
+        return self._stream.bits_per_second
+
+    @property
+    def bits_per_character(self) -> int:
+        """Bits on the line per byte. [bit]"""
+        return self._stream.bits_per_character
+
+    @property
+    def has_parity(self) -> bool:
+        """Whether a byte with wrong parity is never delivered."""
+        return has_parity(self._stream)
+
+    async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
+        """Change the speed of the port. Raises `TransportError`, also where it has none."""
+        if not isinstance(self._stream, ChangesSpeed):
+            raise PortUnavailable("not a serial port, its speed cannot be changed")
+        await self._stream.reconfigure(baud, parity, bits, after)
