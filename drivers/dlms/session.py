@@ -82,6 +82,7 @@ from drivers.errors import (
     CounterError,
     CounterRefused,
     DriverError,
+    LineNoise,
     LocalProtocolError,
     MeterRefused,
     PortUnavailable,
@@ -460,7 +461,18 @@ class Conversation:
         return answer
 
     async def close(self) -> None:
-        """Release and disconnect, as far as the other side still plays along; what fails here changes no reading."""
+        """Release and disconnect, as far as the other side still plays along; what fails here changes no reading.
+
+        Whatever happens, nothing is said on the stream afterwards.
+        """
+        try:
+            await self._take_leave()
+        finally:
+            self._idle.stop()
+            if self._keeping is not None:
+                self._keeping.cancel()
+
+    async def _take_leave(self) -> None:
         if self._settings.dlms.association == "pre-established":
             channel = self._association.channel  # there is nothing to release
             if channel is not None and channel.is_verified and channel.last_seen > 0:
@@ -471,7 +483,6 @@ class Conversation:
         if isinstance(self._link, HdlcLink) and self._link.state in {"open", "rejected"}:
             with suppress(DriverError):
                 await self._exchange(Disconnect())
-        self._idle.stop()
 
     async def _ask(self, command: Command) -> Event:
         channel = self._association.channel
@@ -617,6 +628,10 @@ class Conversation:
                 data = await self._stream.read(min(allowance, remaining))
             except TransportTimeout as error:
                 raise TransportTimeout(f"meter {self._settings.server}: no answer within {allowance:.3g} s") from error
+            except LineNoise as error:
+                if isinstance(self._link, HdlcLink) and not self._link.damage():
+                    continue  # before the answer, while the line turns round
+                raise DamagedFrame(str(error)) from error
             self._link.receive_data(data)
             await pause(0)  # reading what is there already does not wait, and others have their turn too
 
@@ -638,4 +653,5 @@ class Conversation:
         _, deadline = self._allowance(0)
         with suppress(TransportTimeout):
             while remaining := deadline.remaining():
-                await self._stream.read(min(remaining, HOST_MARGIN))
+                with suppress(LineNoise):
+                    await self._stream.read(min(remaining, HOST_MARGIN))

@@ -59,6 +59,7 @@ class Line:
         self.link = HdlcLink("server", ADDRESS, None, info, window)
         self.frames: list[Frame] = []
         self.closed = False
+        self.is_mute = False
         self._number = number
         self._disturb = disturb
         self._to_meter = FrameReader()
@@ -93,7 +94,7 @@ class Line:
         with suppress(ConnectionLost):
             while True:
                 heard = self.carry(await self.far.read(60))
-                if answer := self.carry(self.hear(heard)):
+                if not self.is_mute and (answer := self.carry(self.hear(heard))):
                     await self.far.write(answer)
 
 
@@ -326,6 +327,30 @@ async def test_an_idle_session_keeps_its_link_alive() -> None:
 
     assert kept[:2] == [Kind.RR, Kind.RR]
     assert line.closed
+
+
+async def test_a_session_whose_closing_was_canceled_says_nothing_more() -> None:
+    line = Line(window=1, info=128)
+
+    async def idle() -> None:
+        async with session(line, inactivity_time_out=2):
+            line.is_mute = True
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(idle())
+    while not (line.is_mute and line.frames[-1].kind is Kind.RR):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0)  # closing waits for the answer to RR
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    line.near.discard_input()
+    line.far.discard_input()
+    await asyncio.sleep(0.5)
+
+    assert not line.far.discard_input()
 
 
 @pytest.mark.parametrize("idle", [0, 0.4])
