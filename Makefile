@@ -25,7 +25,7 @@ demo: $(STAMP)
 
 ## Lint, types, tests with release kernels, kernel tests with bounds checks.
 test: $(STAMP) peers check checked-kernels fuzz
-	$(BIN)/python -m pytest -m 'not nightly'
+	$(BIN)/python -m pytest
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
