@@ -60,6 +60,7 @@ class Line:
         self.frames: list[Frame] = []
         self.closed = False
         self.is_mute = False
+        self.unheard = asyncio.Event()
         self._number = number
         self._disturb = disturb
         self._to_meter = FrameReader()
@@ -94,7 +95,9 @@ class Line:
         with suppress(ConnectionLost):
             while True:
                 heard = self.carry(await self.far.read(60))
-                if not self.is_mute and (answer := self.carry(self.hear(heard))):
+                if self.is_mute:
+                    self.unheard.set()
+                elif answer := self.carry(self.hear(heard)):
                     await self.far.write(answer)
 
 
@@ -338,8 +341,7 @@ async def test_a_session_whose_closing_was_canceled_says_nothing_more() -> None:
             await asyncio.sleep(60)
 
     task = asyncio.create_task(idle())
-    while not (line.is_mute and line.frames[-1].kind is Kind.RR):
-        await asyncio.sleep(0.01)
+    await line.unheard.wait()
     task.cancel()
     await asyncio.sleep(0)  # closing waits for the answer to RR
     task.cancel()
