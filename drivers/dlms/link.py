@@ -129,6 +129,10 @@ class HdlcLink:
         """Take bytes as they arrive, in pieces of any size."""
         self._reader.receive_data(data)
 
+    def damage(self) -> bool:
+        """Take note that the line delivered damaged octets here; say whether they belong to a frame that has begun."""
+        return bool(self._reader.unread().strip(b"\x7e"))
+
     def data_to_send(self) -> bytes:
         """Hand over bytes that reception made necessary; to be written before anything else."""
         octets = bytes(self._outgoing)
