@@ -12,7 +12,10 @@ from drivers.units import ScalerUnit
 
 Protocol = Literal["dlms", "modbus", "dlt645", "push"]
 WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
-ValueType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32"]
+ValueType = Literal[
+    "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bcd16", "bcd32", "bcd64"
+]
+Parity = Literal["line", "gateway", "hidden"]
 Table = Literal["holding", "input"]
 Origin = Literal["load_profile", "register", "push"]
 Stamp = Literal["start", "end"]
@@ -191,7 +194,10 @@ def implied_security(authentication: Authentication) -> Security:
 class ModbusPoint:
     """One quantity in the register map. ``address``: zero-based, as on the wire. ``scaler_unit``: declared resolution.
 
-    ``factor``: for float32 points, unit of the float in ``scaler_unit.unit`` as a power of ten (kWh -> 3).
+    ``factor``: for float points, unit of the float in ``scaler_unit.unit`` as a power of ten (kWh -> 3).
+    ``mask``: bits of an unsigned value that are the quantity's, 0 for all; they are counted from the lowest of them.
+    ``absent``: what the registers hold, as an unsigned number, where the meter has no value.
+    ``lower``, ``upper``: plausible counts, inclusive; a value outside is kept and marked. None for no limit.
     """
 
     obis: Obis
@@ -201,6 +207,10 @@ class ModbusPoint:
     table: Table = "holding"
     word_order: WordOrder = "ABCD"
     factor: int = 0
+    mask: int = 0
+    absent: tuple[int, ...] = ()
+    lower: int | None = None
+    upper: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +225,31 @@ class ModbusIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class ModbusProfile:
-    """Modbus settings and register map. ``max_registers``: largest read the model takes (at most 125)."""
+class ModbusHole:
+    """Registers that must not be read over: ``count`` from zero-based ``address``."""
 
-    framing: Literal["rtu", "tcp", "rtu-over-tcp"] = "rtu"
+    address: int
+    count: int = 1
+    table: Table = "holding"
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusProfile:
+    """Modbus settings and register map. ``max_registers``: largest read the model takes (at most 125).
+
+    ``holes``: what no read may go over; others are learned.  ``pipeline``: requests over Modbus TCP that may be in flight at
+    once, where a trial with two of them works.
+    ``parity``: whether the link shows us wrong parity (``line``), a gateway drops what has it (``gateway``), or nobody looks
+    (``hidden``); values read where nobody looks are doubtful, and energy is then read twice. Modbus TCP has no need of it.
+    """
+
+    framing: Literal["rtu", "tcp", "rtu-over-tcp", "ascii"] = "rtu"
     points: tuple[ModbusPoint, ...] = ()
     identity: ModbusIdentity | None = None
     max_registers: int = 125
+    holes: tuple[ModbusHole, ...] = ()
+    pipeline: int = 1
+    parity: Parity = "line"
 
 
 @dataclass(frozen=True, slots=True)

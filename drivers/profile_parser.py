@@ -20,6 +20,7 @@ from drivers.profile import (
     DlmsProfile,
     DlmsRegister,
     MeterProfile,
+    ModbusHole,
     ModbusIdentity,
     ModbusPoint,
     ModbusProfile,
@@ -318,35 +319,54 @@ def _dlms_register(row: CheckedTable) -> DlmsRegister:
 
 def _modbus(table: CheckedTable) -> ModbusProfile:
     identity = table.table("identity")
+    base = table.integer("base", 0, 0, 1)  # of addresses as the maker writes them; on the wire they begin at 0
     profile = ModbusProfile(
-        framing=table.choice("framing", ("rtu", "tcp", "rtu-over-tcp"), "rtu"),
-        points=tuple(_point(row) for row in table.tables("points")),
-        identity=_modbus_identity(identity) if table.has("identity") else None,
+        framing=table.choice("framing", ("rtu", "tcp", "rtu-over-tcp", "ascii"), "rtu"),
+        points=tuple(_point(row, base) for row in table.tables("points")),
+        identity=_modbus_identity(identity, base) if table.has("identity") else None,
         max_registers=table.integer("max_registers", 125, 1, 125),  # Modbus application protocol 1.1b3, 6.3
+        holes=tuple(_hole(row, base) for row in table.tables("holes")),
+        pipeline=table.integer("pipeline", 1, 1, 16),  # Messaging on TCP/IP V1.0b, 4.2: a server may have 1 to 16
+        parity=table.choice("parity", ("line", "gateway", "hidden"), "line"),
     )
     table.finish()
     return profile
 
 
-def _point(row: CheckedTable) -> ModbusPoint:
+def _hole(row: CheckedTable, base: int) -> ModbusHole:
+    hole = ModbusHole(
+        address=row.integer("address", None, base, REGISTERS - 1 + base) - base,
+        count=row.integer("count", 1, 1, REGISTERS),
+        table=row.choice("table", ("holding", "input"), "holding"),
+    )
+    row.finish()
+    return hole
+
+
+def _point(row: CheckedTable, base: int) -> ModbusPoint:
     obis = row.required("obis", resolve, NO_OBIS)
+    limit = 2**63 - 1
     point = ModbusPoint(
         obis=obis,
-        address=row.integer("address", None, 0, REGISTERS - 1),
-        type=row.choice("type", ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32")),
+        address=row.integer("address", None, base, REGISTERS - 1 + base) - base,
+        type=row.choice("type", get_args(ValueType)),
         scaler_unit=read_scaler_unit(row, obis),
         table=row.choice("table", ("holding", "input"), "holding"),
         word_order=row.choice("word_order", ("ABCD", "CDAB", "BADC", "DCBA"), "ABCD"),
         factor=row.integer("factor", 0, -18, 18),
+        mask=row.integer("mask", 0, 0, 2**64 - 1),
+        absent=tuple(row.integers("absent", 0, 2**64 - 1)),
+        lower=row.integer("lower", None, -limit, limit) if row.has("lower") else None,
+        upper=row.integer("upper", None, -limit, limit) if row.has("upper") else None,
     )
     row.finish()
     return point
 
 
-def _modbus_identity(row: CheckedTable) -> ModbusIdentity:
+def _modbus_identity(row: CheckedTable, base: int) -> ModbusIdentity:
     kind: ValueType | Literal["text"] = row.choice("type", _IDENTITY_TYPES)
     identity = ModbusIdentity(
-        address=row.integer("address", None, 0, REGISTERS - 1),
+        address=row.integer("address", None, base, REGISTERS - 1 + base) - base,
         type=kind,
         count=row.integer("count", None if kind == "text" else WIDTH[kind], 1, 125),
         table=row.choice("table", ("holding", "input"), "holding"),

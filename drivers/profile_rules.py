@@ -9,7 +9,10 @@ from drivers.profile import CallProfile, ChannelProfile, DlmsProfile, MeterProfi
 from drivers.profile_dlt645 import check_dlt645
 from drivers.table import Faults
 
-WIDTH = {"uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2}
+WIDTH = {
+    "uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2, "float64": 4,
+    "bcd16": 1, "bcd32": 2, "bcd64": 4,
+}  # fmt: skip
 """Registers (16 bit) per Modbus value type."""
 REGISTERS = 65_536  # Modbus application protocol 1.1b3, 4.3: data addresses 0 to 65535
 INTERVAL = 29  # value group D, IEC 62056-6-1: time integral 5
@@ -126,8 +129,23 @@ def _modbus(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> Non
         where = f"modbus.points[{index}]"
         if point.address + WIDTH[point.type] > REGISTERS:
             faults.add(f"{where}.address", f"{point.type} at {point.address} ends beyond register {REGISTERS - 1}")
-        if point.factor and point.type != "float32":
-            faults.add(f"{where}.factor", f"is for float32 only; a {point.type} takes its power of ten from scaler")
+        if point.factor and not point.type.startswith("float"):
+            faults.add(f"{where}.factor", f"is for floats only; a {point.type} takes its power of ten from scaler")
+        if point.mask and (not point.type.startswith("uint") or point.mask >> 16 * WIDTH[point.type]):
+            faults.add(
+                f"{where}.mask", f"{point.mask:#x} does not cut bits out of a {point.type}; it needs uint16 to uint64"
+            )
+        if any(word >> 16 * WIDTH[point.type] for word in point.absent):
+            faults.add(f"{where}.absent", f"more bits than a {point.type} has")
+        if point.lower is not None and point.upper is not None and point.lower > point.upper:
+            faults.add(f"{where}.lower", f"{point.lower} is above upper, {point.upper}")
+        if any(
+            hole.table == point.table
+            and hole.address < point.address + WIDTH[point.type]
+            and point.address < hole.address + hole.count
+            for hole in modbus.holes
+        ):
+            faults.add(f"{where}.address", "lies in modbus.holes, so it could not be read")
         if WIDTH[point.type] > modbus.max_registers:
             faults.add(f"{where}.type", f"{point.type} takes {WIDTH[point.type]} registers, more than max_registers")
     scalers = {point.obis: point.scaler_unit for point in modbus.points}

@@ -141,6 +141,16 @@ class CheckedTable:
                 self.fault(f"{key}[{index}]", f"must be text, not {type_name(row)} ({_shown(row)})")
         return [row for row in rows if isinstance(row, str)]
 
+    def integers(self, key: str, low: int, high: int) -> list[int]:
+        """Read a list of whole numbers within ``low`` to ``high``, both inclusive."""
+        rows = self._list(key)
+        for index, row in enumerate(rows):
+            if type(row) is not int:
+                self.fault(f"{key}[{index}]", f"must be a whole number, not {type_name(row)} ({_shown(row)})")
+            elif not low <= row <= high:
+                self.fault(f"{key}[{index}]", f"is {_shown(row)}, not {low} to {high}")
+        return [row for row in rows if type(row) is int and low <= row <= high]
+
     def table(self, key: str) -> "CheckedTable":
         """Read a sub-table; an empty one where there is none."""
         value = self._read(key, dict, {}, {})

@@ -1,1 +1,1 @@
-"""Modbus: sans-IO codecs (pdu, rtu, mbap, values, plan), and the session that drives them."""
+"""Modbus: sans-IO codecs (pdu, functions, rtu, ascii, mbap, values, coalesce, learned), and the session that drives them."""

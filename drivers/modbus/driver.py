@@ -1,22 +1,35 @@
 """One meter on a Modbus link: who it is and what its registers hold, as facts.
 
-Modbus has no associations, so opening a session only checks the endpoint.
+Modbus has no associations, so opening a session only checks the endpoint, and recalls what meters of its model taught us.
 """
 
 import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from dataclasses import replace
+from typing import Final, get_args
 
-from drivers.contract import ByteStream, Endpoint, SessionContext
-from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, TransportError, TransportTimeout
+from drivers.contract import ByteStream, Endpoint, SessionContext, has_parity
+from drivers.errors import (
+    CommandUnverified,
+    MeterRefused,
+    OutcomeUnknown,
+    ProfileError,
+    RemoteProtocolError,
+    TransportError,
+    TransportTimeout,
+)
 from drivers.facts import MeterIdentity, RegisterValue, UtcSeconds
-from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest
-from drivers.modbus.plan import MAX_GAP, Read, plan_reads, split_at_gaps
-from drivers.modbus.session import MbapExchange, RtuExchange
+from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
+from drivers.modbus.functions import WriteRegisters
+from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
+from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest, ReadResponse
+from drivers.modbus.session import AsciiExchange, Exchange, MbapExchange, RtuExchange
 from drivers.modbus.values import REGISTERS, decode_integer, decode_point
 from drivers.obis import Obis
-from drivers.profile import ModbusPoint, ModbusProfile, Table
+from drivers.profile import ModbusHole, ModbusPoint, ModbusProfile, Parity, Table
+from drivers.units import Unit
+from kernels.quality import Rule
 
 FUNCTIONS: Final[dict[Table, Function]] = {
     "holding": Function.READ_HOLDING_REGISTERS,
@@ -24,28 +37,60 @@ FUNCTIONS: Final[dict[Table, Function]] = {
 }
 RTU_UNITS = range(1, 248)  # MODBUS over Serial Line V1.02, clause 2.2
 TCP_UNITS = range(256)  # MODBUS Messaging on TCP/IP V1.0b, clause 3.1.3
+SPLITS: Final = frozenset((ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE))
+BILLED: Final = frozenset((Unit.WATT_HOUR, Unit.VAR_HOUR, Unit.VOLT_AMPERE_HOUR))
+MAX_READINGS: Final = 5
+ADVANCE: Final = 16
+"""Counts that a register of energy may go on by between two readings that agree, some 100 ms apart: 500 kW at 1 Wh."""
 
 
 class ModbusSession:
-    """`ReadsIdentity` and `ReadsRegisters` of one meter. Never two requests in flight; the caller owns the stream."""
+    """`ReadsIdentity` and `ReadsRegisters` of one meter. Never two requests in flight on a line; the caller owns the stream."""
 
-    def __init__(self, stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        endpoint: Endpoint,
+        context: SessionContext,
+        learned: Learned,
+        *,
+        may_write: bool = False,
+    ) -> None:
         """Raises `ProfileError` listing everything that makes this endpoint unreadable."""
         faults: list[str] = []
         modbus = endpoint.profile.modbus
         if modbus is None:
             raise ProfileError(endpoint.profile.name, ["modbus: the table is missing"])
-        self._units = TCP_UNITS if modbus.framing == "tcp" else RTU_UNITS
-        unit = _whole(endpoint.address, "address (the unit identifier)", self._units, faults)
-        gap = _whole(endpoint.options.get("max_gap", str(MAX_GAP)), "option max_gap", range(126), faults)
+        units = TCP_UNITS if modbus.framing == "tcp" else RTU_UNITS
+        unit = _whole(endpoint.address, "address (the unit identifier)", units, faults)
+        gap = endpoint.options.get("max_gap")
+        self._max_gap = None if gap is None else _whole(gap, "option max_gap", range(126), faults)
+        parity = endpoint.options.get("parity", modbus.parity)
+        if parity not in get_args(Parity):
+            faults.append(f"option parity is {parity[:40]!r}, not one of {', '.join(get_args(Parity))}")
         if faults:
             raise ProfileError(f"{endpoint.profile.name} for meter {endpoint.name}", faults)
         self._modbus: ModbusProfile = modbus
         self._profile = endpoint.profile
-        self._max_gap = gap
         self._now = context.now
-        make = MbapExchange if modbus.framing == "tcp" else RtuExchange
-        self._exchange = make(stream, unit, endpoint.profile.timing, context)
+        self._stream = stream
+        self._learned = learned
+        timing = endpoint.profile.timing
+        self.exchange: Exchange
+        """Requests and answers, for those who know the meter's registers themselves."""
+        match modbus.framing:
+            case "tcp":
+                self.exchange = MbapExchange(
+                    stream, unit, timing, context,
+                    may_write=may_write, in_flight=modbus.pipeline, pipelines=learned.pipelines,
+                )  # fmt: skip
+            case "ascii":
+                self.exchange = AsciiExchange(stream, unit, timing, context, may_write=may_write)
+            case _:
+                self.exchange = RtuExchange(stream, unit, timing, context, may_write=may_write)
+        looks = {"line": has_parity(stream), "gateway": True, "hidden": False}
+        # What goes as Modbus TCP all the way has checksums of its own; a gateway checks parity and CRC of its line.
+        self._is_protected = modbus.framing == "tcp" or looks[parity]
 
     async def read_identity(self) -> MeterIdentity:
         """Read the serial number; the name is ``maker:serial``. Raises `ProfileError` where the profile does not say where it is."""
@@ -55,7 +100,7 @@ class ModbusSession:
         count = identity.count if identity.type == "text" else REGISTERS[identity.type]
         registers = await self._read(identity.table, identity.address, count)
         if identity.type == "text":
-            serial = _text(registers)
+            serial = _text(registers, swaps=identity.word_order in {"BADC", "DCBA"})
         else:
             serial = str(decode_integer(registers, identity.type, identity.word_order))
         return MeterIdentity(f"{self._profile.maker}:{serial}", self._profile.maker, serial, self._profile.model)
@@ -64,7 +109,8 @@ class ModbusSession:
         """Read the given quantities, in the order asked.
 
         ``captured_at`` lies midway between request and answer [s UTC], and ``uncertainty`` is half of that time, to the
-        whole seconds our clock has. Raises `MeterRefused` for a quantity the register map does not have, or the meter refuses.
+        whole seconds our clock has. Raises `MeterRefused` for a quantity the register map does not have or the meter refuses,
+        and `ValueAbsent`, which is one, where the meter says that it has no value now.
         """
         by_obis = {point.obis: point for point in self._modbus.points}
         if unknown := [str(code) for code in obis if code not in by_obis]:
@@ -72,39 +118,156 @@ class ModbusSession:
                 f"profile {self._profile.name} has no register for {', '.join(unknown)}",
                 ExceptionCode.ILLEGAL_DATA_ADDRESS,
             )
-        values: dict[Obis, RegisterValue] = {}
         wanted = [by_obis[code] for code in dict.fromkeys(obis)]
-        for read in plan_reads(wanted, self._modbus.max_registers, self._max_gap):
-            for value in await self._read_points(read):
-                values[value.obis] = value
+        values = await self._read_all(wanted)
+        if not self._is_protected:
+            billed = [point for point in wanted if point.scaler_unit.unit in BILLED]
+            values |= await self._agreed(billed, values)
+            values = {code: replace(value, rules=value.rules | Rule.METER_STATUS) for code, value in values.items()}
         return [values[code] for code in obis]
 
-    async def _read_points(self, read: Read) -> list[RegisterValue]:
-        before = self._now()
-        try:
-            registers = await self._read(read.table, read.address, read.count)
-        except MeterRefused as refusal:
-            if refusal.code != ExceptionCode.ILLEGAL_DATA_ADDRESS or not read.has_gaps():
-                raise
-            self._max_gap = 0  # this meter has holes in its map: read over no more of them
-            return [value for part in split_at_gaps(read) for value in await self._read_points(part)]
-        after = self._now()
-        return [_value(point, read.registers_of(point, registers), before, after) for point in read.points]
+    async def _agreed(self, points: list[ModbusPoint], first: dict[Obis, RegisterValue]) -> dict[Obis, RegisterValue]:
+        """Read what bills are made of until two readings agree: no parity says that a single one came undamaged."""
+        seen = {point.obis: [first[point.obis]] for point in points}
+        agreed: dict[Obis, RegisterValue] = {}
+        for _ in range(MAX_READINGS - 1):
+            left = [point for point in points if point.obis not in agreed]
+            if not left:
+                break
+            for code, value in (await self._read_all(left)).items():
+                if any(0 <= value.count - before.count <= ADVANCE for before in seen[code]):
+                    agreed[code] = value
+                seen[code].append(value)
+        if apart := [str(point.obis) for point in points if point.obis not in agreed]:
+            raise RemoteProtocolError(f"{MAX_READINGS} readings without parity, and no two agree on {', '.join(apart)}")
+        return agreed
+
+    async def _read_all(self, wanted: Sequence[ModbusPoint]) -> dict[Obis, RegisterValue]:
+        bounds = Bounds(
+            min(self._modbus.max_registers, self._learned.limit or self._modbus.max_registers),
+            self._max_gap,
+            (*self._modbus.holes, *self._learned.holes),
+        )
+        # A limit learned from other points must not make these unreadable.
+        widest = max((REGISTERS[point.type] for point in wanted), default=1)
+        reads = coalesce(wanted, self._pace(), replace(bounds, max_registers=max(bounds.max_registers, widest)))
+        requests = [ReadRequest(FUNCTIONS[read.table], read.address, read.count) for read in reads]
+        values: dict[Obis, RegisterValue] = {}
+        if isinstance(self.exchange, MbapExchange) and len(reads) > 1 and self._modbus.pipeline > 1:
+            before = self._now()
+            answers = await self.exchange.ask_all(requests)
+            after = self._now()
+            for read, answer in zip(reads, answers, strict=True):
+                values |= await self._take(read, answer, before, after)
+            self._learned.note_pipelining(works=self.exchange.pipelines)
+        else:
+            for read, request in zip(reads, requests, strict=True):
+                before = self._now()
+                answer = await self.exchange.ask(request)
+                values |= await self._take(read, answer, before, self._now())
+        if self.exchange.latency is not None:
+            self._learned.note_latency(self.exchange.latency)
+        return values
+
+    async def _take(
+        self, read: Read, answer: ReadResponse | ExceptionResponse, before: UtcSeconds, after: UtcSeconds
+    ) -> dict[Obis, RegisterValue]:
+        """Decode an answer; where the read is refused, find out what of it may be read, and remember what may not."""
+        if isinstance(answer, ReadResponse):
+            return {
+                point.obis: _value(point, read.registers_of(point, answer.registers), before, after)
+                for point in read.points
+            }
+        halves = parts(read) if answer.code in SPLITS else None
+        if halves is None:
+            raise refusal(answer.code, f"{self._spot(read.table, read.address, read.count)}")
+        values: dict[Obis, RegisterValue] = {}
+        were_whole = True
+        for half in halves[:2]:
+            start = self._now()
+            found = await self.exchange.ask(ReadRequest(FUNCTIONS[half.table], half.address, half.count))
+            were_whole = were_whole and isinstance(found, ReadResponse)
+            values |= await self._take(half, found, start, self._now())
+        if were_whole:
+            # Both halves are given where the whole was refused: it is the gap between them, or else the length.
+            self._remember(read, halves[2], answer.code)
+        return values
+
+    def _remember(self, read: Read, gap: ModbusHole | None, code: int) -> None:
+        if gap is not None and code == ExceptionCode.ILLEGAL_DATA_ADDRESS:
+            self._learned.note_hole(gap)
+        else:
+            self._learned.note_limit(read.count - 1)
+
+    def _spot(self, table: Table, address: int, count: int) -> str:
+        return f"unit {self.exchange.unit}: {table} registers {address} to {address + count - 1}"
 
     async def _read(self, table: Table, address: int, count: int) -> tuple[int, ...]:
-        request = ReadRequest(FUNCTIONS[table], address, count)
-        answer = await self._exchange.ask(request)
+        answer = await self.exchange.ask(ReadRequest(FUNCTIONS[table], address, count))
         if isinstance(answer, ExceptionResponse):
-            raise refusal(
-                answer.code, f"unit {self._exchange.unit}: {table} registers {address} to {address + count - 1}"
-            )
-        return answer.registers
+            raise refusal(answer.code, self._spot(table, address, count))
+        registers: tuple[int, ...] = answer.registers
+        return registers
+
+    def _pace(self) -> Pace:
+        known = self._learned.latency
+        return pace_of(
+            self._stream.bits_per_second, self._stream.bits_per_character, None if known is None else known / 1000
+        )
+
+
+class ModbusCommands:
+    """Writes registers, once, and reads back what came about. See `drivers.contract.ChangesMeter`."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write consecutive holding registers in one request (function 16).
+
+        Raises `MeterRefused`, `CommandUnverified` where something else is read back, and `OutcomeUnknown` where the answer does
+        not come or is damaged: then what became of it is to be read, never written again.
+        """
+        request = WriteRegisters(address, tuple(values))
+        what = f"unit {self._exchange.unit}: writing registers {address} to {address + len(values) - 1}"
+        try:
+            answer = await self._exchange.ask(request)
+        except (TransportError, RemoteProtocolError) as error:
+            raise OutcomeUnknown(f"{what}: {error}") from error
+        if isinstance(answer, ExceptionResponse):
+            found = refusal(answer.code, what)
+            if isinstance(found, TransportTimeout):
+                raise OutcomeUnknown(str(found))  # the gateway does not know whether the unit heard it
+            raise found
+        try:
+            back = await self._exchange.ask(ReadRequest(Function.READ_HOLDING_REGISTERS, address, len(values)))
+        except (TransportError, RemoteProtocolError) as error:
+            raise OutcomeUnknown(f"{what}: confirmed, but it could not be read back: {error}") from error
+        if isinstance(back, ExceptionResponse) or back.registers != tuple(values):
+            raise CommandUnverified(f"{what}: confirmed, but something else is read back")
 
 
 @asynccontextmanager
 async def open_session(stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> AsyncIterator[ModbusSession]:
     """Open a session with one meter on a link that the caller owns. Raises `ProfileError` for an unreadable endpoint."""
-    yield ModbusSession(stream, endpoint, context)
+    cache, kind = context.metadata, kind_of(endpoint.profile)
+    entry = await cache.load(kind) if cache else None
+    learned = (decode_learned(entry, context.now()) if entry else None) or Learned()
+    try:
+        yield ModbusSession(stream, endpoint, context, learned)
+    finally:
+        if cache and learned.is_news:
+            learned.read_at = learned.read_at or context.now()
+            await cache.keep(kind, learned.encode())
+
+
+@asynccontextmanager
+async def open_commands(
+    stream: ByteStream, endpoint: Endpoint, context: SessionContext
+) -> AsyncIterator[ModbusCommands]:
+    """Open a session to execute an approved command. Raises `ProfileError` for an unreadable endpoint."""
+    session = ModbusSession(stream, endpoint, context, Learned(), may_write=True)
+    yield ModbusCommands(session.exchange)
 
 
 def refusal(code: int, what: str) -> MeterRefused | TransportError:
@@ -127,9 +290,9 @@ def _value(point: ModbusPoint, registers: Sequence[int], before: UtcSeconds, aft
         raise RemoteProtocolError(f"{error} (register {point.address})") from error
 
 
-def _text(registers: Sequence[int]) -> str:
-    """Read ASCII text, two characters per register, padded with NUL or spaces."""
-    octets = struct.pack(f">{len(registers)}H", *registers).rstrip(b"\0 ").lstrip(b" ")
+def _text(registers: Sequence[int], *, swaps: bool) -> str:
+    """Read ASCII text, two characters per register, padded with NUL or spaces. ``swaps``: the second one stands first."""
+    octets = struct.pack(f"{'<' if swaps else '>'}{len(registers)}H", *registers).rstrip(b"\0 ").lstrip(b" ")
     text = octets.decode("ascii", "replace")
     if not octets or not text.isascii() or not text.isprintable():
         raise RemoteProtocolError(f"serial number registers hold {octets.hex(' ') or 'nothing'}, not ASCII text")

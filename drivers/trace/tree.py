@@ -20,7 +20,7 @@ from drivers.modbus.pdu import (
     decode_request,
     decode_response,
 )
-from drivers.modbus.plan import Read
+from drivers.modbus.coalesce import Read
 from drivers.modbus.rtu import RequestReader, ResponseReader
 from drivers.modbus.values import REGISTERS, decode_point
 from drivers.profile import ModbusPoint, Table

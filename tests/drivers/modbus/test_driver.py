@@ -12,6 +12,7 @@ from drivers.modbus.driver import open_session
 from drivers.modbus.mbap import MbapFrame
 from drivers.modbus.pdu import ExceptionResponse, Function, ReadResponse
 from drivers.modbus.rtu import RtuFrame
+from drivers.modbus.values import ValueAbsent
 from drivers.obis import Obis
 from drivers.profile import ModbusIdentity, ModbusPoint
 from drivers.transports import MemoryStream, null_modem
@@ -232,8 +233,8 @@ async def test_float_coarser_than_declared_is_flagged() -> None:
     assert (value.count, value.rules) == (20_000_000, Rule.FLOAT_RESOLUTION)
 
 
-async def test_float_that_is_no_number_is_a_protocol_error() -> None:
-    with pytest.raises(RemoteProtocolError, match="NaN"):
+async def test_float_that_is_no_number_is_a_value_the_meter_does_not_have() -> None:
+    with pytest.raises(ValueAbsent, match="NaN"):
         await read(rtu_meter({20: 0x7FC0, 21: 0}), [EXPORT])
 
 
