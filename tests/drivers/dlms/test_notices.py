@@ -8,6 +8,7 @@ from drivers.dlms import noticing, xdlms
 from drivers.dlms.association import Get, Noticed, Received, State
 from drivers.dlms.noticing import DataNotificationConfirm, EventNotification
 from drivers.errors import MeterRefused, RemoteProtocolError
+from tests.drivers.dlms.both_ways import assert_apdu_or_error, assert_both_ways
 from tests.drivers.dlms.test_services import FIVE, TEXT, VALUE, answered, opened
 
 EVENT = EventNotification(bytes(12), VALUE, TEXT)
@@ -21,22 +22,12 @@ APDUS: list[xdlms.Apdu] = [
 
 @pytest.mark.parametrize("apdu", APDUS, ids=lambda apdu: type(apdu).__name__)
 def test_an_apdu_encoded_is_the_one_decoded_and_cut_short_or_longer_an_error(apdu: xdlms.Apdu) -> None:
-    octets = apdu.encode()
-
-    assert xdlms.decode(octets) == apdu
-    for end in range(len(octets)):
-        with pytest.raises(RemoteProtocolError):
-            xdlms.decode(octets[:end])
-    with pytest.raises(RemoteProtocolError, match="surplus"):
-        xdlms.decode(octets + b"\x00")
+    assert_both_ways(apdu)
 
 
 @given(st.binary(max_size=60), st.sampled_from([0xC2, 0x10]))
 def test_any_octets_behind_any_tag_are_an_apdu_or_an_error(octets: bytes, tag: int) -> None:
-    try:
-        xdlms.decode(bytes([tag]) + octets)
-    except RemoteProtocolError:
-        return
+    assert_apdu_or_error(bytes([tag]) + octets)
 
 
 def test_an_event_before_the_answer_is_noticed_and_the_answer_taken() -> None:

@@ -49,6 +49,7 @@ from drivers.dlms.xdlms import Attribute, Conformance, Selection
 from drivers.errors import LocalProtocolError, MeterRefused, RemoteProtocolError, SecurityError
 from drivers.obis import Obis
 from drivers.trace.mask import service_flags
+from tests.drivers.dlms.both_ways import assert_both_ways
 from tests.drivers.dlms.test_services import FIVE, TEXT, answered
 
 REGISTER, SWITCH, PROFILE = Obis(1, 0, 1, 8, 0), Obis(0, 0, 96, 3, 10), Obis(1, 0, 99, 1, 0)
@@ -370,14 +371,7 @@ APDUS: list[xdlms.Apdu] = [
 
 @pytest.mark.parametrize("apdu", APDUS, ids=lambda apdu: type(apdu).__name__)
 def test_an_apdu_encoded_is_the_one_decoded_and_cut_short_or_longer_an_error(apdu: xdlms.Apdu) -> None:
-    octets = apdu.encode()
-
-    assert xdlms.decode(octets) == apdu
-    for end in range(len(octets)):
-        with pytest.raises(RemoteProtocolError):
-            xdlms.decode(octets[:end])
-    with pytest.raises(RemoteProtocolError, match="surplus"):
-        xdlms.decode(octets + b"\x00")
+    assert_both_ways(apdu)
 
 
 @given(st.binary(max_size=100), st.sampled_from([0x05, 0x06, 0x0C, 0x0D, 0x16, 0x18]), st.booleans())
