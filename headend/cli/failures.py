@@ -19,6 +19,9 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (drivers.MeterRefused, Exit.REFUSED),
     (drivers.SecurityError, Exit.REFUSED),
     (drivers.LocalProtocolError, Exit.INTERNAL),
+    (drivers.CommandUnverified, Exit.CHECK_FAILED),
+    (drivers.OutcomeUnknown, Exit.NO_ANSWER),
+    (drivers.CommandError, Exit.REFUSED),
     (drivers.DriverError, Exit.NO_ANSWER),
     (errors.HeadendError, Exit.INTERNAL),
 )

@@ -132,9 +132,7 @@ class Flags(Kind):
         value = _expect(data, self.tag)
         if self.tag is not Tag.BIT_STRING:
             return self.values(value)
-        if len(value) != self.size:
-            raise Unfit(f"bit-string of {len(value)} bits, expected {self.size}")
-        return self.values(int(value[::-1], 2))
+        return self.values(int(_unpadded(value, self.size)[::-1], 2))
 
     def encode(self, value: Any) -> Data:
         """Give the number or the bit-string."""
@@ -153,18 +151,23 @@ class Bits(Kind):
 
     def decode(self, data: Data) -> str:
         """Give the text."""
-        return self._checked(_expect(data, Tag.BIT_STRING))
+        bits: str = _expect(data, Tag.BIT_STRING)
+        return bits if self.size is None else _unpadded(bits, self.size)
 
     def encode(self, value: Any) -> Data:
         """Give the bit-string."""
         if not isinstance(value, str) or not set(value) <= {"0", "1"}:
             raise Unfit(f"expected a text of 0 and 1, got {shown(value)}")
-        return Data(Tag.BIT_STRING, self._checked(value))
+        if self.size is not None and len(value) != self.size:
+            raise Unfit(f"bit-string of {len(value)} bits, expected {self.size}")
+        return Data(Tag.BIT_STRING, value)
 
-    def _checked(self, bits: str) -> str:
-        if self.size is not None and len(bits) != self.size:
-            raise Unfit(f"bit-string of {len(bits)} bits, expected {self.size}")
-        return bits
+
+def _unpadded(bits: str, size: int) -> str:
+    """Give the first ``size`` bits; some meters count those too that fill the last octet, which must then be 0."""
+    if len(bits) != size and (len(bits) != (size + 7) // 8 * 8 or "1" in bits[size:]):
+        raise Unfit(f"bit-string of {len(bits)} bits, expected {size}")
+    return bits[:size]
 
 
 class Truth(Kind):

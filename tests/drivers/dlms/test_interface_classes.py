@@ -21,6 +21,7 @@ from drivers.dlms.objects.schedules import ACTIVITY_CALENDAR, DayAction
 from drivers.dlms.objects.supply import DISCONNECT_CONTROL, ControlState
 from drivers.errors import LocalProtocolError, RemoteProtocolError
 from drivers.obis import Obis
+from drivers.units import Unit
 from tests.drivers.dlms.kinds import values
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -164,7 +165,9 @@ def test_what_a_table_has_not_cannot_be_asked_of_it() -> None:
         (7, 1, 3, "01 01 02 03 12 0008 09 06 0000010000ff 0f 02", "item 1: structure of 3 items, expected 4"),
         (11, 0, 2, "01 01 02 03 12 0001 09 05 07ea0d01ff 11 01", "is no date"),
         (22, 0, 4, "01 01 02 02 09 04 18000000 09 05 ffffffffff", "is no time of day"),
-        (3, 0, 3, "02 02 0f 00 16 0b", "unit 11 is not one we know"),
+        (3, 0, 3, "02 02 0f 00 16 3a", "unit 58 is not one we know"),
+        (112, 0, 7, "04 07 80", "bit-string of 7 bits, expected 5"),
+        (112, 0, 7, "04 08 84", "bit-string of 8 bits, expected 5"),
         (40, 0, 3, "02 03 16 09 09 00 16 00", "service: 9 is no TransportService"),
         (64, 0, 5, "09 09 000102030405060708", "octet-string of 9 octets, expected 0 to 8"),
         (
@@ -287,3 +290,15 @@ def test_an_object_that_an_e450_pushes_is_of_class_version_0() -> None:
     pushed = INTERFACE_CLASSES[40, 0].decode("push_object_list", axdr.decode(b"\x01\x01" + octets[at : at + 18]))
 
     assert pushed == (CaptureObject(40, Obis(0, 8, 25, 9, 0), 2),)
+
+
+@pytest.mark.parametrize("octets", ["04 05 80", "04 08 80"])
+def test_bits_counted_to_the_end_of_their_octet_are_taken_where_they_are_0(octets: str) -> None:
+    assert decode_attribute(112, 0, 7, axdr.decode(bytes.fromhex(octets))) == "10000"
+
+
+def test_every_unit_of_the_standard_has_a_symbol_of_its_own() -> None:
+    reserved = {0, 58, 59, 68, 69, *range(73, 128), *range(175, 253)}
+
+    assert {int(unit) for unit in Unit} == set(range(256)) - reserved
+    assert [Unit.parse(unit.symbol) for unit in Unit if unit.symbol] == [unit for unit in Unit if unit.symbol]
