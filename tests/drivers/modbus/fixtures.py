@@ -27,7 +27,12 @@ POINTS = (
 
 
 def profile(**changes: Any) -> MeterProfile:
-    modbus: dict[str, Any] = {"framing": "rtu", "parity": "gateway", "points": POINTS, "identity": ModbusIdentity(0, "uint32")} | changes
+    modbus: dict[str, Any] = {
+        "framing": "rtu",
+        "parity": "gateway",
+        "points": POINTS,
+        "identity": ModbusIdentity(0, "uint32"),
+    } | changes
     return MeterProfile(
         "test", "modbus", "nowhere", maker="ACME", timing=TimingProfile(latency=0.1), modbus=ModbusProfile(**modbus)
     )
