@@ -263,6 +263,16 @@ class ClientAssociation:
                 self.state = State.FAILED  # TRANSITIONS has no way out of it
             raise
 
+    def overhear(self, apdu: bytes) -> EventNotification | InformationReport | xdlms.DataNotification:
+        """Say what the meter tells outside question and answer; it moves nothing.
+
+        Raises `SecurityError` where it is not protected as agreed, and `RemoteProtocolError` for what is no notification.
+        """
+        told = xdlms.decode(self._opened(apdu))
+        if not isinstance(told, EventNotification | InformationReport | xdlms.DataNotification):
+            raise RemoteProtocolError(f"{type(told).__name__} outside question and answer")
+        return told
+
     def _received(self, apdu: bytes) -> Event:
         match self.state:
             case State.ASSOCIATING:

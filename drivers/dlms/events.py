@@ -67,5 +67,12 @@ class Busy:
     """The other side can take nothing for now (HDLC: RNR); poll it after a while."""
 
 
-LinkEvent = Apdu | Busy | Connected | Disconnected | Ready
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """One whole APDU that the other side says outside question and answer (HDLC: UI); it answers nothing."""
+
+    octets: bytes
+
+
+LinkEvent = Apdu | Busy | Connected | Disconnected | Ready | Unasked
 LinkCommand = Apdu | Connect | Disconnect | Poll

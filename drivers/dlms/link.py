@@ -23,6 +23,7 @@ from drivers.dlms.events import (
     NeedData,
     Poll,
     Ready,
+    Unasked,
 )
 from drivers.dlms.hdlc import (
     DEFAULT_WINDOW,
@@ -51,12 +52,14 @@ _TRANSITIONS: Final[dict[tuple[State, str], State]] = {
     ("opening", "client send connect"): "opening",  # SNRM again when the first was lost
     ("opening", "client recv UA"): "open",
     ("opening", "client recv DM"): "closed",
+    ("opening", "client recv UI"): "opening",  # not for us yet, or not any more
     ("open", "client send apdu"): "open",
     ("open", "client send poll"): "open",
     ("open", "client recv I"): "open",
     ("open", "client recv RR"): "open",
     ("open", "client recv RNR"): "open",
     ("open", "client recv UA"): "open",  # the answer to the first of two SNRM, come late
+    ("open", "client recv UI"): "open",
     ("open", "client recv DM"): "closed",
     ("open", "client recv FRMR"): "rejected",  # beyond recovery: only closing and opening anew help
     ("open", "client send disconnect"): "closing",
@@ -69,6 +72,7 @@ _TRANSITIONS: Final[dict[tuple[State, str], State]] = {
     ("closing", "client recv RR"): "closing",
     ("closing", "client recv RNR"): "closing",
     ("closing", "client recv FRMR"): "closing",
+    ("closing", "client recv UI"): "closing",
     ("closed", "server recv SNRM"): "open",
     ("open", "server recv SNRM"): "open",
     ("open", "server recv I"): "open",
@@ -183,6 +187,8 @@ class HdlcLink:
         if self.role == "server":
             return frame.destination == self.local and (frame.kind is Kind.SNRM or frame.source == self.remote)
         if frame.source != self.remote or frame.destination != self.local:
+            if frame.kind is Kind.UI:
+                return False  # answers nobody, whoever it is for
             raise RemoteProtocolError(
                 f"HDLC frame from {frame.source} to {frame.destination}, expected from {self.remote} to {self.local}"
             )
@@ -217,6 +223,8 @@ class HdlcLink:
                 raise RemoteProtocolError(
                     f"the meter rejects a frame of ours (FRMR {frame.information[:8].hex()}); connect again"
                 )
+            case Kind.UI if was == "open":
+                return _unasked(frame)
             case Kind.I if was == "open":
                 return self._information(frame)
             case Kind.RR | Kind.RNR if was == "open":
@@ -308,3 +316,9 @@ class HdlcLink:
         if self.remote is None:
             raise LocalProtocolError("nobody has spoken yet, so there is nobody to answer")
         return self.remote
+
+
+def _unasked(frame: Frame) -> Unasked | None:
+    """Take UI; one in segments, which nothing numbers, is left out."""
+    head, octets = frame.information[:3], frame.information[3:]
+    return Unasked(octets) if head == LLC_RESPONSE and octets and not frame.segmented else None

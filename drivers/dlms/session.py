@@ -57,6 +57,7 @@ from drivers.dlms.events import (
     LinkEvent,
     Poll,
     Ready,
+    Unasked,
 )
 from drivers.dlms.getlist import ITEM_SIZE, MAX_LIST, REQUEST_HEAD, GetResult
 from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
@@ -620,6 +621,9 @@ class Conversation:
                 raise RemoteProtocolError(
                     f"meter {self._settings.server} says that the data link is not open (DM); connect again"
                 )
+            if isinstance(event, Unasked):
+                self._overhear(event.octets)
+                continue
             if event is not NEED_DATA:
                 return event
             if not (remaining := whole.remaining()):  # a line that is never silent would let `read` go on for ever
@@ -634,6 +638,13 @@ class Conversation:
                 raise DamagedFrame(str(error)) from error
             self._link.receive_data(data)
             await pause(0)  # reading what is there already does not wait, and others have their turn too
+
+    def _overhear(self, octets: bytes) -> None:
+        gateway = self._settings.gateway
+        try:
+            self.notices.append(self._association.overhear(octets if gateway is None else gateway.unwrap(octets)))
+        except DriverError as error:
+            _log.info("meter %s: said unasked what is not believed: %s", self._endpoint.name, error)
 
     def _allowance(self, sent: int) -> tuple[float, Deadline]:
         """Time to allow until the next octet: what we sent on the wire, the meter's latency, a frame; and until it is all there. [s, real]"""

@@ -3,31 +3,38 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
 from drivers.contract import ByteStream
 from drivers.dlms import acse, axdr, shortnames, xdlms
+from drivers.dlms.association import ClientAssociation, Parameters
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.basenames import ASSOCIATION
+from drivers.dlms.ciphering import Keys
 from drivers.dlms.events import NEED_DATA, Apdu
-from drivers.dlms.gateway import RESPONSE, Gateway
+from drivers.dlms.gateway import REQUEST, RESPONSE, Gateway
+from drivers.dlms.hdlc import LLC_RESPONSE, Frame, HdlcAddress, Kind
 from drivers.dlms.noticing import EventNotification
 from drivers.dlms.session import Conversation
 from drivers.dlms.transfer import BlockTransfer, GeneralBlock
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute, Conformance
-from drivers.errors import ConnectionLost, RemoteProtocolError
+from drivers.errors import ConnectionLost, RemoteProtocolError, SecurityError, TransportTimeout
 from drivers.obis import Obis
-from drivers.profile import MeterProfile
+from drivers.profile import MeterProfile, TimingProfile
 from drivers.transports import null_modem
-from tests.drivers.dlms.meter import PROFILE
-from tests.drivers.dlms.test_driver import context, endpoint, with_dlms
+from tests.drivers.dlms.meter import PROFILE, Meter, serving
+from tests.drivers.dlms.test_driver import HDLC, context, endpoint, with_dlms
 
 VALUE = Attribute(3, Obis(1, 0, 1, 8, 0), 2)
 OTHER = Attribute(3, Obis(1, 0, 2, 8, 0), 2)
 EVENT = EventNotification(b"", VALUE, axdr.unsigned(9))
+DATA = xdlms.DataNotification(7, b"", axdr.unsigned(9))
 BEHIND = Gateway(3, b"012")
+CLIENT = HdlcAddress(16)
+KEYS = Keys(bytes(16), bytes(range(16)))
 
 
 @asynccontextmanager
@@ -44,7 +51,7 @@ async def answering(
             while True:
                 link.receive_data(await stream.read(60))
                 while (event := link.next_event()) is not NEED_DATA:
-                    asked = event.octets if gateway is None else gateway.unwrap(event.octets, 0xE6)
+                    asked = event.octets if gateway is None else gateway.unwrap(event.octets, REQUEST)
                     said = answer(asked)
                     if gateway is not None:
                         said = [gateway.wrap(one, RESPONSE) for one in said]
@@ -155,3 +162,67 @@ def test_blocks_of_which_the_first_was_lost_are_asked_for_from_the_beginning() -
     (asked,) = transfer.repeat()
 
     assert asked == GeneralBlock(1, 0, b"", is_last=True, window=4).encode()
+
+
+# -- on HDLC: frames outside the count (UI)
+
+
+def unnumbered(octets: bytes, source: HdlcAddress = HDLC, destination: HdlcAddress = CLIENT) -> bytes:
+    return Frame(destination, source, Kind.UI, poll_final=False, information=LLC_RESPONSE + octets).encode()
+
+
+LIE = xdlms.GetResponse(0xC1, axdr.octet_string(b"a lie")).encode()  # the invoke-id of the first question
+
+
+@pytest.mark.parametrize(
+    ("said", "noticed"),
+    [
+        (unnumbered(EVENT.encode()), [EVENT]),
+        (unnumbered(DATA.encode()), [DATA]),
+        (unnumbered(LIE), []),
+        (unnumbered(b"\xff\xff"), []),
+        (unnumbered(EVENT.encode(), source=HdlcAddress(1, 18)), []),
+        (unnumbered(EVENT.encode(), destination=HdlcAddress(17)), []),
+        (Frame(CLIENT, HDLC, Kind.UI).encode(), []),
+    ],
+    ids=["event", "data", "an answer", "rubbish", "another meter's", "to another client", "empty"],
+)
+@pytest.mark.parametrize("number", range(5), ids=["opening", "associating", "asked", "releasing", "closing"])
+async def test_a_frame_outside_the_count_is_a_notice_and_never_an_answer(
+    said: bytes, noticed: list[object], number: int
+) -> None:
+    near, far = null_modem()
+    meter = Meter(hdlc=HDLC, disturb=lambda at, octets: said + octets if at == number else octets)
+    conversation = Conversation(near, endpoint(with_dlms(framing="hdlc"), str(HDLC)), context())
+
+    async with serving(meter, far):
+        await conversation.open()
+        value = await conversation.get(Attribute(1, Obis(0, 0, 42, 0, 0), 2))
+        await conversation.close()
+
+    assert value.octets() == b"TST0000000000001"
+    assert list(conversation.notices) == (noticed if number in {1, 2, 3} else [])
+
+
+async def test_frames_outside_the_count_without_end_end_in_a_timeout() -> None:
+    near, far = null_modem()
+    meter = Meter(hdlc=HDLC, disturb=lambda at, octets: octets if at < 2 else unnumbered(EVENT.encode()))
+    profile = replace(with_dlms(framing="hdlc"), timing=TimingProfile(latency=0.01))
+    conversation = Conversation(near, endpoint(profile, str(HDLC)), context())
+
+    async with serving(meter, far):
+        await conversation.open()
+        with pytest.raises(TransportTimeout):
+            await conversation.get(VALUE)
+        await conversation.close()
+
+    assert len(conversation.notices) <= 16
+
+
+def test_a_plain_notice_in_a_ciphered_association_is_not_believed() -> None:
+    association = ClientAssociation(Parameters(security="authenticated-encrypted", keys=KEYS, client_title=b"HEADEND1"))
+    assert association.channel is not None
+    association.channel.set_peer(b"METER001")
+
+    with pytest.raises(SecurityError, match="globally ciphered"):
+        association.overhear(EVENT.encode())
