@@ -5,9 +5,10 @@
 one; when nothing follows, they were an answer that is equal to its question (a Modbus write), and are delivered.
 """
 
-from drivers.contract import ByteStream, ChangesSpeed, has_parity
-from drivers.errors import LineNoise, PortUnavailable, TransportTimeout
+from drivers.contract import ByteStream
+from drivers.errors import LineNoise, TransportTimeout
 from drivers.transports.base import Deadline
+from drivers.transports.passing import PassingStream
 from drivers.transports.url import Echo
 
 MAX_EXPECTED = 65_536  # sent and not come back, for whatever reason [octet]
@@ -69,16 +70,12 @@ def _common(one: bytes, other: bytearray) -> int:
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-class EchoStream:
+class EchoStream(PassingStream):
     """A link without its echo."""
 
     def __init__(self, stream: ByteStream, *, is_sure: bool) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._filter = EchoFilter(is_sure=is_sure)
-
-    def __repr__(self) -> str:
-        """Name the link."""
-        return repr(self._stream)
 
     async def write(self, data: bytes) -> None:
         """Send all of ``data``. Raises `TransportError`."""
@@ -103,31 +100,10 @@ class EchoStream:
         self._filter.forget()
         return self._stream.discard_input()
 
-    async def close(self) -> None:
-        """Close; closing twice is harmless."""
-        await self._stream.close()
-
-    @property
-    def bits_per_second(self) -> int | None:
-        """Line speed where there is one, else None. [bit/s]"""
-        return self._stream.bits_per_second
-
-    @property
-    def bits_per_character(self) -> int:
-        """Bits on the line per byte. [bit]"""
-        return self._stream.bits_per_character
-
-    @property
-    def has_parity(self) -> bool:
-        """Whether a byte with wrong parity is never delivered."""
-        return has_parity(self._stream)
-
     async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
         """Change the speed of the port. Raises `TransportError`, also where it has none."""
-        if not isinstance(self._stream, ChangesSpeed):
-            raise PortUnavailable("not a serial port, its speed cannot be changed")
         self._filter.forget()
-        await self._stream.reconfigure(baud, parity, bits, after)
+        await super().reconfigure(baud, parity, bits, after)
 
 
 def without_echo(stream: ByteStream, echo: Echo) -> ByteStream:

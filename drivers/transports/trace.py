@@ -2,8 +2,9 @@
 
 from typing import Literal, Protocol
 
-from drivers.contract import ByteStream, ChangesSpeed, has_parity
-from drivers.errors import LineNoise, PortUnavailable, TransportError
+from drivers.contract import ByteStream
+from drivers.errors import LineNoise, TransportError
+from drivers.transports.passing import PassingStream
 
 Carried = Literal[">", "<", "x"]
 """Sent, received, received and thrown away."""
@@ -19,11 +20,11 @@ class Recorder(Protocol):
         """Take words about what happened."""
 
 
-class RecordingStream:
+class RecordingStream(PassingStream):
     """A link, overheard. ``url`` names it to whoever records; it holds no secrets."""
 
     def __init__(self, stream: ByteStream, url: str) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self.url = url
         self._recorder: Recorder | None = None
 
@@ -59,30 +60,9 @@ class RecordingStream:
             self._recorder.carried("x", data)
         return data
 
-    async def close(self) -> None:
-        """Close; closing twice is harmless."""
-        await self._stream.close()
-
-    @property
-    def bits_per_second(self) -> int | None:
-        """Line speed where there is one, else None. [bit/s]"""
-        return self._stream.bits_per_second
-
-    @property
-    def bits_per_character(self) -> int:
-        """Bits on the line per byte. [bit]"""
-        return self._stream.bits_per_character
-
-    @property
-    def has_parity(self) -> bool:
-        """Whether a byte with wrong parity is never delivered."""
-        return has_parity(self._stream)
-
     async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
         """Change the speed of what is carried on. Raises `TransportError`, also where it has none."""
-        if not isinstance(self._stream, ChangesSpeed):
-            raise PortUnavailable(f"{self.url}: not a serial port, its speed cannot be changed")
-        await self._stream.reconfigure(baud, parity, bits, after)
+        await super().reconfigure(baud, parity, bits, after)
         if self._recorder is not None:
             self._recorder.note(f"speed: {baud} {bits}{parity}1")
 

@@ -6,18 +6,19 @@ was waited, and `settle` listens for as long again, so that a late answer reache
 
 from collections.abc import Callable
 
-from drivers.contract import ByteStream, ChangesSpeed, has_parity
-from drivers.errors import LineNoise, PortUnavailable, TransportTimeout
+from drivers.contract import ByteStream
+from drivers.errors import LineNoise, TransportTimeout
+from drivers.transports.passing import PassingStream
 from headend.clock import Clock
 
 QUIET = 0.05  # silence after which a late answer is over; more than 30 characters at 9600 bit/s [s, real]
 
 
-class WatchedStream:
+class WatchedStream(PassingStream):
     """A `ByteStream` that notes when things happened. ``heard``: told after how long an answer began [clock s]."""
 
     def __init__(self, stream: ByteStream, clock: Clock) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._clock = clock
         self._asked_at = 0.0  # when the last question left us [clock s]
         self._asked = 0  # its length, 0 once its answer has begun [octet]
@@ -83,32 +84,3 @@ class WatchedStream:
             except TransportTimeout:
                 break
         return heard
-
-    def discard_input(self) -> bytes:
-        """Throw away what has arrived unread, and return it."""
-        return self._stream.discard_input()
-
-    async def close(self) -> None:
-        """Close; closing twice is harmless."""
-        await self._stream.close()
-
-    @property
-    def bits_per_second(self) -> int | None:
-        """Line speed where there is one, else None. [bit/s]"""
-        return self._stream.bits_per_second
-
-    @property
-    def bits_per_character(self) -> int:
-        """Bits on the line per byte. [bit]"""
-        return self._stream.bits_per_character
-
-    @property
-    def has_parity(self) -> bool:
-        """Whether a byte with wrong parity is never delivered."""
-        return has_parity(self._stream)
-
-    async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
-        """Change the speed of the port. Raises `TransportError`, also where it has none."""
-        if not isinstance(self._stream, ChangesSpeed):
-            raise PortUnavailable("not a serial port, its speed cannot be changed")
-        await self._stream.reconfigure(baud, parity, bits, after)

@@ -17,6 +17,7 @@ from drivers.dlms.procedures.keys import fingerprint
 from drivers.dlms.session import Conversation
 from drivers.errors import ConnectionLost, DriverError, LocalProtocolError, SecurityError
 from drivers.transports import open_transport
+from drivers.transports.passing import PassingStream
 from headend.collect.keychange import KeyChanger
 from headend.collect.ports import StoredCounters
 from headend.errors import StoreError
@@ -43,11 +44,12 @@ T = TypeVar("T")
 ACTION = 0xCB  # glo-action-request, behind the wrapper's 8 octets
 
 
-class Cut:
+class Cut(PassingStream):
     """A stream that is lost at the second ACTION, the transfer (the first proves HLS-5): before it is sent, or behind it."""
 
     def __init__(self, stream: ByteStream, *, is_sent: bool) -> None:
-        self._stream, self._is_sent, self._actions = stream, is_sent, 0
+        super().__init__(stream)
+        self._is_sent, self._actions = is_sent, 0
 
     async def write(self, data: bytes) -> None:
         self._actions += data[8] == ACTION
@@ -57,23 +59,6 @@ class Cut:
             await self._stream.read(1.0)  # so that the meter has done it
         if self._actions >= 2:
             raise ConnectionLost("cut")
-
-    async def read(self, timeout: float) -> bytes:
-        return await self._stream.read(timeout)
-
-    def discard_input(self) -> bytes:
-        return self._stream.discard_input()
-
-    async def close(self) -> None:
-        await self._stream.close()
-
-    @property
-    def bits_per_second(self) -> int | None:
-        return self._stream.bits_per_second
-
-    @property
-    def bits_per_character(self) -> int:
-        return self._stream.bits_per_character
 
 
 class Scene:
