@@ -125,26 +125,28 @@ class Exchange:
         while True:
             try:
                 frame = self._reader.next_event()
-                if frame is NEED_DATA:
-                    if trouble is not None and not self._reader.is_waiting and not strangers:
-                        raise trouble  # it was ours, and damaged
-                    self._reader.receive_data(await self._read(deadline))
-                    continue
-            except LineNoise:
-                self._reader.receive_damage()
-                continue
             except RemoteProtocolError as error:
                 trouble = error
                 continue
-            except TransportTimeout as error:
-                if self._reader.is_waiting:
-                    self._reader.give_up()  # what seemed to begin was noise; an answer may lie behind it
-                    continue
-                if trouble is not None:
-                    raise trouble from error
-                if self._reader.has_noise:
-                    raise RemoteProtocolError(f"{self.address}: noise or part of an answer, then silence") from error
-                raise TransportTimeout(f"{self.address}: {what}: no answer within {allowance:.3g} s") from error
+            if frame is NEED_DATA:
+                if trouble is not None and not self._reader.is_waiting and not strangers:
+                    raise trouble  # it was ours, and damaged
+                try:
+                    self._reader.receive_data(await self._read(deadline))
+                except LineNoise:
+                    self._reader.receive_damage()
+                except TransportTimeout as error:
+                    if self._reader.is_waiting:
+                        self._reader.give_up()  # what seemed to begin was noise; an answer may lie behind it
+                    elif trouble is not None:
+                        raise trouble from error
+                    elif self._reader.has_noise:
+                        raise RemoteProtocolError(
+                            f"{self.address}: noise or part of an answer, then silence"
+                        ) from error
+                    else:
+                        raise TransportTimeout(f"{self.address}: {what}: no answer within {allowance:.3g} s") from error
+                continue
             try:
                 taken, trouble = self._judge(frame, request, take, what, trouble)
             except RemoteProtocolError as error:

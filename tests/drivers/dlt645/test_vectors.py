@@ -13,7 +13,9 @@ from drivers.dlt645.values import decode_count
 from tests.drivers.dlt645.cases import Case, events, load_all, point
 
 EVERY = pytest.mark.parametrize("case", load_all(), ids=lambda case: case.name)
-GOOD = pytest.mark.parametrize("case", [case for case in load_all() if "error" not in case.expect], ids=lambda case: case.name)
+GOOD = pytest.mark.parametrize(
+    "case", [case for case in load_all() if "error" not in case.expect], ids=lambda case: case.name
+)
 KILO = {"kWh": 3, "kW": 3, "V": 0}
 
 
