@@ -5,13 +5,15 @@ frame also its number; anything else is passed over until the time is up. A refu
 thrown away before each question, and after a failure the line is listened to for as long again, until a late answer has passed.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from drivers.contract import ByteStream, SessionContext
-from drivers.dlt645.address import covers
+from drivers.dlt645.address import OCTETS, covers
 from drivers.dlt645.control import ControlCode, Edition, decode_control, refusal
 from drivers.dlt645.frame import MAX_DATA, NEED_DATA, OVERHEAD, Frame, FrameReader
+from drivers.dlt645.search import AddressSearch, Heard, Progress
 from drivers.dlt645.services import MAX_SEQUENCE, Data, Identifier, decode_data, follow_up, read
 from drivers.errors import LineNoise, MeterRefused, RemoteProtocolError, TransportTimeout
 from drivers.profile import TimingProfile
@@ -178,6 +180,7 @@ class Exchange:
                 f"meter {frame.address} answered with control code {frame.control:02X}, {request.control:02X} was asked"
             )
         if control.is_refusal:
+            self.answered_by = frame.address
             raise refusal(frame, self.edition, f"meter {frame.address}: {what}")
         taken = take(frame, control)
         if taken is None:
@@ -211,3 +214,39 @@ class Exchange:
                 return
             except RemoteProtocolError:
                 continue  # still noise; what counts is the time
+
+
+async def probe(exchange: Exchange, identifier: Identifier) -> tuple[Heard, str]:
+    """Ask an address with wildcards and say what came of it. Raises `TransportError` other than a timeout."""
+    try:
+        await exchange.read(identifier, expected=OCTETS)
+    except MeterRefused:
+        pass  # who refuses is there, too
+    except TransportTimeout:
+        return Heard.SILENCE, ""
+    except RemoteProtocolError:
+        return Heard.GARBLED, ""
+    return Heard.ANSWER, exchange.answered_by
+
+
+async def find_addresses(  # noqa: PLR0917  whom to look for, how, and over what
+    stream: ByteStream,
+    edition: Edition,
+    identifier: Identifier,
+    timing: TimingProfile,
+    context: SessionContext,
+    search: AddressSearch,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> list[str]:
+    """Search a line for meters; ``search`` keeps what is found, also where this is cancelled. ``tell`` is called after each query.
+
+    Raises `TransportError` other than a timeout.
+    """
+    pace = asyncio.get_running_loop().time
+    while (query := search.next_query()) is not None:
+        begun = pace()
+        exchange = Exchange(stream, query, edition, timing, ANSWER_WAKE_UP, context)
+        heard, address = await probe(exchange, identifier)
+        search.heard(heard, address, pace() - begun)
+        tell(search.progress())
+    return search.found
