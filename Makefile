@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels fuzz nightly peers picture scorecards clean
+.PHONY: demo test check checked-kernels fuzz nightly noise peers picture scorecards clean
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -57,6 +57,10 @@ nightly: $(STAMP) peers
 ## make bench-NAME runs benchmarks/NAME.py; its last line is one JSON object of figures.
 bench-%: $(STAMP) peers
 	$(BIN)/python benchmarks/$*.py
+
+## Count the wrong values that a noisy line gets past the checks; its last line is one JSON object.
+noise: $(STAMP)
+	$(BIN)/python benchmarks/noise.py
 
 ## The README's picture of the demonstration.
 picture: $(STAMP)
