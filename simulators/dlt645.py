@@ -13,7 +13,8 @@ What the meter has, by identifier (DI3 DI2 DI1 DI0):
 060400ww            load records of kind 4, one for each interval of the household
 =================== ==========================================================================
 
-All else is refused. Source of the protocol: DL/T 645-2007; what is not in it is left out.
+All else is refused. A meter answers questions of edition 1997 too: energy 901t and 901F, voltage B611, date C010, time C011, and has
+no follow-up frames there. Source of the protocol: DL/T 645-2007 and -1997; what is in neither is left out.
 """
 
 import random
@@ -24,7 +25,7 @@ from typing import Final
 
 from drivers.dlt645 import records
 from drivers.dlt645.address import BROADCAST, covers, encode_address
-from drivers.dlt645.control import Control, ControlCode, ErrorWord, decode_control
+from drivers.dlt645.control import Control, Control1997, ControlCode, ErrorWord, decode_control
 from drivers.dlt645.frame import MAX_DATA, NEED_DATA, Frame, FrameReader
 from drivers.dlt645.records import LoadRecord
 from drivers.dlt645.services import Identifier, decode_identifier
@@ -137,6 +138,11 @@ class _Place:
                 return self._frame(control.function, encode_address(self._address))
             case Control.READ if len(frame.data) >= 4:
                 return self._read(meter, frame, now)
+            case Control1997.READ if len(frame.data) == 2:
+                value = item_1997(meter, decode_identifier(frame.data), now)
+                if value is None:
+                    return self._refuse(control.function, ErrorWord.NO_DATA)
+                return self._frame(control.function, frame.data + value)
             case Control.FOLLOW_UP if len(frame.data) == 5:
                 return self._part(frame.data[:4], frame.data[4])
             case _:
@@ -236,6 +242,18 @@ def item(meter: Meter, address: str, identifier: Identifier, parameters: bytes, 
         "04000B01": lambda: bytes.fromhex("0001"),  # DDhh: the 1st, 0 h
     }
     return known[identifier.text]() if identifier.text in known else None
+
+
+def item_1997(meter: Meter, identifier: Identifier, now: int) -> bytes | None:
+    """Give what a data item of edition 1997 holds at ``now`` [s UTC]; None where the meter has none."""
+    if identifier.text[:3] == "901" and identifier.text[3] in "01234F":
+        tariff = "FF" if identifier.text[3] == "F" else f"0{identifier.text[3]}"
+        value = item(meter, "", Identifier(f"0001{tariff}00"), b"", now)
+        return value and value + (bytes((records.SEPARATOR,)) if tariff == "FF" else b"")
+    if identifier.text == "B611":
+        return encode_count((meter.voltage(now) + 5) // 10, 2, signed=False)
+    clocks = {"C010": "04000101", "C011": "04000102"}
+    return item(meter, "", Identifier(clocks[identifier.text]), b"", now) if identifier.text in clocks else None
 
 
 def _of(values: Sequence[bytes], which: str, *, first: int) -> bytes | None:

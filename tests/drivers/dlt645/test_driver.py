@@ -231,6 +231,29 @@ async def test_a_meter_without_events_has_none() -> None:
         assert await opened.read_events(5) == []
 
 
+# -- edition 1997
+
+
+async def test_a_meter_of_1997_is_read_in_blocks_and_known_by_where_it_answers() -> None:
+    heard: list[bytes] = []
+    old = profile("sim-dlt645-1997")
+
+    async with session(meters(bus(meter(1001)), heard), meant=old) as opened:
+        identity = await opened.read_identity()
+        reading = await opened.read_clock()
+        heard.clear()
+        values = await opened.read_registers([*TARIFFS, VOLTAGE])
+        with pytest.raises(MeterRefused, match="no such data"):
+            await opened.read_registers([resolve("active_energy_export")])
+        with pytest.raises(MeterRefused, match="no load records"):
+            await opened.read_load_profile(START, NOW)
+
+    assert identity.name == "SIM:000000001001"
+    assert reading.offset == 0
+    assert [value.count for value in values[:5]] == [ENERGY_NOW, ENERGY_NOW, 0, 0, 0]
+    assert len(heard) == 3  # the block, the voltage, and what was refused
+
+
 # -- without parity
 
 

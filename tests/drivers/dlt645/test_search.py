@@ -54,7 +54,8 @@ def test_progress_says_what_is_left_and_how_long_it_takes_at_least() -> None:
 
     progress = search.progress()
 
-    assert (progress.left, progress.queries, progress.remaining) == (99, 2, pytest.approx(99 * 0.5))
+    assert (progress.left, progress.queries) == (99, 2)
+    assert progress.remaining == pytest.approx(99 * 0.5)
     assert progress.share == pytest.approx(0.01)
 
 
