@@ -10,10 +10,11 @@ from typing import TypeVar
 import click
 
 from drivers.contract import Endpoint
+from drivers.counters import NoCounters
 from drivers.dlms.discovery import NAME, Description
 from drivers.dlms.draft import draft as draft_profile
 from drivers.dlms.objects.catalogue import CLASS_NAMES
-from drivers.errors import LocalProtocolError, ProfileError
+from drivers.errors import ProfileError
 from drivers.obis import Obis, by_obis
 from drivers.transports import open_transport
 from headend.cli.app import App
@@ -174,23 +175,11 @@ def _cell(name: str, parse: Callable[[str], T], text: str) -> T:
         raise click.BadParameter(f"{name}: {error}") from error
 
 
-class _NoCounters:
-    """For a session that uses none."""
-
-    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:
-        del key_id, size, floor
-        raise LocalProtocolError(f"{meter}: a session without security asks for an invocation counter")
-
-    async def note(self, key_id: str, counter: int) -> int:
-        del key_id
-        raise LocalProtocolError(f"a session without security has seen an invocation counter, {counter}")
-
-
 async def _identify(app: App, url: str, endpoint: Endpoint, wires: Wiring, inspects: Obis | None) -> Identified:
     opening, driver = wires.get("open_transport", open_transport), wires.get("drivers", DRIVERS)["dlms"]
     asked = partial(identify, url, endpoint, app.clock, open_transport=opening, driver=driver, inspects=inspects)
     if not needs_counters(endpoint):
-        return await asked(counters=_NoCounters())
+        return await asked(counters=NoCounters())
     with app.writer() as store:
         writer = GroupCommitWriter(store)
         try:
