@@ -20,6 +20,12 @@ from drivers.profile import (
     DlmsColumn,
     DlmsProfile,
     DlmsRegister,
+    Dlt645Column,
+    Dlt645Events,
+    Dlt645Freeze,
+    Dlt645LoadRecord,
+    Dlt645Point,
+    Dlt645Profile,
     MeterProfile,
     TimingProfile,
 )
@@ -263,3 +269,13 @@ def test_every_field_of_a_dlms_profile_is_explained_to_contributors() -> None:
     for kind in kinds:
         for field in fields(kind):
             assert renamed.get(field.name, field.name) in section, f"{kind.__name__}.{field.name}"
+
+
+def test_every_field_of_a_dlt645_profile_is_explained_to_contributors() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text[text.index("A **DL/T 645** model") : text.index("A concentrator that **pushes**")]
+
+    for kind in (Dlt645Profile, Dlt645Point, Dlt645Column, Dlt645LoadRecord, Dlt645Freeze, Dlt645Events):
+        for field in fields(kind):
+            name = {"scaler_unit": "scaler"}.get(field.name, field.name)
+            assert f"`{name}`" in section, f"{kind.__name__}.{field.name}"
