@@ -50,6 +50,11 @@ from drivers.dlms.transfer import BlockTransfer
 from drivers.dlms.unprotect import PushKeys, unprotect
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute
+from drivers.dlt645 import control as dlt645_control
+from drivers.dlt645 import frame as dlt645_frame
+from drivers.dlt645 import records as dlt645_records
+from drivers.dlt645 import services as dlt645_services
+from drivers.dlt645 import values as dlt645_values
 from drivers.errors import DriverError, RemoteProtocolError
 from drivers.modbus import mbap, pdu, rtu
 from drivers.obis import Obis
@@ -102,7 +107,7 @@ def drain(stream: _Stream, data: bytes) -> list[object]:
         except RemoteProtocolError as error:
             found.append(type(error))
             continue
-        if event is NEED_DATA or event is pdu.NEED_DATA:
+        if event is NEED_DATA or event is pdu.NEED_DATA or event is dlt645_frame.NEED_DATA:
             return found
         found.append(event)
     raise AssertionError(f"{MAX_ROUNDS} events of {len(data)} octets")
@@ -489,7 +494,61 @@ def modbus_frames() -> Iterator[bytes]:
     yield bytes.fromhex("0308000100020003ffff")
 
 
+# -- DL/T 645
+
+
+def dlt645_stream(octets: bytes) -> None:
+    """Frames in pieces, and all that a session or a simulated meter reads in them."""
+    reader = dlt645_frame.FrameReader()
+    frames = drain(reader, octets[: len(octets) // 2])
+    reader.receive_damage()
+    frames += drain(reader, octets[len(octets) // 2 :])
+    for frame in frames:
+        if isinstance(frame, dlt645_frame.Frame):
+            for edition in dlt645_control.Edition:
+                dlt645_answer(frame, edition)
+
+
+def dlt645_answer(frame: dlt645_frame.Frame, edition: dlt645_control.Edition) -> None:
+    control = dlt645_control.decode_control(frame.control)
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: dlt645_services.decode_data(frame, control, edition),
+        lambda: dlt645_services.decode_address_answer(frame),
+        lambda: dlt645_services.decode_broadcast_time(frame),
+        lambda: dlt645_services.decode_relay(frame),
+        lambda: dlt645_services.decode_authentication_answer(frame),
+        lambda: dlt645_services.decode_authority(frame.data),
+        lambda: dlt645_control.refusal(frame, edition, "it"),
+    )
+    for read in readers:
+        with suppress(RemoteProtocolError):
+            read()
+
+
+def dlt645_data(octets: bytes) -> None:
+    """What stands behind an identifier: numbers, stamps, load records."""
+    for layout in ("YYMMDDhhmm", "YYMMDDhhmmss", "hhmmssYYMMDDWW"):
+        with suppress(RemoteProtocolError):
+            dlt645_values.decode_instant(octets[: len(layout) // 2], layout, "UTC+08:00")
+    for signed in (False, True):
+        with suppress(RemoteProtocolError):
+            dlt645_values.decode_count(octets[:8], signed=signed)
+    dlt645_records.decode_records(octets, 16, "UTC+08:00")
+
+
+def dlt645_frames() -> Iterator[bytes]:
+    for path in sorted((limits.CASES.parent / "dlt645").glob("*/frame.hex")):
+        yield bytes.fromhex(path.read_text())
+
+
+def dlt645_values_seen() -> Iterator[bytes]:
+    yield bytes.fromhex("56341200")
+    yield dlt645_records.LoadRecord(1_800_000_000, bytes(16)).encode(4, "UTC+08:00")
+
+
 TARGETS = {
+    "dlt645-stream": Target(dlt645_stream, dlt645_frames),
+    "dlt645-data": Target(dlt645_data, dlt645_values_seen),
     "hdlc": Target(partial(in_pieces, FrameReader), frames),
     "hdlc-link": Target(
         hdlc_link,

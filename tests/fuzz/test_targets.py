@@ -35,7 +35,7 @@ def noisy(size: int) -> Iterator[bytes]:
     """Noise that begins like a frame again and again."""
     for pattern in (
         "7e", "7ea7ff", "7ea000", "7ea8", "7ea7ff010310", "7e7d", "68", "68f8f868", "68ffff6853ff00", "0001", "00", "ff",
-        "0001000100100001", "0001000100010001c4", "0f000000000001", "e0", "db", "e6e7000f", "60", "61ff", "c401c10001", "010308",
+        "0001000100100001", "0001000100010001c4", "0f000000000001", "e0", "db", "e6e7000f", "60", "61ff", "c401c10001", "010308", "68111111111111689100", "681111111111116891c8", "a0a005", "a0a0ff",
     ):  # fmt: skip
         yield (bytes.fromhex(pattern) * size)[:size]
 
