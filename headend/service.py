@@ -106,7 +106,8 @@ async def serve(  # noqa: PLR0917  all it needs from the world, in the order of 
         else:
             tasks += [engine.run_forever(stop), _keep_validating(validator, clock, stop)]
             if settings.push.listen:
-                desk = Desk(intake.with_room, profiles, secrets, clock, summary.calls)
+                title = bytes.fromhex(settings.dlms.system_title)
+                desk = Desk(intake.with_room, profiles, secrets, clock, summary.calls, system_title=title)
                 tasks.append(DialIn(settings.push, desk).run(stop))
         await _together(tasks, stop)
         await validator.catch_up(clock.now(), with_today=True)

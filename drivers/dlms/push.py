@@ -108,6 +108,10 @@ class PushReader:
             raise RemoteProtocolError("something else came between two blocks of an APDU")
         return self._blocks.add(octets) if is_block else octets
 
+    def reply(self, apdu: bytes) -> bytes:
+        """Frame an APDU for the sender of the last one; empty where what it came in goes one way alone, as all but WRAPPER does."""
+        return self._source.reply(apdu) if isinstance(self._source, _Wrapper) else b""
+
     def receive_end(self) -> None:
         """Note that nothing more comes. Raises `RemoteProtocolError` where something was left unfinished, or skipped."""
         unfinished = not self._blocks.is_idle
@@ -338,6 +342,9 @@ class _Wrapper:
 
     def reset(self) -> bool:
         return False
+
+    def reply(self, apdu: bytes) -> bytes:
+        return self._link.send(Apdu(apdu))
 
     def next_event(self) -> bytes | NeedData:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -9,6 +10,9 @@ import structlog
 
 from drivers.contract import Credentials
 from drivers.dlms import notification
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import Keys
+from drivers.dlms.noticing import confirmation_of
 from drivers.dlms.push import PushedApdu
 from drivers.dlms.telegram import decode_pushed
 from drivers.dlms.unprotect import Unprotected, unprotect
@@ -33,6 +37,7 @@ REGISTRY_PACE: Final = 10
 SET_ASIDE_BURST: Final = 500
 SET_ASIDE_RATE: Final = 1
 """Messages set aside per clock second beyond the burst; what is more is counted, not kept, so that nobody fills the store."""
+FLOOR_OPTION: Final = "invocation_counter"
 MAX_KEPT: Final = 4_096
 MAX_REASON: Final = 500
 
@@ -44,6 +49,14 @@ class Credential(Protocol):
 
     def credentials(self, password: str = "", encryption_key: str = "", authentication_key: str = "") -> Credentials:
         """Follow the three references of one meter. Raises `HeadendError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a message. ``confirmation``: what to answer it, protected as it was; empty where nothing is."""
+
+    is_stored: bool
+    confirmation: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -74,12 +87,16 @@ class Desk:
         secrets: Credential,
         clock: Clock,
         summary: CallSummary,
+        *,
+        system_title: bytes = b"",
     ) -> None:
+        """``system_title``: ours, where a profile names none; without one ciphered messages are not confirmed."""
         self._submit = submit
         self._profiles = profiles
         self._secrets = secrets
         self._clock = clock
         self.summary = summary
+        self._system_title = system_title
         self._callers = Callers((), profiles, self._credentials)
         self._read_at: UtcSeconds | None = None
         self._reading = asyncio.Lock()
@@ -87,18 +104,18 @@ class Desk:
         self._allowed_at = clock.now()
         self._is_dropping = False
 
-    async def take(self, pushed: PushedApdu, source: str) -> bool:
-        """Store one message, or set it aside; durable on return. Says whether it was stored. Raises `StoreError`."""
+    async def take(self, pushed: PushedApdu, source: str) -> Taken:
+        """Store one message, or set it aside; durable on return. Raises `StoreError`."""
         try:
-            recorded = await self._store(pushed, source)
+            recorded, confirmation = await self._store(pushed, source)
         except StoreError:
             raise
         except (DriverError, HeadendError) as error:
             await self.refuse(pushed.octets, source, str(error))
-            return False
+            return Taken(is_stored=False)
         self.summary.messages += 1
         self.summary.recorded += recorded
-        return True
+        return Taken(is_stored=True, confirmation=confirmation)
 
     async def refuse(self, octets: bytes, source: str, reason: str) -> None:
         """Set octets aside that nobody could use, within what is allowed; durable on return. Raises `StoreError`."""
@@ -118,7 +135,7 @@ class Desk:
         self.summary.set_aside += 1
         log.warning("call set aside", source=source, reason=shown)
 
-    async def _store(self, pushed: PushedApdu, source: str) -> Recorded:
+    async def _store(self, pushed: PushedApdu, source: str) -> tuple[Recorded, bytes]:
         received_at = self._clock.now()
         try:
             caller, plain, message = await self._identified(pushed.octets, source, REGISTRY_AGE)
@@ -127,6 +144,8 @@ class Desk:
                 raise
             caller, plain, message = await self._identified(pushed.octets, source, REGISTRY_PACE)
         facts = _facts(caller, plain, message, received_at)
+        wanted = confirmation_of(message.long_invoke_id)
+        channel = self._channel(caller, plain) if wanted else None
 
         def change(store: Store) -> Recorded:
             if plain.is_authenticated and plain.counter is not None:
@@ -139,9 +158,25 @@ class Desk:
             device = store.end_device(caller.device.name)
             if device.profile != caller.device.profile or device.disabled:
                 raise RegistryError(f"{device.name} was changed meanwhile")
+            if channel is not None:
+                # The same counters that reading the meter uses: none is ever used twice under one key and title.
+                with suppress(CounterError, RegistryError):  # without one the message is stored, and not confirmed
+                    channel.supply(store.reserve_counter(channel.own_key_id, 1, _floor(device), device.name))
             return store.record(device.id, facts, received_at)
 
-        return await self._submit(change)
+        recorded = await self._submit(change)
+        if wanted is None or (plain.system_title and not (channel and channel.counters_left)):
+            return recorded, b""
+        return recorded, channel.seal(wanted.encode()) if channel else wanted.encode()
+
+    def _channel(self, caller: Caller, plain: Unprotected) -> SecureChannel | None:
+        """Give what protects an answer to a ciphered message as the message was; None where we have no system title."""
+        dlms = caller.profile.dlms
+        title = (dlms.client_system_title if dlms else b"") or self._system_title
+        keys = self._callers.keys_for(plain.system_title) if plain.is_authenticated and title else None
+        if keys is None:
+            return None
+        return SecureChannel(Keys(keys.encryption, keys.authentication), title, plain.system_title, ciphering="general")
 
     async def _identified(
         self, octets: bytes, source: str, age: int
@@ -163,6 +198,14 @@ class Desk:
 
     def _credentials(self, device: EndDevice) -> Credentials:
         return self._secrets.credentials("", device.encryption_key_ref, device.authentication_key_ref)
+
+
+def _floor(device: EndDevice) -> int:
+    """Give the lowest invocation counter to use, as for reading. Raises `RegistryError` for an option that is none."""
+    text = device.options.get(FLOOR_OPTION, "1")
+    if not (text.isascii() and text.isdigit()):
+        raise RegistryError(f"{device.name}: option {FLOOR_OPTION} is no number")
+    return int(text)
 
 
 def _may_be_new(error: Exception) -> bool:

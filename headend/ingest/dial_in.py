@@ -2,7 +2,8 @@
 
 What is not admitted yet waits with the kernel, and beyond its backlog the meter tries again. A call is ended when it is
 silent for too long, when a message in it takes too long to become whole, when too many octets make no message, and after
-`MAX_FAULTS` damaged or refused ones. Nothing is answered: a data-notification asks for none.
+`MAX_FAULTS` damaged or refused ones. A notification in a WRAPPER that wants to be confirmed is, once it is stored; over UDP
+nothing is answered.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from drivers.errors import ConnectionLost, PortUnavailable, RemoteProtocolError,
 from drivers.listen_url import parse_listen_url
 from drivers.transports import Deadline, TcpListener, UdpListener, listen, pause
 from headend.errors import SettingsError
-from headend.ingest.desk import Desk
+from headend.ingest.desk import Desk, Taken
 from headend.settings import PushSettings
 
 MAX_FAULTS: Final = 3
@@ -62,7 +63,7 @@ class DialIn:
         self._free = asyncio.Semaphore(settings.max_calls)
         self._pace = Pace(settings.calls_per_second)
         self._turn = asyncio.Lock()
-        self._storing: set[asyncio.Task[bool]] = set()
+        self._storing: set[asyncio.Task[Taken]] = set()
         self.in_call = 0
         self.most_in_call = 0
 
@@ -175,7 +176,7 @@ class DialIn:
                 faults += 1
                 await self._desk.refuse(data, source, str(error))
                 continue
-            faults += not await self._take(event, source)
+            faults += not (await self._take(event, source)).is_stored
 
     async def _call(self, stream: ByteStream, source: str) -> None:
         call = _Call(self._settings, self._desk, self._take, source)
@@ -184,7 +185,7 @@ class DialIn:
         finally:
             await stream.close()
 
-    async def _take(self, pushed: PushedApdu, source: str) -> bool:
+    async def _take(self, pushed: PushedApdu, source: str) -> Taken:
         """Hand a message to the desk, which finishes it even if the call is cut meanwhile."""
         task = asyncio.ensure_future(self._desk.take(pushed, source))
         self._storing.add(task)
@@ -196,7 +197,7 @@ class _Call:
     """One TCP connection."""
 
     def __init__(
-        self, settings: PushSettings, desk: Desk, take: Callable[[PushedApdu, str], Awaitable[bool]], source: str
+        self, settings: PushSettings, desk: Desk, take: Callable[[PushedApdu, str], Awaitable[Taken]], source: str
     ) -> None:
         self._settings = settings
         self._desk = desk
@@ -225,7 +226,10 @@ class _Call:
                 return
             self._recent += data
             self._reader.receive_data(data)
-            await self._drain()
+            try:
+                await self._drain(stream)
+            except TransportError:
+                return  # it takes no confirmation, and what it said is stored
             if len(self._recent) > MAX_BARREN:
                 await self._refuse(f"more than {MAX_BARREN} octets without a message")
                 return
@@ -233,7 +237,7 @@ class _Call:
                 self._recent.clear()  # flags between frames begin no message
             whole_by = (whole_by or Deadline(self._settings.message_timeout)) if self._recent else None
 
-    async def _drain(self) -> None:
+    async def _drain(self, stream: ByteStream) -> None:
         while self._faults < MAX_FAULTS:
             try:
                 event = self._reader.next_event()
@@ -244,7 +248,10 @@ class _Call:
                 return
             self._recent.clear()
             await self._pace.wait()
-            self._faults += not await self._take(event, self._source)
+            taken = await self._take(event, self._source)
+            self._faults += not taken.is_stored
+            if taken.confirmation and (octets := self._reader.reply(taken.confirmation)):
+                await stream.write(octets)
 
     async def _end(self) -> None:
         try:

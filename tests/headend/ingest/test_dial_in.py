@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from drivers.dlms import axdr, objects
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import Keys
+from drivers.dlms.events import Apdu
+from drivers.dlms.noticing import DataNotificationConfirm
+from drivers.dlms.wrapper import WrapperLink
 from drivers.facts import RegisterValue
 from drivers.obis import CATALOGUE
 from drivers.profile_parser import parse_profile
+from drivers.units import ScalerUnit, Unit
 from headend.clock import SystemClock
 from headend.errors import SettingsError, StoreError
 from headend.ingest.desk import SET_ASIDE_BURST, CallSummary, Desk
@@ -32,7 +39,7 @@ NOW = 1_800_000_000
 AIDON, KAMSTRUP, NOE = "AID:7359992892587665", "KAM:1", "KFM:181220000009"
 METERS = f"""usage_point,meter,profile,from,zone,encryption_key,authentication_key,options
 UP1,{AIDON},dlms-caller,2019-01-01,UTC,,,
-UP2,{KAMSTRUP},kamstrup,2019-01-01,UTC,env:EK,env:AK,system_title=4B414D4501349083
+UP2,{KAMSTRUP},kamstrup,2019-01-01,UTC,env:EK,env:AK,system_title=4B414D4501349083;invocation_counter=5000
 UP3,{NOE},noe,2019-01-01,UTC,env:NOE,,system_title=4b464d6750000009
 UP4,HOME,dlms-caller,2019-01-01,UTC,,,caller=127.0.0.1
 """
@@ -112,7 +119,8 @@ async def opened(path: Path, secrets: dict[str, str] | None = None, **settings: 
     with Store.open(path, lambda: NOW) as store:
         writer = GroupCommitWriter(store)
         summary = CallSummary()
-        desk = Desk(writer.submit, profiles, Secrets(SECRETS if secrets is None else secrets), At(), summary)  # type: ignore[arg-type]
+        secret = Secrets(SECRETS if secrets is None else secrets)
+        desk = Desk(writer.submit, profiles, secret, At(), summary, system_title=b"HEADEND1")  # type: ignore[arg-type]
         dial_in = DialIn(PushSettings.model_validate(values), desk, ports.put_nowait)
         running = asyncio.ensure_future(dial_in.run(stop))
         try:
@@ -157,6 +165,71 @@ async def test_plain_call_is_stored_for_the_meter_it_names(path: Path) -> None:
     assert len(values) == 13
     assert (values[IMPORT].count, values[IMPORT].captured_at) == (2_272_138, 1_579_622_400)
     assert not door.reasons()
+
+
+async def asked(port: int, *pieces: bytes) -> bytes:
+    """Call, say something, and give what comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with closing(writer):
+        for piece in pieces:
+            writer.write(piece)
+        writer.write_eof()
+        return await reader.read()
+
+
+def notified(long_invoke_id: int, name: str = AIDON[4:]) -> bytes:
+    """Give a plain notification of a meter."""
+    apdu = axdr.encode(
+        axdr.structure(
+            axdr.structure(axdr.octet_string(bytes([0, 0, 96, 1, 0, 255])), axdr.octet_string(name.encode())),
+            axdr.structure(
+                axdr.octet_string(IMPORT.to_bytes()),
+                axdr.double_long_unsigned(77),
+                objects.encode_scaler_unit(ScalerUnit(0, Unit.WATT_HOUR)),
+            ),
+        )
+    )
+    return bytes([0x0F]) + long_invoke_id.to_bytes(4, "big") + b"\0" + apdu
+
+
+def wrapped(apdu: bytes) -> bytes:
+    return WrapperLink(1, 16).send(Apdu(apdu))
+
+
+async def test_a_notification_that_wants_a_confirmation_is_confirmed_when_it_is_stored(path: Path) -> None:
+    async with opened(path) as door:
+        silence = await asked(door.port, wrapped(notified(7)))
+        answer = await asked(door.port, wrapped(notified(0x4000_0008)), wrapped(notified(0x4000_0009)))
+        unstored = await asked(door.port, wrapped(notified(0x4000_000A, "9" * 16)))
+        one_way = await asked(door.port, notified(0x4000_000B))
+
+        assert door.registers(AIDON)[0].count == 77
+
+    assert silence == unstored == one_way == b""
+    assert answer == b"".join(
+        WrapperLink(16, 1).send(Apdu(DataNotificationConfirm(0x4000_0000 + number).encode())) for number in (8, 9)
+    )
+
+
+async def test_a_ciphered_notification_is_confirmed_ciphered_by_a_counter_of_its_own(path: Path) -> None:
+    keys = Keys(bytes.fromhex(SECRETS["EK"]), bytes.fromhex(SECRETS["AK"]))
+    title, ours = bytes.fromhex("4B414D4501349083"), b"HEADEND1"
+    meter = SecureChannel(keys, title, ours, ciphering="general", is_server=True)
+    meter.supply(range(100, 200))
+    body = notified(0x4000_0008, KAMSTRUP)
+
+    async with opened(path) as door:
+        answers = [await asked(door.port, wrapped(meter.seal(body))) for _ in range(2)]
+
+    used = []
+    for answer in answers:
+        link = WrapperLink(1, 16)
+        link.receive_data(answer)
+        event = link.next_event()
+        assert isinstance(event, Apdu)
+        assert meter.open(event.octets) == DataNotificationConfirm(0x4000_0008).encode()
+        used.append(meter.last_seen)
+    assert used == [5_000, 5_001]
 
 
 async def test_ciphered_call_is_verified_and_found_by_its_system_title(path: Path) -> None:
