@@ -50,6 +50,11 @@ class BaseNames:
             bases[fields[1].integer(), Obis.from_bytes(name)] = fields[0].integer() & 0xFFFF
         return cls(bases)
 
+    @property
+    def bases(self) -> Mapping[tuple[int, Obis], int]:
+        """Base names by class and logical name."""
+        return self._bases
+
     def attribute(self, attribute: Attribute) -> int:
         """Give an attribute's short name. Raises `MeterRefused` for an object the meter does not list."""
         return self._named(attribute, 8 * (attribute.index - 1))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from drivers.contract import ByteStream, Endpoint, Salvage, SessionContext
@@ -14,7 +14,15 @@ from drivers.dlms.doubt import doubted
 from drivers.dlms.inspection import AttributeView, attributes_of, view
 from drivers.dlms.listing import ObjectEntry
 from drivers.dlms.loading import LoadProfile, Question, Script
-from drivers.dlms.metadata import MAX_ENTRY, Metadata, decode_metadata, kind_of
+from drivers.dlms.metadata import (
+    MAX_ENTRY,
+    Metadata,
+    decode_kinds,
+    decode_metadata,
+    encode_kinds,
+    kind_of,
+    names_key,
+)
 from drivers.dlms.procedures.steps import Invoke, Procedure, Read, Step, Wait, Write
 from drivers.dlms.session import Conversation, Reply
 from drivers.dlms.xdlms import Attribute
@@ -46,7 +54,7 @@ class DlmsSession:
 
     def __init__(self, stream: ByteStream, endpoint: Endpoint, context: SessionContext) -> None:
         """Raises `ProfileError` or `SecurityError` for an endpoint that could not be read."""
-        self._conversation = Conversation(stream, endpoint, context)
+        self._conversation = Conversation(stream, endpoint, context, asks_names=False)
         dlms = endpoint.profile.dlms
         assert dlms is not None  # Conversation has checked it
         self._profile: MeterProfile = endpoint.profile
@@ -59,15 +67,19 @@ class DlmsSession:
         self._loading = LoadProfile(endpoint.profile, dlms, Metadata())
 
     async def open(self) -> None:
-        """Associate with the meter."""
+        """Associate with the meter, and learn its objects' short names where it has no others."""
         await self._conversation.open()
+        if self.settings.referencing == "short-name":
+            await self._find_names()
 
     async def close(self) -> None:
         """Release the association."""
         await self._conversation.close()
 
     async def read_identity(self) -> MeterIdentity:
-        """Read the logical device name and, where the profile names it, the firmware's identifier."""
+        """Read the logical device name and, where the profile names it, the firmware's identifier; once in a session."""
+        if self._identity is not None:
+            return self._identity
         name = objects.decode_text(await self._get(objects.DATA, self._dlms.identity, 2), "logical device name")
         firmware = ""
         if self._dlms.firmware is not None:
@@ -183,14 +195,54 @@ class DlmsSession:
         """Take from the cache, once in a session, what is known of the kind of meter that this one says it is."""
         if self._cache is None or self._kind is not None:
             return
-        identity = self._identity or await self.read_identity()
-        device = self.settings.server if "/" in self._endpoint.address else None
-        is_shared = not self._conversation.is_unverified
-        self._kind = kind_of(self._profile, self.settings, identity, device, is_shared=is_shared)
-        kept = await self._cache.load(self._kind) if self._kind else None
-        found = None if kept is None else decode_metadata(kept, self._now())
+        self._kind = self._kind_of(await self.read_identity())
+        found = await self._load(self._kind)
         if found is not None and found.agrees(self._known):
+            if self._known.names is not None:
+                found.note_names(self._known.names)
             self._loading.known = found
+
+    async def _load(self, kind: str) -> Metadata | None:
+        kept = await self._cache.load(kind) if self._cache is not None and kind else None
+        return None if kept is None else decode_metadata(kept, self._now())
+
+    def _kind_of(self, identity: MeterIdentity) -> str:
+        is_shared = not self._conversation.is_unverified
+        return kind_of(self._profile, self.settings, identity, self._logical_device, is_shared=is_shared)
+
+    @property
+    def _logical_device(self) -> int | None:
+        return self.settings.server if "/" in self._endpoint.address else None
+
+    async def _find_names(self) -> None:
+        """Go by the short names of a kind that the meter, asked by them, says it is of; else ask for the list.
+
+        Without a firmware identifier nothing would tell that names have moved, so it is asked each time.
+        """
+        for kind in await self._kinds():
+            found = await self._load(kind)
+            if found is None or found.names is None:
+                continue
+            self._conversation.use_names(found.names)
+            with suppress(MeterRefused, RemoteProtocolError):
+                if self._kind_of(await self.read_identity()) == kind:
+                    self._kind, self._loading.known = kind, found
+                    return
+            self._identity = None
+        self._known.note_names(await self._conversation.read_names())
+
+    async def _kinds(self) -> list[str]:
+        """Name the kinds whose short names may be this meter's."""
+        key = self._names_key
+        return decode_kinds(await self._cache.load(key)) if self._cache is not None and key else []
+
+    @property
+    def _names_key(self) -> str:
+        if self._dlms.firmware is None or self.settings.referencing != "short-name":
+            return ""
+        is_own = self.settings.metadata == "meter" or self._conversation.is_unverified
+        own = self._endpoint.name if is_own else ""
+        return names_key(self._profile, self.settings, self._logical_device, own)
 
     async def _keep(self) -> None:
         if self._cache is None or not self._kind or not self._known.is_news:
@@ -199,6 +251,9 @@ class DlmsSession:
         entry = self._known.encode()
         if len(entry) <= MAX_ENTRY:
             await self._cache.keep(self._kind, entry)
+            if key := self._names_key:
+                others = [kind for kind in await self._kinds() if kind != self._kind]
+                await self._cache.keep(key, encode_kinds([self._kind, *others]))
         self._known.is_news = False
 
     async def _drop(self) -> None:

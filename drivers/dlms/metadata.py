@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from drivers.dlms.axdr import Tag
+from drivers.dlms.basenames import MAX_OBJECTS, BaseNames
 from drivers.dlms.objects import MAX_COLUMNS, CaptureObject
 from drivers.dlms.xdlms import Attribute
 from drivers.errors import RemoteProtocolError
@@ -20,10 +21,11 @@ from drivers.obis import Obis
 from drivers.profile import DlmsProfile, MeterProfile
 from drivers.units import ScalerUnit, Unit
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_ENTRY: Final = 65_536  # [octet]
 MAX_SCALERS: Final = 1_024
 MAX_KIND: Final = 512  # [character]; a name beyond is no meter's
+MAX_KINDS: Final = 4  # of one profile, whose short names are tried
 MAX_AGE: Final = 30 * 86_400  # an older entry is read from a meter again [s]
 _HEAD: Final = 4  # [octet] checksum before the text
 
@@ -32,7 +34,7 @@ _HEAD: Final = 4  # [octet] checksum before the text
 class Metadata:
     """What a session knows of its meter's kind. ``read_at``: when the meter was last asked. [s UTC]
 
-    ``types``: tags seen in each column.  ``refused``: ways of selective access that gave nothing.  ``proved``: ways that gave rows.
+    ``names``: short names, where objects have them.  ``types``: tags seen in each column.  ``refused``: ways of selective access that gave nothing.  ``proved``: ways that gave rows.
     ``is_recalled``: whether it comes from the cache.  ``is_news``: whether the cache should be told.
     """
 
@@ -46,6 +48,7 @@ class Metadata:
     proved: set[str] = field(default_factory=set)
     is_recalled: bool = False
     is_news: bool = False
+    names: BaseNames | None = None
 
     def note_way(self, way: str, *, works: bool) -> None:
         """Note whether a way of selective access gave rows."""
@@ -59,6 +62,10 @@ class Metadata:
         if self.scalers.get(attribute) != scaler_unit:
             self.scalers[attribute] = scaler_unit
             self.is_news = True
+
+    def note_names(self, names: BaseNames) -> None:
+        """Note the short names that the meter has just listed."""
+        self.names, self.is_news = names, True
 
     def note_columns(self, columns: tuple[CaptureObject, ...], period: int) -> None:
         """Note what the meter has just said it captures, and how often. [s]"""
@@ -78,7 +85,7 @@ class Metadata:
     def forget(self) -> None:
         """Forget all, for the meter says otherwise."""
         self.columns, self.period, self.sort_method, self.types = (), 0, None, ()
-        self.scalers = {}
+        self.scalers, self.names = {}, None
         self.refused, self.proved = set(), set()
         self.is_recalled, self.is_news, self.read_at = False, True, 0
 
@@ -88,7 +95,7 @@ class Metadata:
 
     def encode(self) -> bytes:
         """Give the octets to keep."""
-        text = json.dumps(
+        return _sealed(
             {
                 "version": VERSION,
                 "read_at": self.read_at,
@@ -99,22 +106,47 @@ class Metadata:
                     [one.class_id, str(one.logical_name), one.index, worth.scaler, int(worth.unit)]
                     for one, worth in sorted(self.scalers.items(), key=lambda item: str(item[0]))
                 ],
+                "names": []
+                if self.names is None
+                else [[class_id, str(name), base] for (class_id, name), base in sorted(self.names.bases.items())],
                 "types": [sorted(tags) for tags in self.types],
                 "refused": sorted(self.refused),
                 "proved": sorted(self.proved),
-            },
-            separators=(",", ":"),
-        ).encode("ascii")  # fmt: skip
-        return zlib.crc32(text).to_bytes(_HEAD, "big") + text
+            }
+        )  # fmt: skip
+
+
+def encode_kinds(kinds: Sequence[str]) -> bytes:
+    """Give the octets to keep of the kinds whose short names are to be tried, the likeliest first."""
+    return _sealed({"version": VERSION, "kinds": list(kinds[:MAX_KINDS])})
+
+
+def decode_kinds(octets: bytes | None) -> list[str]:
+    """Read what `encode_kinds` made; none for damage or another version."""
+    try:
+        entry = _opened(octets or b"")
+        return [str(kind) for kind in entry["kinds"][:MAX_KINDS]] if entry["version"] == VERSION else []
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def _sealed(entry: dict[str, Any]) -> bytes:
+    text = json.dumps(entry, separators=(",", ":")).encode("ascii")
+    return zlib.crc32(text).to_bytes(_HEAD, "big") + text
+
+
+def _opened(octets: bytes) -> dict[str, Any]:
+    text = octets[_HEAD:]
+    if len(octets) > MAX_ENTRY or zlib.crc32(text).to_bytes(_HEAD, "big") != octets[:_HEAD]:
+        raise ValueError("damaged")
+    entry: dict[str, Any] = json.loads(text)
+    return entry
 
 
 def decode_metadata(octets: bytes, now: UtcSeconds) -> Metadata | None:
     """Read what was kept; None for damage, another version, or an age [s UTC] at which the meter is to be asked again."""
-    text = octets[_HEAD:]
-    if len(octets) > MAX_ENTRY or zlib.crc32(text).to_bytes(_HEAD, "big") != octets[:_HEAD]:
-        return None
     try:
-        found = _decode(json.loads(text))
+        found = _decode(_opened(octets))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return found if found is not None and 0 <= now - found.read_at < MAX_AGE else None
@@ -132,6 +164,9 @@ def _decode(entry: dict[str, Any]) -> Metadata | None:
         Attribute(int(class_id), Obis.parse(name), int(index)): ScalerUnit(int(scaler), Unit(unit))
         for class_id, name, index, scaler, unit in entry["scalers"]
     }
+    bases = {(int(class_id), Obis.parse(name)): int(base) for class_id, name, base in entry["names"]}
+    if len(bases) > MAX_OBJECTS + 1 or any(not 0 <= base <= 0xFFFF for base in bases.values()):
+        return None
     if len(columns) > MAX_COLUMNS or len(scalers) > MAX_SCALERS or (types and len(types) != len(columns)):
         return None
     sort_method = entry["sort_method"]
@@ -145,6 +180,7 @@ def _decode(entry: dict[str, Any]) -> Metadata | None:
         set(entry["refused"]),
         set(entry["proved"]),
         is_recalled=True,
+        names=BaseNames(bases) if bases else None,
     )
 
 
@@ -166,3 +202,11 @@ def kind_of(
         ]
     )  # fmt: skip
     return kind if len(kind) <= MAX_KIND else ""
+
+
+def names_key(profile: MeterProfile, dlms: DlmsProfile, logical_device: int | None, own: str) -> str:
+    """Say where the kinds of a profile are kept whose short names are to be tried. ``own``: a meter that shares nothing, else ""."""
+    key = json.dumps(
+        ["dlms names", profile.name, own, [dlms.client, dlms.authentication, dlms.agreed_security, logical_device]]
+    )
+    return key if len(key) <= MAX_KIND else ""

@@ -133,12 +133,20 @@ class Conversation:
     """Opens, asks, closes. The caller owns the stream; nobody else may use it meanwhile."""
 
     def __init__(
-        self, stream: ByteStream, endpoint: Endpoint, context: SessionContext, *, may_write: bool = False
+        self,
+        stream: ByteStream,
+        endpoint: Endpoint,
+        context: SessionContext,
+        *,
+        may_write: bool = False,
+        asks_names: bool = True,
     ) -> None:
         """Check everything that can be checked before a byte is sent. Raises `ProfileError`, `SecurityError`.
 
         ``may_write``: whether it is to execute a command, see `set`; without it the meter is not even asked for the right.
+        ``asks_names``: whether opening asks for the list of short names, where objects have them; else see `use_names`.
         """
+        self._asks_names = asks_names
         self._may_write = may_write
         self._refuses_lists = False
         self.received = bytearray()
@@ -212,8 +220,18 @@ class Conversation:
             await self._begin_above()
         else:
             await self._associate()
-        if self._settings.dlms.referencing == "short-name":
-            self._association.names = BaseNames.of_list(await self.get(OBJECT_LIST))
+        if self._asks_names and self._settings.dlms.referencing == "short-name":
+            await self.read_names()
+
+    async def read_names(self) -> BaseNames:
+        """Read the short names of all objects, and use them."""
+        names = BaseNames.of_list(await self.get(OBJECT_LIST))
+        self.use_names(names)
+        return names
+
+    def use_names(self, names: BaseNames) -> None:
+        """Go by short names that were read before."""
+        self._association.names = names
 
     async def _sign_on(self) -> None:
         """Open an optical probe in mode E, twice if need be, and change to the speed that the meter names."""

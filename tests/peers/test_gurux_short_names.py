@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 
-from drivers.contract import SessionContext
-from drivers.dlms import axdr
-from drivers.dlms.basenames import OBJECT_LIST
+from drivers.contract import ByteStream, SessionContext
+from drivers.dlms import axdr, xdlms
+from drivers.dlms.basenames import ASSOCIATION, OBJECT_LIST, BaseNames
 from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.driver import open_session
+from drivers.dlms.metadata import decode_metadata
 from drivers.dlms.session import Conversation
+from drivers.dlms.shortnames import ReadRequest, Variable
 from drivers.dlms.xdlms import Attribute
 from drivers.errors import MeterRefused, RemoteProtocolError
 from drivers.facts import IntervalBlock, RegisterValue
+from drivers.metadata import MemoryMetadata
 from drivers.obis import Obis
 from drivers.transports import open_transport
 from tests.peers.meters import gurux_meter
+from tests.peers.test_gurux_metadata import Heard
 from tests.peers.test_gurux_meter import (
     DAY,
     DENIED,
@@ -37,6 +42,7 @@ from tests.peers.test_gurux_meter import (
 SHORT_METER = Path(__file__).with_name("gurux_short_meter.py")
 CLOCK = Attribute(8, Obis(0, 0, 1, 0, 0), 2)
 SWITCH = Obis(0, 0, 96, 3, 10)
+LIST_NAME = ASSOCIATION + 8
 FRAMINGS, AUTHENTICATIONS = ["wrapper", "hdlc"], ["none", "lls", "hls5"]
 SIZES = [65_535, 128]
 
@@ -139,6 +145,77 @@ async def test_what_is_denied_and_what_is_not_there_is_refused_with_its_code(met
     assert (denied.value.code, undefined.value.code) == (3, 4)
     assert replies[0].data.integer() == meter["register"]
     assert isinstance(replies[1].value, MeterRefused)
+
+
+async def heard(known: dict[str, Any], cache: MemoryMetadata, counts: list[int | None]) -> list[int]:
+    """Read a day, a register and the identity, and give the short names that were asked for, in order."""
+    heard = HeardNames(await open_transport(f"tcp://127.0.0.1:{known['port']}"))
+    try:
+        context = SessionContext(lambda: NOW, os.urandom, Counters(), metadata=cache)
+        async with open_session(heard, endpoint(known, referencing="short-name"), context) as opened:
+            assert (await opened.read_identity()).name == known["name"]
+            (register,) = await opened.read_registers([REGISTER])
+            block, *_ = await opened.read_load_profile(DAY, DAY + 86_400)
+    finally:
+        await heard.close()
+    assert register.count == known["register"]
+    assert isinstance(block, IntervalBlock)
+    assert list(block.counts)[: len(counts)] == counts
+    return heard.asked
+
+
+class HeardNames(Heard):
+    """A stream on which the short names that are read are noted. WRAPPER, plain."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        super().__init__(stream)
+        self.asked: list[int] = []  # type: ignore[assignment]
+
+    async def write(self, data: bytes) -> None:
+        request = xdlms.decode(data[8:]) if data[8:9] == b"\x05" else None
+        if isinstance(request, ReadRequest):
+            self.asked += [one.name for one in request.items if isinstance(one, Variable)]
+        await self._stream.write(data)
+
+
+async def test_the_second_session_asks_for_no_list_and_no_metadata_nor_does_another_meter_of_that_model() -> None:
+    cache = MemoryMetadata()
+    plain = ("--framing", "wrapper", "--authentication", "none")
+
+    with (
+        gurux_meter(*plain, script=SHORT_METER) as known,
+        gurux_meter(*plain, "--name", "GRX0000000000043", "--values", "7,8,9", script=SHORT_METER) as other,
+    ):
+        truth = [10 * value for value in known["values"]]
+        first = await heard(known, cache, truth)
+        second = await heard(known, cache, truth)
+        third = await heard(other, cache, [70, 80, 90])
+
+    assert LIST_NAME in first
+    assert len(second) == 4  # logical device name, firmware, register, buffer
+    assert second == third
+    assert set(second) < set(first)
+
+
+async def test_a_meter_whose_names_moved_with_its_firmware_is_asked_for_them() -> None:
+    cache = MemoryMetadata()
+    plain = ("--framing", "wrapper", "--authentication", "none")
+
+    with gurux_meter(*plain, script=SHORT_METER) as known:
+        await heard(known, cache, [])
+        key, entry = next((key, entry) for key, entry in cache._entries.items() if b'"names":' in entry)
+        found = decode_metadata(entry, NOW)
+        assert found is not None
+        assert found.names is not None
+        one, other = (what for what in found.names.bases if what[0] == 1)  # logical device name and firmware
+        moved = {one: found.names.bases[other], other: found.names.bases[one]}
+        found.names = BaseNames({**found.names.bases, **moved})
+        await cache.keep(key, found.encode())
+        again = await heard(known, cache, [10 * value for value in known["values"]])
+        then = await heard(known, cache, [])
+
+    assert LIST_NAME in again
+    assert LIST_NAME not in then
 
 
 async def test_a_meter_with_logical_names_is_no_meter_with_short_ones() -> None:

@@ -79,12 +79,16 @@ class _Read(Service):
             raise self.unexpected(response)
         self._blocks.add(result.number, result.raw, is_last=result.is_last)
         if not result.is_last:
-            return MoreBlocks(len(self._blocks))
+            return MoreBlocks(len(self._blocks), self._piece(result))
         return self._joined(self._blocks.whole())
 
     def _whole(self, octets: bytes) -> Event:
         """Take results, their number first."""
         raise NotImplementedError
+
+    def _piece(self, block: ResultBlock) -> bytes:
+        """Give what a block holds of the answer."""
+        return block.raw
 
     def _joined(self, octets: bytes) -> Event:
         """Take what all blocks hold."""
@@ -95,6 +99,7 @@ class _ReadOne(_Read):
     def __init__(self, what: str, terms: Terms, variable: Variable, decode: Callable[[bytes], Any]) -> None:
         super().__init__(what, terms, (variable,))
         self._decode = decode
+        self._has_pieces = False
 
     def _whole(self, octets: bytes) -> Event:
         if octets[:2] == b"\x01\x00":
@@ -109,14 +114,24 @@ class _ReadOne(_Read):
 
         Meters differ. The forms cannot be taken for each other: ``01 00`` with more behind is no array, ``00`` no null-data.
         """
-        if len(octets) > 2 and octets[:2] == b"\x01\x00":
-            octets = octets[2:]
-        elif len(octets) > 1 and octets[:1] == b"\x00":
-            octets = octets[1:]
-        return self._read(self._decode(octets))
+        return self._read(self._decode(_bare(octets)))
+
+    def _piece(self, block: ResultBlock) -> bytes:
+        """Give what a block holds of the data alone; nothing where that cannot be told."""
+        if block.number == 1:
+            self._has_pieces = len(block.raw) > 2
+            return _bare(block.raw) if self._has_pieces else b""
+        return block.raw if self._has_pieces else b""
 
     def _read(self, data: Any) -> Event:
         return Received(data)
+
+
+def _bare(octets: bytes) -> bytes:
+    """Take off the number of results and the choice, where they stand before the data."""
+    if len(octets) > 2 and octets[:2] == b"\x01\x00":
+        return octets[2:]
+    return octets[1:] if len(octets) > 1 and octets[:1] == b"\x00" else octets
 
 
 class ReadService(_ReadOne):

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from drivers.contract import Endpoint, SessionContext
 from drivers.dlms import axdr, objects, xdlms
 from drivers.dlms.axdr import Data, Tag
+from drivers.dlms.basenames import BaseNames
 from drivers.dlms.driver import DlmsSession, open_session
-from drivers.dlms.metadata import MAX_AGE, Metadata, decode_metadata, kind_of
+from drivers.dlms.metadata import MAX_AGE, MAX_KINDS, Metadata, decode_kinds, decode_metadata, encode_kinds, kind_of
 from drivers.dlms.objects import CaptureObject
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
@@ -360,6 +361,25 @@ def test_octets_of_nobody_are_no_entry(octets: bytes) -> None:
 
 def test_an_entry_of_the_future_is_none() -> None:
     assert decode_metadata(KNOWN.encode(), DAY - 1) is None
+
+
+def test_short_names_are_part_of_an_entry() -> None:
+    known = replace(KNOWN, names=BaseNames({(3, INTERVALS): 0x0100, (7, INTERVALS): 0xFFF8}))
+
+    found = decode_metadata(known.encode(), DAY)
+
+    assert found is not None
+    assert found.names is not None
+    assert known.names is not None
+    assert found.names.bases == known.names.bases
+
+
+def test_the_kinds_whose_names_are_tried_are_few_and_damage_is_none() -> None:
+    kinds = [f"kind {number}" for number in range(9)]
+    octets = encode_kinds(kinds)
+
+    assert decode_kinds(octets) == kinds[:MAX_KINDS]
+    assert [decode_kinds(other) for other in (None, b"", octets[:-1], KNOWN.encode(), octets + b" ")] == [[]] * 5
 
 
 def test_a_name_beyond_measure_makes_no_kind() -> None:

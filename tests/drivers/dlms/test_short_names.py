@@ -114,7 +114,7 @@ def test_a_long_value_comes_in_blocks_with_or_without_its_head(head: bytes) -> N
     following = asked(association, NextBlock())
     last = answered(association, ReadResponse((ResultBlock(2, octets[100:], is_last=True),)))
 
-    assert event == MoreBlocks(100)
+    assert event == MoreBlocks(100, octets[len(head) : 100])
     assert following == ReadRequest((BlockNumber(1),))
     assert last == Received(TEXT)
 
