@@ -16,7 +16,7 @@ $(shell mkdir -p $(TMPDIR))
 $(STAMP): pyproject.toml setup.py $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --only-binary atheris -e '.[demo,dev,fuzz,peers]'
+	$(BIN)/python -m pip install --quiet --only-binary atheris -e '.[bench,demo,dev,fuzz,peers]'
 	touch $@
 
 ## Watch about 20 simulated meters being read, explained, stored and exported.

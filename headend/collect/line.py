@@ -25,7 +25,7 @@ from drivers.errors import ConnectionLost, DriverError, RemoteProtocolError, Tra
 from drivers.transports.url import SerialUrl, parse_url
 from headend.clock import Clock
 from headend.collect.job import Priority
-from headend.collect.watch import QUIET, WatchedStream
+from headend.collect.watch import WatchedStream
 
 T = TypeVar("T")
 Open = Callable[[str], Awaitable[ByteStream]]
@@ -110,7 +110,7 @@ class Carrier:
                 await stream.settle()
                 return
             if stream.is_line and isinstance(error, RemoteProtocolError):
-                await stream.listen(QUIET, LONGEST_NOISE)
+                await stream.calm(LONGEST_NOISE)
         except TransportError as lost:
             error = lost
         await self.close()

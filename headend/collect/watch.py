@@ -4,6 +4,7 @@ It passes bytes on unchanged. From the times of questions and answers it learns 
 was waited, and `settle` listens for as long again, so that a late answer reaches nobody else's question.
 """
 
+import math
 from collections.abc import Callable
 
 from drivers.contract import ByteStream
@@ -23,6 +24,7 @@ class WatchedStream(PassingStream):
         self._asked_at = 0.0  # when the last question left us [clock s]
         self._asked = 0  # its length, 0 once its answer has begun [octet]
         self._silent_for = 0.0  # how long its answer was waited for in vain [clock s]
+        self._heard_at = -math.inf  # when anything arrived last [clock s]
         self.heard: Callable[[float], None] | None = None
 
     @property
@@ -43,8 +45,9 @@ class WatchedStream(PassingStream):
             if not self._silent_for:
                 self._silent_for = self._clock.monotonic() - self._asked_at
             raise
+        self._heard_at = self._clock.monotonic()
         if self._asked:
-            waited = self._clock.monotonic() - self._asked_at - self._wire(self._asked + len(data))
+            waited = self._heard_at - self._asked_at - self._wire(self._asked + len(data))
             self._asked = 0
             if self.heard is not None:
                 self.heard(max(0.0, waited))
@@ -68,6 +71,11 @@ class WatchedStream(PassingStream):
             except TransportTimeout:
                 break
         self._stream.discard_input()
+
+    async def calm(self, limit: float) -> None:
+        """Listen until noise is over, for ``limit`` [clock s] at most; no longer where it is. Raises `TransportError`."""
+        if self._clock.monotonic() < self._heard_at + QUIET * self._clock.rate:
+            await self.listen(QUIET, limit)
 
     async def listen(self, silence: float, limit: float) -> int:
         """Listen until nothing was said for ``silence`` [real s], or for ``limit`` [clock s]; give the octets heard.

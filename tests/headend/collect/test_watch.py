@@ -75,9 +75,11 @@ async def _later(far: MemoryStream, seconds: float, data: bytes) -> None:
 async def test_a_line_is_quiet_before_it_is_opened_anew_after_noise() -> None:
     modem = Modem()
     carrier = Carrier("serial:///x", modem.open, SystemClock())
-    await carrier.stream()
+    stream = await carrier.stream()
     first = modem.far
     assert first is not None
+    await first.write(b"noise")
+    await stream.read(1)
     noise = asyncio.create_task(_later(first, 0.02, b"more noise"))
 
     await carrier.recover(RemoteProtocolError("noise"))

@@ -1,0 +1,327 @@
+"""What a shared line is promised: one meter's trouble costs the others next to nothing. In virtual time, at 9600 8E1."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from drivers.contract import ByteStream, Driver, Endpoint, SessionContext
+from drivers.dlms import driver as dlms
+from drivers.dlms.events import NEED_DATA, Apdu
+from drivers.dlms.hdlc import HdlcAddress
+from drivers.dlms.link import HdlcLink
+from drivers.errors import DriverError, RemoteProtocolError, TransportTimeout
+from drivers.modbus import driver as modbus
+from drivers.modbus.pdu import NEED_DATA as NO_REQUEST
+from drivers.modbus.pdu import ReadRequest, ReadResponse, decode_request
+from drivers.modbus.rtu import RequestReader, RtuFrame
+from drivers.obis import Obis
+from drivers.profile import MeterProfile, ModbusIdentity, ModbusPoint, ModbusProfile, TimingProfile
+from drivers.transports import MemoryStream, null_modem
+from drivers.units import ScalerUnit, Unit
+from headend.collect.job import Priority
+from headend.collect.latency import Latencies, Pace
+from headend.collect.line import Carrier, LineOwner
+from headend.collect.visit import Answer, Question, Visit
+from tests.drivers.dlms.meter import DAY, PROFILE, Meter
+from tests.drivers.dlms.test_driver import NoCounters
+from tests.headend.collect.virtual import LoopClock, run
+
+BAUD, BITS = 9600, 11
+CHARACTER = BITS / BAUD  # [s]
+FIFO = 14  # characters that a UART gathers
+TURN = 0.020  # a meter's latency [s]
+HOST_MARGIN = 0.1  # what the drivers allow the host [s]
+DECLARED = 1.0  # latency that the profile declares [s]
+Respond = Callable[[bytes], bytes]
+
+
+class Bus:
+    """A paced line as an `Open`: ``respond`` hears each question when it is complete, and answers after `TURN`.
+
+    ``said``: what the host sent, and when. [s]
+    """
+
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+        self.said: list[tuple[float, bytes]] = []
+        self.far: MemoryStream | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, url: str) -> ByteStream:
+        near, far = null_modem(url, BAUD, BITS)
+        self.far = far
+        self._tasks.append(asyncio.create_task(self._carry(far)))
+        return near
+
+    async def _carry(self, far: MemoryStream) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(DriverError):
+            while True:
+                question = await far.read(1e6)
+                self.said.append((loop.time(), question))
+                await asyncio.sleep(len(question) * CHARACTER)
+                if answer := self.respond(question):
+                    await asyncio.sleep(TURN)
+                    for begin in range(0, len(answer), FIFO):
+                        piece = answer[begin : begin + FIFO]
+                        await asyncio.sleep(len(piece) * CHARACTER)
+                        await far.write(piece)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def owned(bus: Bus) -> AsyncIterator[LineOwner]:
+    async with LineOwner("serial:///bus", bus.open, LoopClock()) as line:
+        yield line
+    await bus.close()
+
+
+def context() -> SessionContext:
+    return SessionContext(lambda: DAY, bytes, NoCounters())
+
+
+# Modbus RTU: the published answer to the published question, and the published exception.
+QUESTION = bytes.fromhex("1103006b00037687")
+ANSWER = bytes.fromhex("110306022b00000064c8ba")  # MODBUS V1.1b3, clause 6.3, with unit 17 and its CRC
+EXCEPTION = bytes.fromhex("018302c0f1")
+WH = ScalerUnit(0, Unit.WATT_HOUR)
+ENERGY = Obis(1, 0, 1, 8, 0)
+
+
+def rtu_profile(points: tuple[ModbusPoint, ...], max_registers: int = 125) -> MeterProfile:
+    settings = ModbusProfile("rtu", points, ModbusIdentity(0, "uint32"), max_registers)
+    return MeterProfile(
+        "published", "modbus", "V1.1b3", maker="ACME", timing=TimingProfile(DECLARED, 0, 1), modbus=settings
+    )
+
+
+def allowance(sent: int, expected: int) -> float:
+    """The timeout as the Modbus driver computes it. [s]"""
+    return DECLARED + (sent + expected) * CHARACTER + HOST_MARGIN
+
+
+@pytest.mark.parametrize("frame", [ANSWER, EXCEPTION], ids=["answer", "exception"])
+@pytest.mark.parametrize("late", [False, True], ids=["the rest never comes", "the rest comes late"])
+def test_wherever_a_modbus_answer_is_cut_off_the_bus_is_free_in_time_and_the_next_meter_is_read(
+    frame: bytes, late: bool
+) -> None:
+    point = ModbusPoint(ENERGY, 107, "uint32", WH)
+    unit = frame[0]
+    computed = allowance(8, 5 + 2 * 2)
+
+    async def cut_at(position: int) -> None:
+        def respond(question: bytes) -> bytes:
+            if question[0] == unit:
+                return frame[:position]
+            return RtuFrame(
+                question[0], ReadResponse(decode_request(question[1:-2]).function, (0, 77)).encode()
+            ).encode()
+
+        bus = Bus(respond)
+
+        async def ask(address: int, carrier: Carrier) -> int:
+            stream = await carrier.stream()
+            endpoint = Endpoint(f"ACME:{address}", str(address), rtu_profile((point,)))
+            try:
+                async with modbus.open_session(stream, endpoint, context()) as session:
+                    return (await session.read_registers([ENERGY]))[0].count
+            except DriverError as error:
+                await carrier.recover(error)
+                raise
+
+        async with owned(bus) as line:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            failing = asyncio.create_task(line.submit(Priority.SCHEDULED, lambda carrier: ask(unit, carrier)))
+            following = asyncio.create_task(line.submit(Priority.SCHEDULED, lambda carrier: ask(34, carrier)))
+            if late:
+                await asyncio.sleep(1.5 * computed)
+                assert bus.far is not None
+                await bus.far.write(frame[position:])
+            with pytest.raises((TransportTimeout, RemoteProtocolError)):
+                await failing
+            assert loop.time() - began <= 2 * computed + 0.01
+            assert await following == 77
+
+    for position in range(len(frame)):
+        run(lambda position=position: cut_at(position))  # type: ignore[misc]
+
+
+class HdlcMeters:
+    """Two HDLC meters on a line. Answer ``number`` of the first is cut off after ``position`` octets."""
+
+    def __init__(self, number: int = -1, position: int = 0, *, stays_dead: bool = False) -> None:
+        self.answers: list[bytes] = []
+        self._cut = number, position
+        self._stays_dead = stays_dead
+        self._meters = [(HdlcLink("server", HdlcAddress(1, unit), None, 128, 1), Meter()) for unit in (17, 18)]
+
+    def respond(self, question: bytes) -> bytes:
+        first, second = (self._answer(link, meter, question) for link, meter in self._meters)
+        if not first:
+            return second
+        self.answers.append(first)
+        number, position = self._cut
+        if len(self.answers) - 1 == number:
+            return first[:position]
+        return b"" if self._stays_dead and len(self.answers) - 1 > number else first
+
+    @staticmethod
+    def _answer(link: HdlcLink, meter: Meter, octets: bytes) -> bytes:
+        link.receive_data(octets)
+        answer = b""
+        while (event := link.next_event()) is not NEED_DATA:
+            answer += link.data_to_send()
+            if isinstance(event, Apdu):
+                answer += link.send(Apdu(meter.answer(event.octets)))
+        return answer + link.data_to_send()
+
+
+def hdlc_endpoint(unit: int) -> Endpoint:
+    assert PROFILE.dlms is not None
+    profile = replace(
+        PROFILE, timing=TimingProfile(DECLARED, 0, 0), dlms=replace(PROFILE.dlms, framing="hdlc", window=1)
+    )
+    return Endpoint(f"m{unit}", f"1/{unit}", profile)
+
+
+async def read_day(carrier: Carrier, unit: int) -> tuple[int | None, ...]:
+    stream = await carrier.stream()
+    try:
+        async with dlms.open_session(stream, hdlc_endpoint(unit), context()) as session:
+            (block,) = await session.read_load_profile(DAY, DAY + 86_400)
+    except DriverError as error:
+        await carrier.recover(error)
+        raise
+    return block.counts  # type: ignore[union-attr]  # its one column is of intervals
+
+
+WHOLE = tuple(range(1, 49))
+HDLC_FRAME = 128 + 20  # the longest frame, as the driver reckons [octet]
+
+
+def session_of(
+    meters: HdlcMeters,
+) -> tuple[list[bytes], list[tuple[float, bytes]], BaseException | tuple[int | None, ...]]:
+    """Read the first meter, then the second, which is read whatever became of the first."""
+
+    async def both() -> tuple[list[tuple[float, bytes]], BaseException | tuple[int | None, ...]]:
+        bus = Bus(meters.respond)
+        async with owned(bus) as line:
+            first, second = await asyncio.gather(
+                line.submit(Priority.SCHEDULED, lambda carrier: read_day(carrier, 17)),
+                line.submit(Priority.SCHEDULED, lambda carrier: read_day(carrier, 18)),
+                return_exceptions=True,
+            )
+        assert second == WHOLE
+        return bus.said, first
+
+    said, first = run(both)
+    return meters.answers, said, first
+
+
+CLEAN = session_of(HdlcMeters())[0]
+
+
+@pytest.mark.parametrize("number", range(len(CLEAN)))
+def test_wherever_an_hdlc_answer_is_cut_off_the_bus_is_spoken_on_in_time_and_both_meters_are_read(number: int) -> None:
+    for position in range(len(CLEAN[number])):
+        _, said, first = session_of(HdlcMeters(number, position))
+
+        assert first == WHOLE
+        for (at, question), (after, _) in pairwise(said):
+            computed = DECLARED + (len(question) + HDLC_FRAME) * CHARACTER + HOST_MARGIN
+            assert after - at <= 2 * computed
+
+
+@pytest.mark.parametrize("number", [0, 3, len(CLEAN) - 1])
+def test_a_meter_that_dies_within_its_answer_fails_alone(number: int) -> None:
+    _, said, first = session_of(HdlcMeters(number, 5, stays_dead=True))
+
+    assert isinstance(first, DriverError) or number == len(CLEAN) - 1
+    assert len(said) < 2 * len(CLEAN) + 12
+
+
+# 32 Modbus meters with 40 scattered registers each, two of them dead.
+METERS = 32
+DEAD = {5, 20}
+POINTS = tuple(
+    ModbusPoint(Obis(1, 0, 1 + number, 7, 0), 100 * (number // 5) + 6 * (number % 5), "uint16", WH)
+    for number in range(40)
+)
+MODEL = rtu_profile(POINTS)
+
+
+def meters_without(dead: set[int]) -> Respond:
+    reader = RequestReader()
+
+    def respond(question: bytes) -> bytes:
+        reader.receive_data(question)
+        answer = b""
+        while (frame := reader.next_event()) is not NO_REQUEST:
+            request = decode_request(frame.pdu)
+            assert isinstance(request, ReadRequest)
+            values = (0, frame.unit) if request.address == 0 and request.count == 2 else (7,) * request.count
+            if frame.unit not in dead:
+                answer = RtuFrame(frame.unit, ReadResponse(request.function, values).encode()).encode()
+        return answer
+
+    return respond
+
+
+class Round:
+    """Rounds of all meters on one line, in the order in which the engine starts them: those that failed last."""
+
+    def __init__(self, dead: set[int]) -> None:
+        self.bus = Bus(meters_without(dead))
+        self.latencies = Latencies()
+        self.dead = dead
+        self._failing: set[int] = set()
+
+    async def run(self, line: LineOwner) -> float:
+        """Read every meter; give the time until the last living one is read. [s]"""
+        loop = asyncio.get_running_loop()
+        began, ended = loop.time(), 0.0
+
+        async def one(unit: int) -> None:
+            nonlocal ended
+            pace = Pace(self.latencies, "bus", f"ACME:{unit}", MODEL.name, DECLARED)
+            question = Question(registers=tuple(point.obis for point in POINTS))
+            driver: Driver = modbus.open_session
+            visit = Visit(driver, Endpoint(f"ACME:{unit}", str(unit), MODEL), context(), question, pace)
+            try:
+                answer: Answer = await line.submit(
+                    Priority.SCHEDULED, lambda carrier: visit.run(carrier, MODEL.timing.retries)
+                )
+            except TransportTimeout:
+                assert unit in self.dead
+                self._failing.add(unit)
+                return
+            assert len(answer.registers) == len(POINTS)
+            ended = loop.time()
+
+        order = sorted(range(1, METERS + 1), key=lambda unit: unit in self._failing)
+        await asyncio.gather(*(one(unit) for unit in order))
+        return ended - began
+
+
+async def rounds(dead: set[int], number: int) -> list[float]:
+    all_rounds = Round(dead)
+    async with owned(all_rounds.bus) as line:
+        return [await all_rounds.run(line) for _ in range(number)]
+
+
+def test_two_dead_meters_of_32_make_the_round_of_the_living_no_more_than_5_percent_longer() -> None:
+    alive = run(lambda: rounds(set(), 4))
+    with_dead = run(lambda: rounds(DEAD, 4))
+    living = (METERS - len(DEAD)) / METERS
+
+    assert all(took <= 1.05 * living * whole for took, whole in zip(with_dead, alive, strict=True))
