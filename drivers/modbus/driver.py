@@ -20,11 +20,13 @@ from drivers.errors import (
     TransportTimeout,
 )
 from drivers.facts import MeterIdentity, RegisterValue, UtcSeconds
+from drivers.modbus import sunspec
 from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
 from drivers.modbus.functions import WriteRegisters
 from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
 from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest, ReadResponse
 from drivers.modbus.session import AsciiExchange, Exchange, MbapExchange, RtuExchange
+from drivers.modbus.sunspec import SunSpecDevice
 from drivers.modbus.values import REGISTERS, decode_integer, decode_point
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint, ModbusProfile, Parity, Table
@@ -125,6 +127,20 @@ class ModbusSession:
             values |= await self._agreed(billed, values)
             values = {code: replace(value, rules=value.rules | Rule.METER_STATUS) for code, value in values.items()}
         return [values[code] for code in obis]
+
+    async def discover_sunspec(self) -> SunSpecDevice | None:
+        """Ask the device to describe itself; None where it does not speak SunSpec. Raises `RemoteProtocolError`, `TransportError`."""
+        walk = sunspec.discover()
+        try:
+            address, count = next(walk)
+            while True:
+                answer = await self.exchange.ask(ReadRequest(Function.READ_HOLDING_REGISTERS, address, count))
+                if isinstance(answer, ExceptionResponse) and answer.code not in SPLITS:
+                    raise refusal(answer.code, self._spot("holding", address, count))
+                address, count = walk.send(None if isinstance(answer, ExceptionResponse) else answer.registers)
+        except StopIteration as end:
+            found: SunSpecDevice | None = end.value
+            return found
 
     async def _agreed(self, points: list[ModbusPoint], first: dict[Obis, RegisterValue]) -> dict[Obis, RegisterValue]:
         """Read what bills are made of until two readings agree: no parity says that a single one came undamaged."""
