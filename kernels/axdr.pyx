@@ -4,8 +4,8 @@ IEC 62056-6-2, class 7 (profile generic): an array of rows, each a structure of 
 row repeats the value before; in the column of stamps it means one step after the row before. A delta is added to the value before.
 
 What comes out is what the Python codec (``drivers.dlms.axdr`` and ``drivers.dlms.objects``) makes of the same octets, for the
-buffers that meters mostly send. Others are told apart, never guessed: `NOT_HANDLED` where an item is an array, a structure, a
-compact-array or a UTF-8 string, where an integer leaves 64 signed bits, where a stamp's instant depends on a time zone, and from
+buffers that meters mostly send: an array of rows, or a compact-array, whose rows are described once and have no tags. Others are
+told apart, never guessed: `NOT_HANDLED` where an item is an array, a structure, a compact-array or a UTF-8 string, where an integer leaves 64 signed bits, where a stamp's instant depends on a time zone, and from
 `MAX_ITEMS` on. Then the caller takes the Python codec. There is no recursion: an item below a row's items is not handled.
 """
 
@@ -41,6 +41,7 @@ cdef enum:
     TAG_ARRAY = 1
     TAG_STRUCTURE = 2
     TAG_OCTET_STRING = 9
+    TAG_COMPACT_ARRAY = 19
     TAG_FLOAT32 = 23
     TAG_FLOAT64 = 24
     TAG_DATE_TIME = 25
@@ -139,6 +140,54 @@ cdef inline int take_length(const uint8_t[::1] data, Py_ssize_t* at, Py_ssize_t*
     return 0
 
 
+cdef struct Compact:
+    Py_ssize_t described  # where the tags of the columns stand, one octet each
+    Py_ssize_t columns
+    Py_ssize_t content  # where the first row begins
+
+
+cdef Py_ssize_t find_compact(const uint8_t[::1] data, Compact* found) noexcept nogil:
+    """Read the description of a compact-array and count its rows. IEC 62056-6-2, ``compact-array``.
+
+    `NOT_HANDLED` unless its rows are structures of simple items and fill it to its end, which is the end of the data.
+    """
+    cdef Py_ssize_t at = 2, size = 0, width = 0, rows = 0, column
+    cdef bint is_fixed = True
+    cdef int tag
+    if data.shape[0] < 2 or data[1] != TAG_STRUCTURE or take_length(data, &at, &found.columns):
+        return C_NOT_HANDLED
+    if not 1 <= found.columns <= C_MAX_COLUMNS or data.shape[0] - at < found.columns:
+        return C_NOT_HANDLED
+    found.described = at
+    for column in range(found.columns):
+        tag = data[at + column]
+        if KIND[tag] == COMPOSITE or KIND[tag] == UNKNOWN:
+            return C_NOT_HANDLED
+        is_fixed = is_fixed and KIND[tag] != OCTETS and KIND[tag] != BITS
+        width += SIZE[tag]
+    at += found.columns
+    if take_length(data, &at, &size) or data.shape[0] - at != size:
+        return C_NOT_HANDLED
+    found.content = at
+    if is_fixed:
+        return size // width if width and size % width == 0 else C_NOT_HANDLED
+    while at < data.shape[0]:
+        if rows * (found.columns + 1) >= C_MAX_ITEMS:
+            return C_NOT_HANDLED
+        for column in range(found.columns):
+            tag = data[found.described + column]
+            size = SIZE[tag]
+            if (KIND[tag] == OCTETS or KIND[tag] == BITS) and take_length(data, &at, &size):
+                return C_NOT_HANDLED
+            if KIND[tag] == BITS:
+                size = (size + 7) // 8
+            if data.shape[0] - at < size:
+                return C_NOT_HANDLED
+            at += size
+        rows += 1
+    return rows
+
+
 cdef inline int64_t days_from_civil(int year, int month, int day) noexcept nogil:
     """Count days since 1970-01-01 in the Gregorian calendar, years beginning in March so that 29 February comes last."""
     cdef int64_t y = year - (month <= 2)
@@ -190,6 +239,7 @@ cdef int read_stamp(
 
 cdef Py_ssize_t decode_into(
     const uint8_t[::1] data,
+    Compact* compact,  # NULL for an array
     Py_ssize_t stamp_column,
     int64_t step,
     Clock* clock,
@@ -207,30 +257,37 @@ cdef Py_ssize_t decode_into(
     cdef uint64_t raw
     cdef uint8_t instant_status = 0
     cdef int tag, kind, fault, i
-    fault = take_length(data, &at, &count)
-    if fault:
-        return fault
-    for row in range(rows):
-        if at >= length:
-            return TRUNCATED
-        tag = data[at]
-        at += 1
-        if tag == TAG_NULL:
-            has_instant = False
-            continue
-        if tag != TAG_STRUCTURE and tag != TAG_ARRAY:
-            return C_NOT_HANDLED if KIND[tag] != UNKNOWN else UNKNOWN_TAG
+    if compact != NULL:
+        at = compact.content
+    else:
         fault = take_length(data, &at, &count)
         if fault:
             return fault
-        if count != columns:
-            return BAD_WIDTH
-        for column in range(columns):
+    for row in range(rows):
+        if compact == NULL:
             if at >= length:
                 return TRUNCATED
-            start = at
             tag = data[at]
             at += 1
+            if tag == TAG_NULL:
+                has_instant = False
+                continue
+            if tag != TAG_STRUCTURE and tag != TAG_ARRAY:
+                return C_NOT_HANDLED if KIND[tag] != UNKNOWN else UNKNOWN_TAG
+            fault = take_length(data, &at, &count)
+            if fault:
+                return fault
+            if count != columns:
+                return BAD_WIDTH
+        for column in range(columns):
+            if compact != NULL:
+                tag = data[compact.described + column]
+            elif at >= length:
+                return TRUNCATED
+            else:
+                tag = data[at]
+                at += 1
+            start = at
             kind = KIND[tag]
             if kind == NULL_DATA:
                 if not has_before:
@@ -305,16 +362,19 @@ cdef Py_ssize_t decode_into(
 
 
 def count_rows(const uint8_t[::1] data not None):
-    """Give the number of rows that a buffer says it has, or `NOT_HANDLED` where it is no array of rows.
+    """Give the number of rows that a buffer says it has, or `NOT_HANDLED` where it is no array of rows that we read.
 
     Raises `ValueError` where it cannot have that many.
     """
     cdef Py_ssize_t at = 1, count = 0
     cdef int fault
+    cdef Compact compact
     if data.shape[0] > C_MAX_LENGTH:
         raise ValueError(f"buffer of {data.shape[0]} octets is larger than {MAX_LENGTH}")
     if data.shape[0] == 0:
         raise ValueError("buffer of 0 octets ends too early")
+    if data[0] == TAG_COMPACT_ARRAY:
+        return find_compact(data, &compact)
     if data[0] != TAG_ARRAY and data[0] != TAG_STRUCTURE:
         return NOT_HANDLED
     fault = take_length(data, &at, &count)
@@ -339,7 +399,7 @@ def decode_profile(
     """Decode a buffer into columns; return how many rows say an instant, in the order sent. Only those are written.
 
     ``values``, ``types``: shape (columns, rows), rows as `count_rows` gives them. ``types`` is each item's tag with null-data and
-    deltas undone, 0 where nothing came yet. ``values`` is the number of an integer, the offset of the tag of anything else.
+    deltas undone, 0 where nothing came yet. ``values`` is the number of an integer, the offset of the content of anything else, behind its tag.
     ``stamps``: shape (rows,), UTC of the column ``stamp_column``. [s]  ``status``: its clock status octet.
     ``step``: what a null stamp adds to the one before [s], 0 where that is not known; the answer is then `NEEDS_STEP` if one occurs.
     ``offset``: local time minus UTC, where it is always the same [s]; None where it is not. ``believes_deviation``: use a stamp's own.
@@ -349,6 +409,8 @@ def decode_profile(
     """
     cdef Py_ssize_t columns = values.shape[0], rows = values.shape[1], outcome
     cdef Clock clock
+    cdef Compact compact
+    cdef Compact* described = NULL
     if not 1 <= columns <= C_MAX_COLUMNS or not 0 <= stamp_column < columns:
         raise ValueError(f"column {stamp_column} of {columns}; 1 to {MAX_COLUMNS} columns are taken")
     if types.shape[0] != columns or types.shape[1] != rows or stamps.shape[0] != rows or status.shape[0] != rows:
@@ -362,11 +424,16 @@ def decode_profile(
         raise ValueError(f"buffer of {outcome} rows, values has room for {rows}")
     if rows * (columns + 1) >= C_MAX_ITEMS:
         return NOT_HANDLED
+    if data[0] == TAG_COMPACT_ARRAY:
+        find_compact(data, &compact)
+        if compact.columns != columns:
+            return NOT_HANDLED
+        described = &compact
     clock.has_offset = offset is not None
     clock.offset = 0 if offset is None else offset
     clock.believes = believes_deviation
     with nogil:
-        outcome = decode_into(data, stamp_column, step, &clock, values, types, stamps, status)
+        outcome = decode_into(data, described, stamp_column, step, &clock, values, types, stamps, status)
     if outcome <= TRUNCATED:
         raise ValueError(f"buffer of {rows} rows, {data.shape[0]} octets, {FAULTS[outcome]}")
     return outcome

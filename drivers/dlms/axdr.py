@@ -142,6 +142,11 @@ def parse(octets: bytes, offset: int = 0) -> tuple[Data, int] | NeedData:
     return data, reader.offset
 
 
+def parse_content(octets: bytes, offset: int, tag: Tag) -> Data:
+    """Decode the content at ``offset`` of an item whose tag is known; it must be there whole."""
+    return _Reader(octets, offset).content(tag, 0)
+
+
 def decode(octets: bytes) -> Data:
     """Decode octets that hold exactly one item. Raises `RemoteProtocolError` for damage, too few octets or a surplus."""
     if len(octets) > MAX_OBJECT:

@@ -6,7 +6,6 @@ the last word on what is an error. Which way was taken shows in no fact.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,7 @@ _FLOATS = frozenset({int(Tag.FLOAT32), int(Tag.FLOAT64)})
 class Columns:
     """Rows as arrays, as `kernels.axdr.decode_profile` writes them: ``values`` and ``types`` of shape (columns, rows).
 
-    ``octets``: where the items that are no integers stand.
+    ``octets``: where the contents of items that are no integers stand.
     """
 
     octets: bytes
@@ -69,9 +68,7 @@ class Columns:
             return NULL
         if tag in axdr.INTEGERS:
             return Data(tag, value)
-        outcome: Any = axdr.parse(self.octets, value)  # the kernel has measured it
-        data: Data = outcome[0]
-        return data
+        return axdr.parse_content(self.octets, value, tag)  # the kernel has measured it
 
     def doubts(self) -> list[bool]:
         """Say of each row whether the meter doubts its stamp."""
@@ -117,7 +114,7 @@ class Buffer:
         try:
             stamp_column = objects.find_clock(self._captured)
             count = kernel.count_rows(self._octets)
-            if count == kernel.NOT_HANDLED or count * (columns + 1) >= axdr.most_items(len(self._octets)):
+            if count == kernel.NOT_HANDLED or (count + 2) * (columns + 1) >= axdr.most_items(len(self._octets)):
                 return None
             values, types = np.empty((columns, count), np.int64), np.empty((columns, count), np.uint8)
             stamps, status = np.empty(count, np.int64), np.empty(count, np.uint8)

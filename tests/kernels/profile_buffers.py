@@ -103,3 +103,26 @@ CLOCKS = st.builds(
     deviation=st.sampled_from(["meter", "meter", "ignore"]),
 )
 STEPS = st.sampled_from([0, PERIOD, -PERIOD, 2**31])
+
+
+@st.composite
+def compact_buffers(draw: st.DrawFn) -> tuple[bytes, list[CaptureObject]]:
+    """A buffer as the octets of a compact-array, and its columns; the stamps are in any of them."""
+    width = draw(st.integers(1, 4))
+    stamp_at = draw(st.integers(0, width - 1))
+    captured = [CLOCK if at == stamp_at else CaptureObject(3, Obis(1, 0, at + 1, 29, 0), 2) for at in range(width)]
+    cells = st.one_of(COUNTS, INTEGERS, REPEATS, OTHERS, NOT_HANDLED)
+    models = [draw(stamps(0)) if at == stamp_at else draw(cells) for at in range(width)]
+    content = b""
+    for slot in range(draw(st.integers(0, 9))):
+        for at, model in enumerate(models):
+            item = draw(stamps(slot) if at == stamp_at else cells)
+            content += axdr.encode(item if item.tag is model.tag else model)[1:]
+    described = bytes(model.tag for model in models)
+    return compact(described, content), captured
+
+
+def compact(described: bytes, content: bytes) -> bytes:
+    """Give the octets of a compact-array of structures of simple items."""
+    head = bytes((Tag.COMPACT_ARRAY, Tag.STRUCTURE)) + axdr.encode_length(len(described)) + described
+    return head + axdr.encode_length(len(content)) + content

@@ -16,7 +16,7 @@ from drivers.dlms.rows import Columns
 from drivers.errors import RemoteProtocolError
 from drivers.profile import ClockProfile
 from kernels import axdr
-from tests.kernels.profile_buffers import CLOCK, CLOCKS, DAY, PERIOD, STEPS, buffers
+from tests.kernels.profile_buffers import CLOCK, CLOCKS, DAY, PERIOD, STEPS, buffers, compact, compact_buffers
 
 CAPTURED = [CLOCK, CaptureObject(3, objects.CLOCK_OBJECT, 2)]
 MANY = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -83,6 +83,68 @@ def test_damage_anywhere_is_what_the_codec_says_it_is(
     cut = more.draw(st.one_of(st.none(), st.integers(1, len(octets))))
 
     check_equal(bytes(octets[:cut]), captured, step, clock)
+
+
+@MANY
+@given(compact_buffers(), STEPS, CLOCKS)
+def test_every_compact_array_likewise(drawn: tuple[bytes, list[CaptureObject]], step: int, clock: ClockProfile) -> None:
+    check_equal(*drawn, step, clock)
+
+
+@MANY
+@given(compact_buffers(), STEPS, CLOCKS, st.data())
+def test_damage_anywhere_in_a_compact_array_likewise(
+    drawn: tuple[bytes, list[CaptureObject]], step: int, clock: ClockProfile, more: st.DataObject
+) -> None:
+    octets, captured = bytearray(drawn[0]), drawn[1]
+
+    for _ in range(more.draw(st.integers(1, 3))):
+        at = more.draw(st.integers(0, len(octets) - 1))
+        octets[at] = more.draw(st.one_of(st.integers(0, 34), st.integers(0, 255)))
+    cut = more.draw(st.one_of(st.none(), st.integers(1, len(octets))))
+
+    check_equal(bytes(octets[:cut]), captured, step, clock)
+
+
+STAMP = bytes.fromhex("0c07ea0101ff0a000000000000")
+
+
+@pytest.mark.parametrize("described", ["0912", "0906", "1206", "090f", "0916", "0917", "091c"])
+def test_ordinary_compact_arrays_are_not_left_to_the_codec(described: str) -> None:
+    tags = bytes.fromhex(described)
+    row = b"".join(STAMP if tag == Tag.OCTET_STRING else codec.encode(Data(Tag(tag), 5))[1:] for tag in tags)
+    captured = [CLOCK if tag == Tag.OCTET_STRING else CAPTURED[1] for tag in tags]
+    octets = compact(tags, 96 * row)
+
+    if described == "1206":  # no column of stamps
+        captured[0] = CLOCK
+    outcome = check_equal(octets, captured, PERIOD, ClockProfile())
+
+    if described in {"1206", "091c"}:
+        assert outcome is None  # damage: a number is no stamp, a delta has nothing before it
+    else:
+        assert isinstance(outcome, Columns)
+        assert len(outcome.stamps) == 96
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x13",
+        b"\x13\x02",
+        b"\x13\x12\x02\x00\x01",  # of bare numbers
+        b"\x13\x02\x00\x00",
+        b"\x13\x02\x02\x09",
+        compact(b"\x09\x02", STAMP),
+        compact(b"\x09\x0c", STAMP + b"\x00"),
+        compact(b"\x00\x00", b""),
+        compact(b"\x09\x12", STAMP + b"\x00"),
+        compact(b"\x09\x12", STAMP + b"\x00\x01") + b"\x00",
+        compact(b"\x00" * 254 + b"\x09", bytes(1_000_000)),  # a million rows of 255 items
+    ],
+)
+def test_other_compact_arrays_are_left_to_the_codec(octets: bytes) -> None:
+    assert axdr.count_rows(octets) == axdr.NOT_HANDLED
 
 
 @MANY
