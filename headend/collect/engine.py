@@ -357,9 +357,19 @@ class Engine:
         url = self._links[meter.device.link_id]
         line = self._lines.get(url)
         if line is None:
-            line = self._lines[url] = LineOwner(url, self._open_transport, self._clock)
+            line = self._lines[url] = LineOwner(
+                url, self._open_transport, self._clock, told=partial(self._note_stranger, url)
+            )
             line.start()
         return line
+
+    async def _note_stranger(self, url: str, is_there: bool) -> None:
+        """Record that another master speaks on a line, or does no more."""
+        now = self._clock.now()
+        with suppress(StoreError):  # what is under way meets it again
+            await self._writer.submit(
+                lambda store: store.add_event(None, "second_master", int(is_there), now, url, received_at=now)
+            )
 
     def _endpoint(self, meter: Meter) -> Endpoint:
         device, profile = meter.device, meter.profile

@@ -29,6 +29,7 @@ from headend.collect.watch import WatchedStream
 
 T = TypeVar("T")
 Open = Callable[[str], Awaitable[ByteStream]]
+Told = Callable[[bool], Awaitable[None]]
 AGEING = 600.0
 """Waiting time after which work gets every second turn, whatever its class. [s]"""
 
@@ -46,8 +47,10 @@ _log = structlog.get_logger(__name__)
 class Carrier:
     """The link as a job sees it: gives the open stream, and drops it when it can no longer be trusted."""
 
-    def __init__(self, url: str, open_transport: Open, clock: Clock) -> None:
+    def __init__(self, url: str, open_transport: Open, clock: Clock, told: Told | None = None) -> None:
+        """``told``: whom to tell, True that another master speaks on the line, False that it does no more."""
         self.url = url
+        self._told = told
         self._open = open_transport
         self._clock = clock
         self._stream: WatchedStream | None = None
@@ -95,6 +98,10 @@ class Carrier:
         elif not recent and self.has_stranger:
             self.has_stranger = False
             _log.info("nobody else speaks on this line any more", link=self.url)
+        else:
+            return
+        if self._told is not None:
+            await self._told(self.has_stranger)
 
     async def recover(self, error: DriverError) -> None:
         """Make the link fit for another attempt after ``error``.
@@ -154,8 +161,10 @@ class _Work:
 class LineOwner:
     """The one task that uses a link. Use as ``async with``; leaving cancels what waits and closes the link."""
 
-    def __init__(self, url: str, open_transport: Open, clock: Clock, ageing: float = AGEING) -> None:
-        self._carrier = Carrier(url, open_transport, clock)
+    def __init__(
+        self, url: str, open_transport: Open, clock: Clock, ageing: float = AGEING, *, told: Told | None = None
+    ) -> None:
+        self._carrier = Carrier(url, open_transport, clock, told)
         self._clock = clock
         self._ageing = ageing
         self._waiting: list[_Work] = []

@@ -97,8 +97,13 @@ async def test_another_master_is_told_once_waited_for_and_forgotten_when_gone() 
     async def nothing(carrier: Carrier) -> None:
         await carrier.stream()
 
+    told: list[bool] = []
+
+    async def tell(is_there: bool) -> None:
+        told.append(is_there)
+
     with capture_logs() as logs:
-        async with LineOwner("bus", modem.open, clock) as line:
+        async with LineOwner("bus", modem.open, clock, told=tell) as line:
             await line.submit(Priority.SCHEDULED, nothing)
             assert modem.far is not None
             for _ in range(STRANGER_FRAMES + 2):
@@ -110,6 +115,7 @@ async def test_another_master_is_told_once_waited_for_and_forgotten_when_gone() 
 
     assert has_stranger
     assert not line._carrier.has_stranger
+    assert told == [True, False]
     assert [entry["event"].split(",")[0] for entry in logs] == [
         "another master speaks on this line",
         "nobody else speaks on this line any more",
