@@ -4,6 +4,8 @@ A target takes octets and does with them all that a session would. It may raise 
 what others send is never our bug. To add a parser, add a line to `TARGETS`.
 """
 
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,9 +58,10 @@ from drivers.dlt645 import records as dlt645_records
 from drivers.dlt645 import services as dlt645_services
 from drivers.dlt645 import values as dlt645_values
 from drivers.errors import DriverError, RemoteProtocolError
-from drivers.modbus import mbap, pdu, rtu
+from drivers.modbus import ascii as modbus_ascii
+from drivers.modbus import functions, learned, mbap, pdu, rtu, sunspec
 from drivers.obis import Obis
-from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn
+from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn, ModbusHole
 from drivers.trace import text, tree
 from drivers.units import ScalerUnit, Unit
 from kernels.checksum import crc16_modbus
@@ -356,7 +359,54 @@ def modbus_response(octets: bytes) -> None:
     pdu.decode_response(octets, MODBUS)
 
 
+def modbus_answers(octets: bytes) -> None:
+    """An answer to each kind of question, and the same octets as a question to a server."""
+    for request in MODBUS_REQUESTS:
+        with suppress(RemoteProtocolError):
+            pdu.decode_response(octets, request)
+    functions.decode_any_request(octets).encode()
+
+
+def modbus_line(octets: bytes) -> None:
+    for request in MODBUS_REQUESTS:
+        for reader in (rtu.ResponseReader(1, request), modbus_ascii.AsciiResponseReader(1, request)):
+            with suppress(RemoteProtocolError):
+                reader.receive_data(octets)
+                while reader.next_event() is not pdu.NEED_DATA:
+                    pass
+
+
+def modbus_learned(octets: bytes) -> None:
+    body = octets[4:]
+    learned.decode_learned(zlib.crc32(body).to_bytes(4, "big") + body, 1_800_000_000)
+
+
+def sunspec_device(octets: bytes) -> None:
+    """Registers as two octets each, from the first base on; beyond them every read is refused."""
+    registers = [0x5375, 0x6E53, *(word for (word,) in struct.iter_unpack(">H", octets[: len(octets) // 2 * 2]))]
+    walk = sunspec.discover()
+    try:
+        address, count = next(walk)
+        while True:
+            piece = registers[address - 40_000 : address - 40_000 + count] if address >= 40_000 else []
+            address, count = walk.send(piece if len(piece) == count else None)
+    except StopIteration as end:
+        if end.value is not None:
+            sunspec.draft(end.value, "rtu")
+
+
 MODBUS = pdu.ReadRequest(pdu.Function.READ_HOLDING_REGISTERS, 0, 4)
+MODBUS_REQUESTS = (
+    MODBUS,
+    functions.ReadBits(pdu.Function.READ_COILS, 0, 12),
+    functions.WriteOne(pdu.Function.WRITE_SINGLE_REGISTER, 1, 3),
+    functions.WriteCoils(0, (True, False, True)),
+    functions.WriteRegisters(0, (1, 2)),
+    functions.MaskWrite(4, 0xF2, 0x25),
+    functions.ReadWrite(0, 2, 4, (1,)),
+    functions.ReadFile((functions.RecordRequest(4, 1, 2), functions.RecordRequest(3, 9, 2))),
+    functions.ReadDevice(1, 0),
+)
 
 
 # -- what they start from
@@ -492,6 +542,21 @@ def modbus_frames() -> Iterator[bytes]:
     yield bytes.fromhex("0103080001000200030004f2d4")
     yield bytes.fromhex("000100000007010304000100020001000000030103")
     yield bytes.fromhex("0308000100020003ffff")
+    yield modbus_ascii.encode_frame(rtu.RtuFrame(1, bytes.fromhex("03080001000200030004")))
+    yield bytes.fromhex("2b0e01010000010006576964676574")
+    yield bytes.fromhex("140c05060dfe0020050633cd0040")
+    yield from (request.encode() for request in MODBUS_REQUESTS)
+
+
+def modbus_knowledge() -> Iterator[bytes]:
+    yield learned.Learned(1_799_990_000, {ModbusHole(5, 2)}, 60, pipelines=True, latency=12).encode()
+    yield learned.Learned(1_799_990_000).encode()
+
+
+def sunspec_models() -> Iterator[bytes]:
+    common = b"\0\1\0\x42" + b"ACME".ljust(132, b"\0")
+    yield common + b"\0\xcb\0\x69" + bytes(210) + b"\xff\xff\0\0"
+    yield common + b"\0\xd5\0\x7c" + bytes(248) + b"\xff\xff\0\0"
 
 
 # -- DL/T 645
@@ -588,5 +653,10 @@ TARGETS = {
     "trace": Target(trace, traces),
     "modbus-pdu": Target(modbus_response, modbus_frames),
     "modbus-rtu": Target(partial(until_damage, lambda: rtu.ResponseReader(1, MODBUS)), modbus_frames),
+    "modbus-answers": Target(modbus_answers, modbus_frames),
+    "modbus-line": Target(modbus_line, modbus_frames),
+    "modbus-ascii": Target(partial(in_pieces, modbus_ascii.AsciiReader), modbus_frames),
+    "modbus-learned": Target(modbus_learned, modbus_knowledge),
+    "sunspec": Target(sunspec_device, sunspec_models),
     "modbus-tcp": Target(partial(until_damage, mbap.MbapReader), modbus_frames),
 }

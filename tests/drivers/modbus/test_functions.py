@@ -1,4 +1,4 @@
-"""Every function beside register reads, both ways: the specification's own examples, and what they must refuse."""
+"""Every function beside register reads, both ways: the specification's published examples, and what they must refuse."""
 
 import struct
 from typing import Any

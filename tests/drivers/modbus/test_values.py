@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.errors import LocalProtocolError, RemoteProtocolError
-from drivers.modbus.values import REGISTERS, decode_integer, decode_point, encode_integer, encode_point
+from drivers.modbus.values import REGISTERS, ValueAbsent, decode_integer, decode_point, encode_integer, encode_point
 from drivers.obis import Obis
 from drivers.profile import ModbusPoint, ValueType, WordOrder
 from drivers.units import ScalerUnit, Unit
@@ -159,3 +159,70 @@ def test_kwh_float_becomes_whole_wh() -> None:
 
 def test_every_type_has_a_width() -> None:
     assert set(REGISTERS) == set(get_args(ValueType))
+
+
+def plain(type_: ValueType, **changes: Any) -> ModbusPoint:
+    return ModbusPoint(Obis(1, 0, 1, 8, 0), 20, type_, ScalerUnit(0, Unit.WATT_HOUR), **changes)
+
+
+@pytest.mark.parametrize(
+    ("point", "registers", "count"),
+    [
+        (plain("bcd16"), (0x1234,), 1234),
+        (plain("bcd32", word_order="CDAB"), (0x5678, 0x1234), 12_345_678),
+        (plain("bcd64"), (0, 0x0012, 0x3456, 0x7890), 1_234_567_890),
+        (plain("uint16", mask=0x0FF0), (0xABCD,), 0xBC),
+        (plain("uint32", mask=0x8000_0000), (0x8000, 0), 1),
+        (plain("float64"), struct.unpack(">4H", struct.pack(">d", 123_456_789_012.0)), 123_456_789_012),
+        (plain("float64", factor=3), struct.unpack(">4H", struct.pack(">d", -0.125)), -125),
+        (plain("float64", word_order="DCBA"), struct.unpack(">4H", struct.pack("<d", 2.5)), 2),
+    ],
+)
+def test_values_in_every_form_survive_the_wire(point: ModbusPoint, registers: tuple[int, ...], count: int) -> None:
+    assert decode_point(point, registers) == (count, Rule(0))
+    if not point.mask and count != 2:  # 2.5 was rounded
+        assert encode_point(point, count) == registers
+
+
+def test_float64_is_exact_far_beyond_float32() -> None:
+    count = 2**53 - 1
+
+    assert decode_point(plain("float64"), struct.unpack(">4H", struct.pack(">d", float(count)))) == (count, Rule(0))
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_any_float64_is_a_count_or_an_error(bits: int) -> None:
+    try:
+        count, _ = decode_point(plain("float64"), struct.unpack(">4H", struct.pack(">Q", bits)))
+    except (RemoteProtocolError, ValueAbsent):
+        return
+    assert abs(Fraction(struct.unpack(">d", struct.pack(">Q", bits))[0]) - count) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("point", "registers"),
+    [
+        (plain("int16", absent=(0x8000,)), (0x8000,)),
+        (plain("uint16", absent=(0xFFFF, 0xFFFE)), (0xFFFE,)),
+        (plain("uint32", absent=(0xFFFF_FFFF,), word_order="CDAB"), (0xFFFF, 0xFFFF)),
+        (plain("float32"), (0x7FC0, 0)),
+        (plain("float64"), (0x7FF8, 0, 0, 0)),
+    ],
+)
+def test_what_says_that_there_is_no_value_is_none(point: ModbusPoint, registers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueAbsent):
+        decode_point(point, registers)
+
+
+def test_what_is_no_decimal_digit_is_a_protocol_error() -> None:
+    with pytest.raises(RemoteProtocolError, match="not BCD"):
+        decode_point(plain("bcd16"), (0x12A4,))
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_marked"), [((0, 9), True), ((0, 10), False), ((11, 20), True), ((10, None), False)]
+)
+def test_count_outside_its_limits_is_marked(limits: Any, is_marked: bool) -> None:
+    count, rules = decode_point(plain("uint16", lower=limits[0], upper=limits[1]), (10,))
+
+    assert (count, rules) == (10, Rule.RANGE if is_marked else Rule(0))

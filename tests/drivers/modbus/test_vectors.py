@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
+from drivers.errors import RemoteProtocolError
 from drivers.modbus.mbap import MbapReader
-from drivers.modbus.pdu import ExceptionResponse, Function, ReadRequest, ReadResponse, decode_request, decode_response
+from drivers.modbus.pdu import (
+    NEED_DATA,
+    ExceptionResponse,
+    Function,
+    ReadRequest,
+    ReadResponse,
+    decode_request,
+    decode_response,
+)
 from drivers.modbus.rtu import RequestReader, ResponseReader, RtuFrame
 from drivers.modbus.values import decode_point
 from drivers.obis import Obis
@@ -69,6 +78,48 @@ def test_published_frame_decodes_to_the_published_answer(case: Any) -> None:
     frame, expected = load(case)
 
     CHECKS[expected["protocol"]](frame, expected["expect"])
+
+
+READERS: dict[str, Any] = {
+    "rtu-exception": lambda: ResponseReader(1, ReadRequest(Function.READ_HOLDING_REGISTERS, 0, 1)),
+    "rtu-read-holding-request": RequestReader,
+    "tcp-read-response": MbapReader,
+}
+
+
+def found(reader: Any, *chunks: bytes) -> list[Any]:
+    """Everything a reader finds; a damaged frame is nothing, as its session makes an error of it."""
+    events = []
+    for chunk in chunks:
+        reader.receive_data(chunk)
+        try:
+            while (event := reader.next_event()) is not NEED_DATA:
+                events.append(event)
+        except RemoteProtocolError:
+            return events
+    return events
+
+
+@pytest.mark.parametrize("case", sorted(READERS))
+def test_published_frame_is_the_same_byte_by_byte_and_amid_rubbish(case: str) -> None:
+    frame, _ = load(REPOSITORY / "tests" / "data" / "modbus" / case)
+    (whole,) = found(READERS[case](), frame)
+    is_line = case.startswith("rtu")
+
+    assert found(READERS[case](), *(bytes((octet,)) for octet in frame)) == [whole]
+    assert found(READERS[case](), frame + b"\x00\xff")[0] == whole
+    # Modbus TCP has nothing to find a frame by again: rubbish before it is an error, never a frame.
+    assert found(READERS[case](), b"\xff\x00" + frame) == ([whole] if is_line else [])
+
+
+@pytest.mark.parametrize("case", [name for name in sorted(READERS) if name.startswith("rtu")])
+def test_each_flipped_bit_of_a_published_frame_leaves_nothing(case: str) -> None:
+    frame, _ = load(REPOSITORY / "tests" / "data" / "modbus" / case)
+
+    for bit in range(8 * len(frame)):
+        damaged = bytearray(frame)
+        damaged[bit // 8] ^= 1 << bit % 8
+        assert not found(READERS[case](), bytes(damaged)), bit
 
 
 def test_every_published_vector_is_here() -> None:
