@@ -587,7 +587,8 @@ class Conversation:
         if isinstance(link, HdlcLink) and isinstance(command, Apdu) and link.state != "open":
             raise RemoteProtocolError(f"meter {self._settings.server}: the data link has ended; connect again")
         await pause(self._timing.turnaround * self._context.timeout_scale)
-        self._stream.discard_input()
+        if not (isinstance(link, WrapperLink) and link.is_amid):
+            self._stream.discard_input()
         asked, failures = command, 0
         for _ in range(MAX_POLLS):
             octets = link.send(command)

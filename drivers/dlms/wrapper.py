@@ -55,6 +55,11 @@ class WrapperLink:
         del self._buffer[:end]
         return Apdu(octets)
 
+    @property
+    def is_amid(self) -> bool:
+        """Whether an APDU has begun to arrive: its rest, however late, belongs to it and must not be thrown away alone."""
+        return bool(self._buffer)
+
     def unread(self) -> bytes:
         """Take back what no APDU was made of so far."""
         octets = bytes(self._buffer)

@@ -155,6 +155,48 @@ async def test_an_event_before_an_answer_in_blocks_is_noticed_and_the_blocks_are
     assert (value.integer(), notices) == (5, [EVENT])
 
 
+async def test_the_rest_of_a_block_that_comes_too_late_is_not_cut_out_of_its_middle() -> None:
+    near, far = null_modem()
+    text = bytes(range(60))
+
+    async def serve(stream: ByteStream) -> None:
+        link = WrapperLink(1, None)
+
+        async def asked() -> bytes:
+            while (event := link.next_event()) is NEED_DATA:
+                link.receive_data(await stream.read(60))
+            return event.octets
+
+        async def say(*apdus: bytes) -> None:
+            await stream.write(b"".join(link.send(Apdu(one)) for one in apdus))
+
+        await asked()
+        await say(granted(Conformance.GET | Conformance.GENERAL_BLOCK_TRANSFER))
+        request = xdlms.decode(await asked())
+        assert isinstance(request, xdlms.GetRequest)
+        answer = xdlms.GetResponse(request.invoke_id, axdr.octet_string(text)).encode()
+        await say(GeneralBlock(1, 0, answer[:10], is_streaming=True).encode())
+        last = link.send(Apdu(GeneralBlock(2, 0, answer[10:], is_last=True).encode()))
+        await stream.write(last[:40])
+        await asyncio.sleep(0.3)  # after the time we allow, before we ask again
+        await stream.write(last[40:])
+        await asked()
+        await stream.write(last)
+
+    profile = replace(with_dlms(block_window=4), timing=TimingProfile(latency=0.01, turnaround=0.5))
+    conversation = Conversation(near, endpoint(profile), context())
+    task = asyncio.create_task(serve(far))
+    try:
+        await conversation.open()
+        value = await conversation.get(VALUE)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    assert value.octets() == text
+
+
 def test_blocks_of_which_the_first_was_lost_are_asked_for_from_the_beginning() -> None:
     transfer = BlockTransfer(window=4)
 
