@@ -14,7 +14,6 @@ from drivers.modbus.rtu import RtuFrame
 START: Final = b":"
 END: Final = b"\r\n"
 MAX_FRAME: Final = 1 + 2 * (1 + MAX_PDU + 1) + 2  # clause 2.5.2.1: 513 characters
-MAX_NOISE: Final = 2 * MAX_FRAME
 _DIGITS: Final = frozenset(b"0123456789ABCDEF")
 
 
@@ -46,28 +45,33 @@ class AsciiReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-
-    @property
-    def has_noise(self) -> bool:
+        self.has_noise = False
         """True where characters arrived that are not (yet) a frame."""
-        return bool(self._buffer)
 
     def receive_data(self, data: bytes) -> None:
         """Take received characters."""
         self._buffer += data
+        self.has_noise = self.has_noise or bool(data)
 
     def next_event(self) -> RtuFrame | NeedData:
         """Give the next frame, or NEED_DATA. Raises `RemoteProtocolError` for a damaged one, which is then passed over."""
-        while (end := self._buffer.find(END)) >= 0:
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + len(END)]
-            start = line.rfind(START)
-            if start >= 0:
-                return decode_frame(line[start + 1 :])
-        if len(self._buffer) > MAX_NOISE:
-            noise = bytes(self._buffer[:16])
-            del self._buffer[:-MAX_FRAME]
-            raise RemoteProtocolError(f"more than {MAX_NOISE} characters without an end: {noise!r} ...")
+        while (start := self._buffer.find(START)) >= 0:
+            del self._buffer[:start]
+            end = self._buffer.find(END, 1, MAX_FRAME)
+            again = self._buffer.find(START, 1, MAX_FRAME - len(END) + 1 if end < 0 else end)
+            if again >= 0:
+                del self._buffer[:again]
+                continue
+            if end >= 0:
+                characters = bytes(self._buffer[1:end])
+                del self._buffer[: end + len(END)]
+                return decode_frame(characters)
+            if len(self._buffer) < MAX_FRAME:
+                return NEED_DATA
+            beginning = bytes(self._buffer[:16])
+            del self._buffer[: len(START)]
+            raise RemoteProtocolError(f"no end within {MAX_FRAME} characters: {beginning!r} ...")
+        self._buffer.clear()
         return NEED_DATA
 
 
