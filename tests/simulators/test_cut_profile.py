@@ -15,7 +15,6 @@ from drivers.dlms.driver import DlmsSession, open_session
 from drivers.errors import ConnectionLost, DriverError
 from drivers.facts import IntervalBlock
 from drivers.metadata import MemoryMetadata
-from drivers.obis import Obis
 from drivers.transports import MemoryStream, null_modem
 from simulators.dlms.gateway import DlmsGateway
 from simulators.household import Household
@@ -147,15 +146,9 @@ async def test_the_second_session_transfers_no_metadata_nor_the_first_with_anoth
         gateway("wrapper", SETTINGS["none"], named(17, household=HOUSEHOLD), named(18, household=HOUSEHOLD)), "wrapper"
     )
 
-    def of_kind(address: int) -> Endpoint:
-        meter = client("wrapper", "none", address)
-        assert meter.profile.dlms is not None
-        dlms = replace(meter.profile.dlms, firmware=Obis.parse("1-0:0.2.0*255"))
-        return replace(meter, profile=replace(meter.profile, dlms=dlms))
-
     asked = []
     for address in (0, 0, 1):
-        facts, _ = await read(line, of_kind(address), MONDAY)
+        facts, _ = await read(line, client("wrapper", "none", address), MONDAY)
         assert merged(*facts) == list(COUNTS)
         asked.append(dict(line.asked))
 

@@ -156,14 +156,14 @@ async def test_a_local_day_arrives_with_all_its_quarters_and_no_other(tmp_path: 
     road.store.close()
 
 
-@pytest.mark.parametrize("answers", range(12))
+@pytest.mark.parametrize("answers", range(13))
 async def test_what_came_before_the_line_was_cut_is_stored_and_the_rest_is_fetched_next_time(
     tmp_path: Path, answers: int
 ) -> None:
     start = int(datetime(2026, 3, 2, tzinfo=BERLIN).timestamp())
     load = tuple(None if slot in {20, 60} else slot for slot in range(96))
     end = start + len(load) * QUARTER
-    # No half-hour is too small to be cut in: AARE, name, columns, period, scaler, then blocks of less than nine rows.
+    # No half-hour is too small to be cut in: AARE, name, firmware, columns, period, scaler, then blocks of less than nine rows.
     settings = DlmsSettings(max_pdu=200, takes_lists=False)
     profile = quarter_hourly(ClockProfile())
     profile = replace(profile, timing=replace(profile.timing, retries=0))
@@ -180,7 +180,7 @@ async def test_what_came_before_the_line_was_cut_is_stored_and_the_rest_is_fetch
     rows = next((at for at, value in enumerate(came) if value is Reason.NO_ROUTE), len(load))
     assert cut.failed == {Reason.NO_ROUTE: 1}
     assert came == whole[:rows] + [Reason.NO_ROUTE] * (len(load) - rows)
-    assert rows >= 8 * max(0, answers - 6)
+    assert rows >= 8 * max(0, answers - 7)
     assert road.values(start, end) == whole
     assert (rest.new + cut.new, rest.conflicts, rest.failed) == (96 - 2 + 1, 0, {})
     assert first + sum(road.sizes) < 96 * 21 + 1_200
