@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from drivers.contract import ByteStream, Endpoint, SessionContext, has_parity
+from drivers.contract import ByteStream, Endpoint, Salvage, SessionContext, has_parity
 from drivers.dlms.doubt import doubted
 from drivers.dlt645 import load, plan, stamps
 from drivers.dlt645.address import decode_own_address, parse_address
@@ -52,6 +52,8 @@ class Dlt645Session:
         self._now = context.now
         self._edition = Edition(profile.dlt645.edition)
         self._exchange = Exchange(stream, address, self._edition, profile.timing, profile.dlt645.wake_up, context)
+        self._reading: load.Reading | None = None  # that is under way, or was cut
+        self._window = (0, 0)
         self._refused: set[str] = set()  # block identifiers this meter does not have
         looks = {"line": has_parity(stream), "gateway": True, "hidden": False}
         self._is_protected = looks[profile.dlt645.parity]
@@ -122,6 +124,7 @@ class Dlt645Session:
         if record is None or not channels:
             raise MeterRefused(f"profile {self._profile.name} has no load records", ErrorWord.NO_DATA)
         reading = load.Reading(record, channels[0].period, start, end, self._profile.clock.zone)
+        self._window, self._reading = (start, end), reading
         while (question := reading.next_question()) is not None:
             identifier, parameters, expected = question
             try:
@@ -132,7 +135,19 @@ class Dlt645Session:
                 reading.refuse()
             else:
                 reading.receive(octets)
+        self._reading = None
+        return self._facts(reading, start, end)
+
+    def salvage(self) -> Salvage | None:
+        """Give what the last `read_load_profile`, which raised or was canceled, had received whole; None for nothing."""
+        reading, (start, end) = self._reading, self._window
+        if reading is None or (reach := min(reading.reach, end)) <= start:
+            return None
+        return Salvage(tuple(self._facts(reading, start, reach)), start, reach)
+
+    def _facts(self, reading: load.Reading, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
         registers = reading.registers()
+        channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
         blocks = [load.intervals(channel, registers, start, end) for channel in channels]
         facts: list[IntervalBlock | RegisterValue] = [*blocks, *registers]
         return facts if self._is_protected else [doubted(fact) for fact in facts]

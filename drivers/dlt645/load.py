@@ -85,6 +85,11 @@ class Reading:
         else:
             self._next += self._period
 
+    @property
+    def reach(self) -> UtcSeconds:
+        """How far all intervals are decided: up to the last slot of which the meter said all. [s UTC]"""
+        return self._next - self._period
+
     def registers(self) -> list[RegisterValue]:
         """Give the registers of all columns, stamped by the meter, oldest first. Raises `RemoteProtocolError` for no BCD."""
         return [

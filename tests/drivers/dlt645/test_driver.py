@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from drivers.contract import KeepsClock, ReadsIdentity, ReadsLoadProfile, ReadsRegisters
+from drivers.contract import KeepsClock, ReadsIdentity, ReadsLoadProfile, ReadsRegisters, SalvagesLoadProfile
 from drivers.dlt645.control import ErrorWord
 from drivers.dlt645.frame import Frame, FrameReader
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout, WrongMeter
@@ -16,6 +17,7 @@ from drivers.facts import IntervalBlock, RegisterValue
 from drivers.obis import Obis, resolve
 from kernels.quality import Rule
 from simulators.faults import Dead, LineDeed, LineFault, MissingRows, Noise, Rollover
+from tests.drivers.dlt645 import cases
 from tests.drivers.dlt645.cases import load_all
 from tests.drivers.dlt645.line import (
     LOAD,
@@ -205,6 +207,32 @@ async def test_a_register_that_rolls_over_loses_nothing() -> None:
     assert block.counts == tuple(value // 10 for value in LOAD[48:60])
 
 
+async def test_a_load_profile_that_is_cut_keeps_what_came_whole() -> None:
+    start, end = START + 48 * PERIOD, START + 72 * PERIOD
+    line = meters(bus(meter(1001)))
+    asked: list[bytes] = []
+
+    def respond(data: bytes) -> Sequence[bytes]:
+        asked.append(data)
+        return line(data) if len(asked) != 3 else []
+
+    async with session(respond) as opened:
+        assert isinstance(opened, SalvagesLoadProfile)
+        assert opened.salvage() is None
+        with pytest.raises(TransportTimeout):
+            await opened.read_load_profile(start, end)
+        kept = opened.salvage()
+        assert kept is not None
+        rest, *_ = await opened.read_load_profile(kept.end, end)
+        assert opened.salvage() is None
+
+    first = kept.facts[0]
+    assert isinstance(first, IntervalBlock)
+    assert isinstance(rest, IntervalBlock)
+    assert (kept.start, len(first.counts)) == (start, 11)  # of twelve records
+    assert first.counts + rest.counts == tuple(value // 10 for value in LOAD[48:72])
+
+
 # -- memories
 
 
@@ -229,6 +257,20 @@ async def test_billing_freezes_are_stamped_by_the_settlement_day() -> None:
 async def test_a_meter_without_events_has_none() -> None:
     async with session(meters(bus(meter(1001)))) as opened:
         assert await opened.read_events(5) == []
+
+
+async def test_events_say_when_they_happened() -> None:
+    def respond(data: bytes) -> list[bytes]:
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        if frame.data.hex() != "01001103":
+            return [Frame(frame.address, 0xD1, b"\x02").encode()]
+        return [Frame(frame.address, 0x91, frame.data + bytes.fromhex("301220150326") + bytes(6)).encode()]
+
+    async with session(respond) as opened:
+        (event,) = await opened.read_events(3)
+
+    assert (event.code, event.text) == (0x0311, "power down")
+    assert event.at == int(datetime.fromisoformat("2026-03-15T20:12:30+08:00").timestamp())
 
 
 # -- edition 1997
