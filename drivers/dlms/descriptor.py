@@ -12,6 +12,14 @@ from drivers.errors import RemoteProtocolError
 from drivers.obis import Obis
 
 
+def number_of(data: Data, first: int, last: int, what: str) -> int:
+    """Read a whole number that a request can name again, ``first`` to ``last``. Raises `RemoteProtocolError`."""
+    number = data.integer()
+    if not first <= number <= last:
+        raise RemoteProtocolError(f"{what} {number} is not {first} to {last}")
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """One attribute (or method, for ACTION) of one object. IEC 62056-5-3, ``Cosem-Attribute-Descriptor``."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from drivers.dlms import axdr
 from drivers.dlms.axdr import Data, Tag
+from drivers.dlms.descriptor import number_of
 from drivers.dlms.xdlms import Attribute
 from drivers.errors import RemoteProtocolError
 from drivers.obis import Obis
@@ -87,7 +88,9 @@ def _entry(item: Data) -> ObjectEntry:
     rights = parts[3].items()
     if len(rights) != 2:
         raise RemoteProtocolError(f"access rights of {len(rights)} items for {name}, expected 2")
-    return ObjectEntry(parts[0].integer(), parts[1].integer(), name, _modes(rights[0], name), _modes(rights[1], name))
+    class_id = number_of(parts[0], 0, 0xFFFF, f"class of {name}")
+    version = number_of(parts[1], 0, 0xFF, f"version of {name}")
+    return ObjectEntry(class_id, version, name, _modes(rights[0], name), _modes(rights[1], name))
 
 
 def _modes(data: Data, name: Obis) -> Mapping[int, int]:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from drivers.dlms import axdr
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.datetime import CosemDateTime, find_zone
+from drivers.dlms.descriptor import number_of
 from drivers.dlms.xdlms import Attribute, Selection
 from drivers.errors import ProfileError, RemoteProtocolError
 from drivers.facts import INT32_MAX, IntervalBlock, RegisterValue, UtcSeconds
@@ -113,7 +114,10 @@ def decode_capture_objects(data: Data) -> tuple[CaptureObject, ...]:
             name = Obis.from_bytes(parts[1].octets())
         except ValueError as error:
             raise RemoteProtocolError(f"capture object: {error}") from None
-        columns.append(CaptureObject(parts[0].integer(), name, parts[2].integer(), parts[3].integer()))
+        class_id = number_of(parts[0], 0, 0xFFFF, "capture object: class")
+        attribute = number_of(parts[2], -0x80, 0x7F, "capture object: attribute")
+        data_index = number_of(parts[3], 0, 0xFFFF, "capture object: data index")
+        columns.append(CaptureObject(class_id, name, attribute, data_index))
     return tuple(columns)
 
 

@@ -24,6 +24,14 @@ def element(*items: Data) -> Data:
     return axdr.array([axdr.structure(*items)])
 
 
+@pytest.mark.parametrize(("class_id", "version"), [(70_000, 0), (-1, 0), (3, 256), (3, -1)])
+def test_a_class_or_version_that_no_request_could_name_is_an_error(class_id: int, version: int) -> None:
+    entry = element(Data(Tag.LONG64, class_id), Data(Tag.LONG64, version), NAME, RIGHTS)
+
+    with pytest.raises(RemoteProtocolError, match="is not 0 to"):
+        decode_object_list(entry)
+
+
 def test_a_list_encoded_is_the_one_decoded() -> None:
     entries = (REGISTER, ASSOCIATION)
 

@@ -234,6 +234,17 @@ def test_a_name_that_is_not_printable_is_an_error(octets: bytes) -> None:
         objects.decode_text(axdr.octet_string(octets), "name")
 
 
+@pytest.mark.parametrize(
+    ("class_id", "attribute", "data_index"), [(70_000, 2, 0), (-1, 2, 0), (3, 128, 0), (3, 2, 70_000), (3, 2, -1)]
+)
+def test_a_column_that_no_request_could_name_is_an_error(class_id: int, attribute: int, data_index: int) -> None:
+    numbers = [Data(Tag.LONG64, one) for one in (class_id, attribute, data_index)]
+    column = axdr.structure(numbers[0], axdr.octet_string(INTERVALS.to_bytes()), *numbers[1:])
+
+    with pytest.raises(RemoteProtocolError, match="is not"):
+        objects.decode_capture_objects(axdr.array([column]))
+
+
 def test_columns_are_selected_by_what_they_capture_or_by_their_numbers() -> None:
     column = objects.CaptureObject(3, Obis(1, 0, 1, 8, 0), 2)
 
