@@ -15,6 +15,7 @@ from drivers.dlms.driver import DlmsSession, open_session
 from drivers.errors import ConnectionLost, DriverError
 from drivers.facts import IntervalBlock
 from drivers.metadata import MemoryMetadata
+from drivers.profile import Referencing
 from drivers.transports import MemoryStream, null_modem
 from simulators.dlms.gateway import DlmsGateway
 from simulators.household import Household
@@ -108,12 +109,16 @@ async def read(line: Line, meter: Endpoint, start: int, answers: int = 10_000) -
 
 @pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
 @pytest.mark.parametrize("authentication", ["none", "hls5"])
+@pytest.mark.parametrize("referencing", ["logical-name", "short-name"])
 async def test_wherever_the_line_is_cut_the_next_session_asks_for_the_rest_alone(
-    framing: str, authentication: str
+    framing: str, authentication: str, referencing: Referencing
 ) -> None:
-    settings = replace(SETTINGS[authentication], max_pdu=128)
+    settings = replace(SETTINGS[authentication], max_pdu=128, referencing=referencing)
     line = Line(gateway(framing, settings, named(17, household=HOUSEHOLD)), framing)
     meter = client(framing, authentication)
+    assert meter.profile.dlms is not None
+    dlms = replace(meter.profile.dlms, referencing=referencing)
+    meter = replace(meter, profile=replace(meter.profile, dlms=dlms))
     await read(line, meter, MONDAY)  # so that the cache is warm
     whole, _ = await read(line, meter, MONDAY)
     uncut, exchange, answers = sum(line.exchanges), max(line.exchanges), len(line.exchanges)
