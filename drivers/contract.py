@@ -67,6 +67,19 @@ def has_parity(stream: ByteStream) -> bool:
     return isinstance(stream, ChecksParity) and stream.has_parity
 
 
+@runtime_checkable
+class KnowsSilence(Protocol):
+    """A link that knows when something arrived last."""
+
+    def silent_for(self) -> float:
+        """Give the time since something arrived, or since the link was opened. [s, real]"""
+
+
+def silent_for(stream: ByteStream) -> float:
+    """Give the time for which a link has been silent already, 0 where it does not know. [s, real]"""
+    return stream.silent_for() if isinstance(stream, KnowsSilence) else 0.0
+
+
 class CounterStore(Protocol):
     """Invocation counters, reserved durably before use and never lowered (docs/decisions/invocation-counters.md)."""
 

@@ -10,7 +10,7 @@ Only a session opened for commands sends what changes the meter, and sends it on
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from drivers.contract import ByteStream, SessionContext
+from drivers.contract import ByteStream, SessionContext, silent_for
 from drivers.errors import LineNoise, LocalProtocolError, RemoteProtocolError, TransportTimeout
 from drivers.modbus.ascii import MAX_FRAME as MAX_ASCII_FRAME
 from drivers.modbus.ascii import AsciiResponseReader, encode_frame
@@ -120,7 +120,7 @@ class LineExchange(Exchange):
         frame, longest = self._frame(pdu), self._size(request.answer_length(pdu[:1]) or MAX_PDU)
         allowance = self._allowance(len(frame), longest)
         reader = self._reader(request)
-        await pause(self._silence() * self._scale)
+        await pause(self._silence() * self._scale - silent_for(self._stream))
         self._stream.discard_input()
         await self._stream.write(frame)
         deadline = Deadline(allowance)

@@ -53,6 +53,7 @@ class FdStream:
         self._bits_per_character = bits_per_character
         self._is_open = True
         self._waiters: dict[str, asyncio.Future[None]] = {}
+        self._heard_at = asyncio.get_running_loop().time()
 
     def __repr__(self) -> str:
         """Name the link and whether it is open."""
@@ -103,6 +104,10 @@ class FdStream:
             thrown += data
         return bytes(thrown)
 
+    def silent_for(self) -> float:
+        """Give the time since something arrived, or since the link was opened. [s, real]"""
+        return asyncio.get_running_loop().time() - self._heard_at
+
     async def close(self) -> None:
         """Close; whoever waits on this stream gets `ConnectionLost`. Closing twice is harmless."""
         if not self._is_open:
@@ -124,6 +129,7 @@ class FdStream:
             return b""
         except OSError as error:
             raise ConnectionLost(f"{self._name}: receiving failed: {error.strerror}") from error
+        self._heard_at = asyncio.get_running_loop().time()
         return data or self._at_end()
 
     def _at_end(self) -> bytes:

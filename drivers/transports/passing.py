@@ -1,6 +1,6 @@
 """A link on top of a link: passes everything on, for those that look at some of it."""
 
-from drivers.contract import ByteStream, ChangesSpeed, has_parity
+from drivers.contract import ByteStream, ChangesSpeed, has_parity, silent_for
 from drivers.errors import PortUnavailable
 
 
@@ -44,6 +44,10 @@ class PassingStream:
     def has_parity(self) -> bool:
         """Whether a byte with wrong parity is never delivered."""
         return has_parity(self._stream)
+
+    def silent_for(self) -> float:
+        """Give the time since something arrived, or since the link was opened. [s, real]"""
+        return silent_for(self._stream)
 
     async def reconfigure(self, baud: int, parity: str, bits: int, after: float = 0.0) -> None:
         """Change the speed of the port. Raises `TransportError`, also where it has none."""

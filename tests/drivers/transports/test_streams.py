@@ -11,11 +11,12 @@ from functools import partial
 
 import pytest
 
-from drivers.contract import ByteStream
+from drivers.contract import ByteStream, silent_for
 from drivers.errors import ConnectionLost, LocalProtocolError, TransportTimeout
 from drivers.transports import FdStream, open_transport
 from drivers.transports.memory import MemoryListener
 from drivers.transports.tcp import adopt_socket
+from drivers.transports.trace import RecordingStream
 
 
 @dataclass
@@ -172,3 +173,19 @@ async def test_cancelled_reader_leaves_the_stream_usable(pair: Pair) -> None:
     await pair.far.write(b"still here")
 
     assert await pair.near.read(5) == b"still here"
+
+
+async def test_a_link_knows_for_how_long_it_has_been_silent_and_one_on_top_of_it_too() -> None:
+    left, right = socket.socketpair()
+    stream = RecordingStream(adopt_socket(left, "pair"), "pair")
+    await asyncio.sleep(0.05)
+
+    before = silent_for(stream)
+    right.sendall(b"x")
+    await stream.read(1)
+    after = silent_for(stream)
+
+    assert before >= 0.05
+    assert after < before
+    await stream.close()
+    right.close()
