@@ -1,4 +1,7 @@
-"""The engine: does what the planner says, one owner per line, and leaves nothing unexplained in the ledger."""
+"""The engine: does what the planner says, one owner per line, and leaves nothing unexplained in the ledger.
+
+It is long because the whole way of a job, from being due to being settled, is here.
+"""
 
 import asyncio
 import os
