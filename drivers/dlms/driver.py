@@ -238,11 +238,12 @@ class DlmsSession:
 
     @property
     def _names_key(self) -> str:
-        if self._dlms.firmware is None or self.settings.referencing != "short-name":
+        dlms = self.settings
+        if dlms.firmware is None or dlms.metadata == "session" or dlms.referencing != "short-name":
             return ""
-        is_own = self.settings.metadata == "meter" or self._conversation.is_unverified
+        is_own = dlms.metadata == "meter" or self._conversation.is_unverified
         own = self._endpoint.name if is_own else ""
-        return names_key(self._profile, self.settings, self._logical_device, own)
+        return names_key(self._profile, dlms, self._logical_device, own)
 
     async def _keep(self) -> None:
         if self._cache is None or not self._kind or not self._known.is_news:
