@@ -101,6 +101,7 @@ ATTEMPTS: Final = 2  # of opening and closing the data link
 MAX_NOTICES: Final = 16  # before one answer, and kept [APDU]
 POLLS: Final = 3  # one after the other without getting on
 MAX_POLLS: Final = 64  # of one answer; more than any long answer needs on a bad line
+LONGEST_LEAVE: Final = 60.0  # for releasing and disconnecting, however the other side spins it out [s]
 BUSY_PAUSE: Final = 0.5  # before a meter that has no room or no answer yet is polled again [s]
 SLOWEST_NETWORK: Final = 9_600  # bounds how long one APDU may trickle in where the stream names no speed [bit/s]
 FRAME_OVERHEAD: Final = 20  # flags, addresses, checksums of one HDLC frame, at most [octet]
@@ -485,7 +486,10 @@ class Conversation:
         Whatever happens, nothing is said on the stream afterwards.
         """
         try:
-            await self._take_leave()
+            async with asyncio.timeout(LONGEST_LEAVE * self._context.timeout_scale + 20 * HOST_MARGIN):
+                await self._take_leave()
+        except TimeoutError:
+            _log.warning("meter %s: comes to no end when it is left", self._endpoint.name)
         finally:
             self._idle.stop()
             if self._keeping is not None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from drivers.contract import ByteStream
-from drivers.dlms import acse, axdr, shortnames, xdlms
+from drivers.dlms import acse, axdr, session, shortnames, xdlms
 from drivers.dlms.association import ClientAssociation, Parameters
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.basenames import ASSOCIATION
@@ -16,6 +16,7 @@ from drivers.dlms.ciphering import Keys
 from drivers.dlms.events import NEED_DATA, Apdu
 from drivers.dlms.gateway import REQUEST, RESPONSE, Gateway
 from drivers.dlms.hdlc import LLC_RESPONSE, Frame, HdlcAddress, Kind
+from drivers.dlms.link import HdlcLink
 from drivers.dlms.noticing import EventNotification
 from drivers.dlms.session import Conversation
 from drivers.dlms.transfer import BlockTransfer, GeneralBlock
@@ -268,3 +269,31 @@ def test_a_plain_notice_in_a_ciphered_association_is_not_believed() -> None:
 
     with pytest.raises(SecurityError, match="globally ciphered"):
         association.overhear(EVENT.encode())
+
+
+async def test_a_meter_that_never_comes_to_the_end_of_its_leave_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LONGEST_LEAVE", 0.4)
+    near, far = null_modem()
+
+    async def serve(stream: ByteStream) -> None:
+        link, meter = HdlcLink("server", HDLC, None), Meter(hdlc=HDLC)
+        for _ in range(2):  # SNRM and AARQ
+            link.receive_data(await stream.read(60))
+            event = link.next_event()
+            said = link.send(Apdu(meter.answer(event.octets))) if isinstance(event, Apdu) else b""
+            await stream.write(link.data_to_send() + said)
+        with suppress(ConnectionLost):
+            for number in range(1, 1_000):
+                await stream.read(60)
+                await asyncio.sleep(0.05)
+                piece = Frame(CLIENT, HDLC, Kind.I, number % 8, 2, segmented=True, information=LLC_RESPONSE[:1])
+                await stream.write(piece.encode())
+
+    conversation = Conversation(near, endpoint(with_dlms(framing="hdlc"), str(HDLC)), context())
+    task = asyncio.create_task(serve(far))
+    await conversation.open()
+    async with asyncio.timeout(5):
+        await conversation.close()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
