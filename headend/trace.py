@@ -28,6 +28,7 @@ from drivers.trace.text import (
     record_line,
     session_line,
 )
+from drivers.transports.passing import PassingStream
 from drivers.transports.trace import Carried, RecordingStream
 from headend.clock import Clock
 from headend.collect.line import Open
@@ -107,11 +108,11 @@ class Tracer:
         async def open_session(
             stream: ByteStream, endpoint: Endpoint, context: SessionContext
         ) -> AsyncIterator[Session]:
-            assert isinstance(stream, RecordingStream)
+            link = _overheard(stream)
             context = replace(context, metadata=None)  # a trace of less than all could not stand in for the meter
-            file = self._file(stream.url, endpoint)
+            file = self._file(link.url, endpoint)
             file.begin(endpoint)
-            stream.listen(file)
+            link.listen(file)
             try:
                 async with driver(stream, endpoint, context) as session:
                     yield session
@@ -119,7 +120,7 @@ class Tracer:
                 file.note(f"ended by {type(error).__name__}: {error}")
                 raise
             finally:
-                stream.listen(None)
+                link.listen(None)
                 file.end()
 
         def open_any(
@@ -260,3 +261,11 @@ def _create(path: Path) -> IO[str]:
     """Make the file anew, for its owner alone: it holds what a household consumes."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     return os.fdopen(descriptor, "w", encoding="ascii", newline="\n")
+
+
+def _overheard(stream: ByteStream) -> RecordingStream:
+    """Find the link that `Tracer.opening` made, below what the line owner laid on it."""
+    while not isinstance(stream, RecordingStream):
+        assert isinstance(stream, PassingStream)
+        stream = stream.below
+    return stream

@@ -14,6 +14,11 @@ class PassingStream:
         """Name the link."""
         return repr(self._stream)
 
+    @property
+    def below(self) -> ByteStream:
+        """The link this one lies on."""
+        return self._stream
+
     async def write(self, data: bytes) -> None:
         """Send all of ``data``. Raises `TransportError`."""
         await self._stream.write(data)
