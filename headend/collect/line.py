@@ -70,7 +70,7 @@ class Carrier:
             except TransportError:
                 self._missing = _missing_port(self.url)
                 raise
-            self.could_open = True
+            self.could_open, self._missing = True, ""
         return self._stream
 
     def has_returned(self) -> bool:
@@ -225,7 +225,6 @@ class LineOwner:
                     self._wake.clear()
                     await self._wake.wait()
                 continue
-            await self._carrier.make_free()
             await self._turn(work)
             if work.turnaround:
                 await self._clock.sleep(work.turnaround)
@@ -243,8 +242,12 @@ class LineOwner:
         self._waiting.remove(chosen)
         return chosen
 
+    async def _run(self, work: _Work) -> Any:
+        await self._carrier.make_free()
+        return await work.run(self._carrier)
+
     async def _turn(self, work: _Work) -> None:
-        running = asyncio.ensure_future(work.run(self._carrier))
+        running = asyncio.ensure_future(self._run(work))
         work.done.add_done_callback(lambda done: running.cancel() if done.cancelled() else None)
         try:
             await asyncio.wait([running])

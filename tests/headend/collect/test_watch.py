@@ -194,6 +194,7 @@ async def test_an_adapter_is_found_again_by_its_name_a_thousand_times_and_nothin
     async with LineOwner(f"serial://{adapter.name}", open_transport, SystemClock()) as line:
         for _ in range(1_000):
             assert await line.submit(Priority.SCHEDULED, ask) == b"!"
+            assert not line._carrier.has_returned()
             adapter.unplug()
             with pytest.raises(ConnectionLost):
                 await line.submit(Priority.SCHEDULED, ask)
@@ -208,3 +209,21 @@ async def test_an_adapter_is_found_again_by_its_name_a_thousand_times_and_nothin
         assert len(asyncio.all_tasks()) == tasks + 1
 
     assert len(asyncio.all_tasks()) == tasks
+
+
+async def test_closing_while_the_line_is_listened_to_leaves_no_caller_waiting() -> None:
+    modem, clock = Modem(), FakeClock()
+
+    async def nothing(carrier: Carrier) -> None:
+        await carrier.stream()
+
+    line = LineOwner("bus", modem.open, clock)
+    line.start()
+    await line.submit(Priority.SCHEDULED, nothing)
+    line._carrier.has_stranger = True
+    waiting = asyncio.create_task(line.submit(Priority.SCHEDULED, nothing))
+    await asyncio.sleep(0.01)
+    await line.close()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 1)
