@@ -82,6 +82,7 @@ def test_each_shipped_base_has_a_child_that_every_rule_passes(name: str) -> None
                 "columns": [{"logical_name": "1-0:1.29.0*255", "obis": "active_energy_import_interval"}],
             },
         },
+        "dlt645": {"maker": "ACM", "registers": ["active_energy_import"]},
         "modbus": {
             "channels": [channel | {"origin": "register"}],
             "modbus": {"points": [{"obis": "active_energy_import", "address": 0, "type": "uint32", "unit": "Wh"}]},
