@@ -234,6 +234,25 @@ class ModbusHole:
 
 
 @dataclass(frozen=True, slots=True)
+class ModbusLoadProfile:
+    """A load profile in file records (function 20): a ring of rows, each as long as the next.
+
+    ``file``, ``record``: where the first row begins.  ``rows``: how many there are.  ``width``: of one. [register]
+    ``time``: offset within the row of its instant, two registers with the seconds since 1970 UTC; 0 and FFFFFFFF hex for a row
+    that was not written yet.  ``period``: from row to row. [s]
+    ``columns``: what a row holds; ``address`` is the offset within it.
+    """
+
+    file: int
+    rows: int
+    width: int
+    period: int
+    columns: tuple[ModbusPoint, ...]
+    record: int = 0
+    time: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModbusProfile:
     """Modbus settings and register map. ``max_registers``: largest read the model takes (at most 125).
 
@@ -250,6 +269,7 @@ class ModbusProfile:
     holes: tuple[ModbusHole, ...] = ()
     pipeline: int = 1
     parity: Parity = "line"
+    load_profile: ModbusLoadProfile | None = None
 
 
 @dataclass(frozen=True, slots=True)

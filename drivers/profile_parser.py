@@ -22,6 +22,7 @@ from drivers.profile import (
     MeterProfile,
     ModbusHole,
     ModbusIdentity,
+    ModbusLoadProfile,
     ModbusPoint,
     ModbusProfile,
     OptionalService,
@@ -328,9 +329,24 @@ def _modbus(table: CheckedTable) -> ModbusProfile:
         holes=tuple(_hole(row, base) for row in table.tables("holes")),
         pipeline=table.integer("pipeline", 1, 1, 16),  # Messaging on TCP/IP V1.0b, 4.2: a server may have 1 to 16
         parity=table.choice("parity", ("line", "gateway", "hidden"), "line"),
+        load_profile=_file_records(table.table("load_profile")) if table.has("load_profile") else None,
     )
     table.finish()
     return profile
+
+
+def _file_records(table: CheckedTable) -> ModbusLoadProfile:
+    records = ModbusLoadProfile(
+        file=table.integer("file", None, 1, 65_535),
+        rows=table.integer("rows", None, 1, 10_000),
+        width=table.integer("width", None, 3, 121),  # Modbus application protocol 1.1b3, 6.14: 245 bytes of one answer
+        period=table.integer("period", None, 1, 86_400),
+        columns=tuple(_point(row, 0) for row in table.tables("columns")),
+        record=table.integer("record", 0, 0, 9_999),
+        time=table.integer("time", 0, 0, 119),
+    )
+    table.finish()
+    return records
 
 
 def _hole(row: CheckedTable, base: int) -> ModbusHole:

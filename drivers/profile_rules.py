@@ -5,7 +5,15 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import pairwise
 
 from drivers.obis import Obis, interval_of, register_of
-from drivers.profile import CallProfile, ChannelProfile, DlmsProfile, MeterProfile, ModbusProfile, PushProfile
+from drivers.profile import (
+    CallProfile,
+    ChannelProfile,
+    DlmsProfile,
+    MeterProfile,
+    ModbusLoadProfile,
+    ModbusProfile,
+    PushProfile,
+)
 from drivers.profile_dlt645 import check_dlt645
 from drivers.table import Faults
 
@@ -14,6 +22,8 @@ WIDTH = {
     "bcd16": 1, "bcd32": 2, "bcd64": 4,
 }  # fmt: skip
 """Registers (16 bit) per Modbus value type."""
+RECORDS = 10_000  # same, 6.14: record numbers 0 to 9999
+DAY = 86_400
 REGISTERS = 65_536  # Modbus application protocol 1.1b3, 4.3: data addresses 0 to 65535
 INTERVAL = 29  # value group D, IEC 62056-6-1: time integral 5
 _LEVEL = re.compile(r"\{([a-z][a-z0-9_]*)\}", re.ASCII)
@@ -123,7 +133,10 @@ def security_faults(dlms: DlmsProfile) -> list[str]:
 
 
 def _modbus(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> None:
-    _origins(profile, ("register",), faults)
+    records = modbus.load_profile
+    _origins(profile, ("register", "load_profile") if records else ("register",), faults)
+    if records:
+        _file_records(profile, records, faults)
     _distinct("modbus.points", [point.obis for point in modbus.points], faults)
     for index, point in enumerate(modbus.points):
         where = f"modbus.points[{index}]"
@@ -155,6 +168,29 @@ def _modbus(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> Non
         if found != channel.scaler_unit:
             faults.add(f"{where}.scaler", f"differs from the register's ({found.scaler}, {found.unit.symbol})")
     _modbus_identity(profile, modbus, faults)
+
+
+def _file_records(profile: MeterProfile, records: ModbusLoadProfile, faults: Faults) -> None:
+    where = "modbus.load_profile"
+    if records.record + records.rows * records.width > RECORDS:
+        faults.add(f"{where}.rows", f"{records.rows} rows of {records.width} registers end beyond record {RECORDS - 1}")
+    if records.period <= 0 or DAY % records.period:
+        faults.add(f"{where}.period", f"{records.period} s does not divide a day")
+    for index, column in enumerate(records.columns):
+        end = column.address + WIDTH[column.type]
+        if end > records.width or (column.address < records.time + 2 and records.time < end):
+            faults.add(f"{where}.columns[{index}].address", "lies beyond the row, or in its time")
+    if records.time + 2 > records.width:
+        faults.add(f"{where}.time", f"takes two registers, and a row has {records.width}")
+    _distinct(f"{where}.columns", [column.obis for column in records.columns], faults)
+    scalers = {column.obis: column.scaler_unit for column in records.columns}
+    for spot, channel in _of_origin(profile, "load_profile"):
+        if channel.obis not in scalers:
+            faults.add(f"{spot}.obis", f"{channel.obis} is in no column of {where}")
+        elif channel.scaler_unit != scalers[channel.obis]:
+            faults.add(f"{spot}.scaler", "differs from the column's")
+        if channel.period != records.period:
+            faults.add(f"{spot}.period", f"{channel.period} s, but {where} has {records.period} s")
 
 
 def _modbus_identity(profile: MeterProfile, modbus: ModbusProfile, faults: Faults) -> None:

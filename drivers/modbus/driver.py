@@ -19,8 +19,8 @@ from drivers.errors import (
     TransportError,
     TransportTimeout,
 )
-from drivers.facts import MeterIdentity, RegisterValue, UtcSeconds
-from drivers.modbus import sunspec
+from drivers.facts import IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
+from drivers.modbus import records, sunspec
 from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
 from drivers.modbus.functions import WriteRegisters
 from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
@@ -232,6 +232,34 @@ class ModbusSession:
         )
 
 
+class RecordingSession(ModbusSession):
+    """`ReadsLoadProfile` too: a model that keeps one in file records."""
+
+    async def read_load_profile(self, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
+        """Read intervals within ``[start, end)`` [s UTC]. Raises `MeterRefused`, `RemoteProtocolError`, `TransportError`."""
+        layout = self._modbus.load_profile
+        if layout is None:
+            raise ProfileError(self._profile.name, ["modbus.load_profile: is missing"])
+        rows: list[records.Row] = []
+        for request in records.requests(layout):
+            answer = await self.exchange.ask(request)
+            if isinstance(answer, ExceptionResponse):
+                one = request.groups[0]
+                raise refusal(answer.code, f"unit {self.exchange.unit}: file {one.file}, record {one.record}")
+            rows += records.rows_of(layout, answer.records[0])
+        channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
+        by_start = records.starts(layout, rows, self._profile.clock.stamp)
+        found = records.blocks(layout, channels, by_start, (start, end))
+        if self._is_protected:
+            return [*found]
+        return [
+            replace(
+                block, rules=tuple(rule | Rule.METER_STATUS for rule in block.rules or (Rule(0),) * len(block.counts))
+            )
+            for block in found
+        ]
+
+
 class ModbusCommands:
     """Writes registers, once, and reads back what came about. See `drivers.contract.ChangesMeter`."""
 
@@ -270,7 +298,9 @@ async def open_session(stream: ByteStream, endpoint: Endpoint, context: SessionC
     entry = await cache.load(kind) if cache else None
     learned = (decode_learned(entry, context.now()) if entry else None) or Learned()
     try:
-        yield ModbusSession(stream, endpoint, context, learned)
+        modbus = endpoint.profile.modbus
+        make = RecordingSession if modbus is not None and modbus.load_profile else ModbusSession
+        yield make(stream, endpoint, context, learned)
     finally:
         if cache and learned.is_news:
             learned.read_at = learned.read_at or context.now()
