@@ -52,7 +52,10 @@ _TRANSITIONS: Final[dict[tuple[State, str], State]] = {
     ("opening", "client send connect"): "opening",  # SNRM again when the first was lost
     ("opening", "client recv UA"): "open",
     ("opening", "client recv DM"): "closed",
-    ("opening", "client recv UI"): "opening",  # not for us yet, or not any more
+    ("opening", "client recv UI"): "opening",
+    ("opening", "client recv I"): "opening",  # what is left of the session before, thrown away
+    ("opening", "client recv RR"): "opening",
+    ("opening", "client recv RNR"): "opening",
     ("open", "client send apdu"): "open",
     ("open", "client send poll"): "open",
     ("open", "client recv I"): "open",

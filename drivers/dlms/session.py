@@ -631,7 +631,9 @@ class Conversation:
         """Say RR to a meter that nobody asked anything for a while. What fails here, the next question meets again."""
         if isinstance(self._link, HdlcLink) and self._link.state == "open" and not self._turn.locked():
             with suppress(DriverError):
-                await self._exchange(Poll())
+                event = await self._exchange(Poll())
+                if isinstance(event, Apdu):
+                    self._overhear(event.octets)
 
     async def _await_event(self, sent: int) -> LinkEvent:
         allowance, whole = self._allowance(sent)

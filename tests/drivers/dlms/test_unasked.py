@@ -271,6 +271,38 @@ def test_a_plain_notice_in_a_ciphered_association_is_not_believed() -> None:
         association.overhear(EVENT.encode())
 
 
+@pytest.mark.parametrize("kind", [Kind.I, Kind.RR, Kind.RNR])
+async def test_what_is_left_of_the_session_before_does_not_keep_a_link_from_opening(kind: Kind) -> None:
+    near, far = null_modem()
+    late = Frame(CLIENT, HDLC, kind, 3 if kind is Kind.I else 0, 4, information=LIE if kind is Kind.I else b"").encode()
+    meter = Meter(hdlc=HDLC, disturb=lambda at, octets: late + octets if at == 0 else octets)
+    conversation = Conversation(near, endpoint(with_dlms(framing="hdlc"), str(HDLC)), context())
+
+    async with serving(meter, far):
+        await conversation.open()
+        value = await conversation.get(Attribute(1, Obis(0, 0, 42, 0, 0), 2))
+        await conversation.close()
+
+    assert value.octets() == b"TST0000000000001"
+
+
+async def test_what_a_meter_says_when_its_link_is_kept_alive_is_noticed() -> None:
+    near, far = null_modem()
+    event = Frame(CLIENT, HDLC, Kind.I, 1, 1, information=LLC_RESPONSE + EVENT.encode()).encode()
+    meter = Meter(hdlc=HDLC, disturb=lambda at, octets: event if at == 2 else octets)
+    profile = with_dlms(framing="hdlc", inactivity_time_out=1)
+    conversation = Conversation(near, endpoint(profile, str(HDLC)), replace(context(), timeout_scale=0.2))
+
+    async with serving(meter, far):
+        await conversation.open()
+        async with asyncio.timeout(5):
+            while not conversation.notices:  # noqa: ASYNC110  there is nothing to wait for but the notice
+                await asyncio.sleep(0.01)
+        await conversation.close()
+
+    assert list(conversation.notices) == [EVENT]
+
+
 async def test_a_meter_that_never_comes_to_the_end_of_its_leave_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "LONGEST_LEAVE", 0.4)
     near, far = null_modem()
