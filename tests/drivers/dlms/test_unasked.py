@@ -293,12 +293,13 @@ async def test_what_a_meter_says_when_its_link_is_kept_alive_is_noticed() -> Non
     profile = with_dlms(framing="hdlc", inactivity_time_out=1)
     conversation = Conversation(near, endpoint(profile, str(HDLC)), replace(context(), timeout_scale=0.2))
 
-    async with serving(meter, far):
-        await conversation.open()
-        async with asyncio.timeout(5):
-            while not conversation.notices:  # noqa: ASYNC110  there is nothing to wait for but the notice
-                await asyncio.sleep(0.01)
-        await conversation.close()
+    with suppress(RemoteProtocolError):  # the scripted link does not know that it has said this
+        async with serving(meter, far):
+            await conversation.open()
+            async with asyncio.timeout(5):
+                while not conversation.notices:  # noqa: ASYNC110  there is nothing to wait for but the notice
+                    await asyncio.sleep(0.01)
+            await conversation.close()
 
     assert list(conversation.notices) == [EVENT]
 
