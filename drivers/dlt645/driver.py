@@ -4,7 +4,7 @@ Nothing is opened and nothing closed: each frame stands by itself. Nothing here 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -24,6 +24,7 @@ from drivers.profile import Dlt645Freeze, Dlt645Point, Dlt645Profile
 T = TypeVar("T")
 MAX_READS: Final = 4
 """Times that a value of energy is read until two readings agree, where nobody checks parity."""
+MAX_MIDNIGHTS: Final = 3
 DATE_LAYOUT: Final = "YYMMDDWW"
 TIME_LAYOUT: Final = "hhmmss"
 FREEZE_LAYOUT: Final = "YYMMDDhhmm"
@@ -68,9 +69,13 @@ class Dlt645Session:
             if said != address:
                 raise WrongMeter(f"meter {said} answers at address {address}")
         else:
-            await self._read(
-                self._dlt645.date or self._dlt645.points[0].di, 8
-            )  # whatever it is, the address is checked
+            anything = self._dlt645.date or (self._dlt645.points[0].di if self._dlt645.points else "")
+            if not anything:
+                raise ProfileError(
+                    self._profile.name, ["dlt645.identity: there is nothing to read a meter's address from"]
+                )
+            with suppress(MeterRefused):  # who refuses is there, too; what counts is where the answer comes from
+                await self._read(anything, 8)
             address = self._exchange.answered_by
         return MeterIdentity(f"{self._profile.maker}:{address}", self._profile.maker, address, self._profile.model)
 
@@ -99,14 +104,15 @@ class Dlt645Session:
         if not self._dlt645.date:
             raise MeterRefused(f"profile {self._profile.name} names no clock", ErrorWord.NO_DATA)
         date = await self._read(self._dlt645.date, 4)
-        while True:
+        for _ in range(MAX_MIDNIGHTS):
             before = self._now()
             time = await self._read(self._dlt645.time, 3)
             after = self._now()
-            again = await self._read(self._dlt645.date, 4)
+            again, date = date, await self._read(self._dlt645.date, 4)
             if again == date:
-                break
-            date = again  # midnight fell between the two
+                break  # else midnight fell between the two
+        else:
+            raise RemoteProtocolError(f"meter {self._exchange.address} says another date each time")
         layout = DATE_LAYOUT + TIME_LAYOUT
         instant = decode_instant(time + date, layout, self._profile.clock.zone)
         if instant is None:
@@ -226,7 +232,8 @@ class Dlt645Session:
 
         def counts(octets: bytes) -> tuple[int | None, ...]:
             whole = plan.without_end(octets, points[0].octets)
-            if not whole or len(whole) % points[0].octets:
+            is_single = expected == points[0].octets
+            if not whole or len(whole) % points[0].octets or (is_single and len(whole) != expected):
                 raise RemoteProtocolError(
                     f"data item {di} holds {len(octets)} bytes, not whole values of {points[0].octets}"
                 )

@@ -134,7 +134,7 @@ def test_what_does_not_fit_is_not_written(count: int) -> None:
         encode_count(count, 4, signed=False)
 
 
-@given(st.integers(946_684_800, 4_102_444_799), st.sampled_from([ZONE, "UTC", "Europe/Berlin"]))
+@given(st.integers(946_684_800, 4_102_000_000), st.sampled_from([ZONE, "UTC", "Europe/Berlin"]))
 def test_instants_come_back_to_the_second(instant: int, zone: str) -> None:
     back = decode_instant(encode_instant(instant, "YYMMDDhhmmss", zone), "YYMMDDhhmmss", zone)
 

@@ -114,6 +114,40 @@ async def test_the_clock_is_read_beside_ours() -> None:
     assert reading.offset == 0
 
 
+async def test_a_clock_at_midnight_is_read_again_and_one_that_says_anything_is_refused() -> None:
+    told = ["26031500", "235959", "26031601", "000001", "26031601"]
+
+    def respond(data: bytes) -> list[bytes]:
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        value = told.pop(0) if told else f"{next(numbers):08d}"
+        return [Frame(frame.address, 0x91, frame.data + bytes.fromhex(value)[::-1]).encode()]
+
+    numbers = iter(range(100))
+    async with session(respond) as opened:
+        reading = await opened.read_clock()
+        with pytest.raises(RemoteProtocolError, match="another date each time"):
+            await opened.read_clock()
+
+    assert reading.meter == int(datetime.fromisoformat("2026-03-16T00:00:01+08:00").timestamp())
+
+
+async def test_a_single_item_that_comes_with_more_than_its_octets_is_no_value() -> None:
+    octets = Frame("000000001001", 0x91, bytes.fromhex("00000100") + bytes(8)).encode()
+
+    async with session(lambda _: [octets]) as opened:
+        with pytest.raises(RemoteProtocolError, match="holds 8 bytes"):
+            await opened.read_registers([IMPORT])
+
+
+async def test_a_meter_without_an_identity_item_is_known_though_it_refuses() -> None:
+    old = profile("sim-dlt645-1997")
+
+    async with session(lambda _: [Frame("000000001001", 0xC1, b"\x02").encode()], meant=old) as opened:
+        identity = await opened.read_identity()
+
+    assert identity.name == "SIM:000000001001"
+
+
 # -- load records
 
 
