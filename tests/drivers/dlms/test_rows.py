@@ -184,7 +184,7 @@ def test_the_beginning_of_a_buffer_gives_the_rows_that_are_there_whole(
     expected = axdr.array(data.items()[:there])
     assert repr(axdr.decode(beginning)) == repr(expected)
     assert outcome_of(lambda: Buffer(beginning, captured, clock).rows(step).one_by_one()) == outcome_of(
-        lambda: by_one(expected, captured, step, clock)
+        lambda: objects.decode_rows(expected, captured, step, clock)
     )
 
 
