@@ -1,6 +1,6 @@
 """Takes a trace apart: frames with the time between them, what is in each, and what is damaged, named and passed over."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,6 +10,8 @@ from drivers.dlms.events import NEED_DATA as DLMS_NEEDS_DATA
 from drivers.dlms.hdlc import LLC_COMMAND, LLC_RESPONSE, Frame, FrameReader, Kind
 from drivers.dlms.push import PushReader
 from drivers.errors import DriverError, RemoteProtocolError
+from drivers.modbus.ascii import AsciiReader, AsciiResponseReader
+from drivers.modbus.coalesce import Read
 from drivers.modbus.mbap import MbapReader
 from drivers.modbus.pdu import (
     NEED_DATA,
@@ -20,7 +22,6 @@ from drivers.modbus.pdu import (
     decode_request,
     decode_response,
 )
-from drivers.modbus.coalesce import Read
 from drivers.modbus.rtu import RequestReader, ResponseReader
 from drivers.modbus.values import REGISTERS, decode_point
 from drivers.profile import ModbusPoint, Table
@@ -118,6 +119,8 @@ def _reader(framing: str, keys: Keys | None, points: Sequence[ModbusPoint]) -> _
             return _Mbap(points)
         case "rtu" | "rtu-over-tcp":
             return _Rtu(points)
+        case "ascii":
+            return _Ascii(points)
     raise TraceError(f"framing {framing[:40]!r} is not one this program takes apart")
 
 
@@ -304,18 +307,28 @@ class _Modbus:
 
 
 class _Rtu(_Modbus):
+    name = "Modbus RTU"
+    sent: Callable[[], RequestReader | AsciiReader] = RequestReader
+    answers: Callable[[int, ReadRequest], ResponseReader | AsciiResponseReader] = ResponseReader
+
     def __init__(self, points: Sequence[ModbusPoint]) -> None:
         super().__init__(points)
-        self._sent = RequestReader()
-        self._answers: ResponseReader | None = None
+        self._sent = type(self).sent()
+        self._answers: ResponseReader | AsciiResponseReader | None = None
 
     def take(self, octets: bytes, *, is_sent: bool) -> Iterator[Part | str]:
         if is_sent:
             self._sent.receive_data(octets)
-            while (frame := self._sent.next_event()) is not NEED_DATA:
-                yield Part("Modbus RTU", f"to unit {frame.unit}", (self._question(frame.pdu),))
-                self._answers = None if self._request is None else ResponseReader(frame.unit, self._request)
-            return
+            while True:
+                try:
+                    frame = self._sent.next_event()
+                except RemoteProtocolError as error:
+                    yield str(error)
+                    continue
+                if frame is NEED_DATA:
+                    return
+                yield Part(self.name, f"to unit {frame.unit}", (self._question(frame.pdu),))
+                self._answers = None if self._request is None else type(self).answers(frame.unit, self._request)
         if self._answers is None:
             yield f"{len(octets)} octets that answer nothing: {octets[:MAX_SHOWN].hex()}"
             return
@@ -328,7 +341,13 @@ class _Rtu(_Modbus):
             return
         if found is not NEED_DATA:
             self._answers = None
-            yield Part("Modbus RTU", f"from unit {found.unit}", (self._answer(found.pdu),))
+            yield Part(self.name, f"from unit {found.unit}", (self._answer(found.pdu),))
+
+
+class _Ascii(_Rtu):
+    name = "Modbus ASCII"
+    sent = AsciiReader
+    answers = AsciiResponseReader
 
 
 class _Mbap(_Modbus):

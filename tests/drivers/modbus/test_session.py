@@ -30,6 +30,8 @@ from drivers.modbus.pdu import NEED_DATA, ExceptionResponse, Function, ReadRespo
 from drivers.modbus.rtu import RtuFrame
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint
+from drivers.trace import tree
+from drivers.trace.apdu import Part
 from drivers.units import ScalerUnit, Unit
 from kernels.quality import Rule
 from tests.drivers.modbus.fixtures import (
@@ -429,3 +431,17 @@ async def test_a_gateway_that_gets_no_answer_to_a_write_does_not_know_its_outcom
     async with commanding(respond) as commands:
         with pytest.raises(OutcomeUnknown):
             await commands.write_registers(0, (1, 2))
+
+
+def test_a_trace_of_modbus_ascii_is_taken_apart() -> None:
+    reader = tree._reader("ascii", None, ())
+
+    asked = list(reader.take(encode_frame(RtuFrame(17, bytes.fromhex("03000a0002"))), is_sent=True))
+    said = list(reader.take(encode_frame(RtuFrame(17, bytes.fromhex("030400010002"))), is_sent=False))
+    damaged = list(reader.take(b":1103zz\r\n", is_sent=True))
+
+    assert [(part.name, part.value) for part in (*asked, *said) if isinstance(part, Part)] == [
+        ("Modbus ASCII", "to unit 17"), ("Modbus ASCII", "from unit 17"),
+    ]  # fmt: skip
+    assert len(damaged) == 1
+    assert "hexadecimal" in str(damaged[0])
