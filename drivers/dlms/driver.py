@@ -10,7 +10,6 @@ from drivers.dlms import objects
 from drivers.dlms.axdr import Data
 from drivers.dlms.commanding import DlmsCommands
 from drivers.dlms.discovery import Description, describe
-from drivers.dlms.doubt import doubted
 from drivers.dlms.inspection import AttributeView, attributes_of, view
 from drivers.dlms.listing import ObjectEntry
 from drivers.dlms.loading import LoadProfile, Question, Script
@@ -26,6 +25,7 @@ from drivers.dlms.metadata import (
 from drivers.dlms.procedures.steps import Invoke, Procedure, Read, Step, Wait, Write
 from drivers.dlms.session import Conversation, Reply
 from drivers.dlms.xdlms import Attribute
+from drivers.doubt import doubted
 from drivers.errors import (
     DriverError,
     MeterRefused,

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from drivers.contract import ByteStream, Endpoint, Salvage, SessionContext, has_parity
-from drivers.dlms.doubt import doubted
 from drivers.dlt645 import load, plan, stamps
 from drivers.dlt645.address import decode_own_address, parse_address
 from drivers.dlt645.control import Edition, ErrorWord
 from drivers.dlt645.services import Identifier
 from drivers.dlt645.session import Exchange
 from drivers.dlt645.values import decode_count, decode_instant
+from drivers.doubt import doubted
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, MeterEvent, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis

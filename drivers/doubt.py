@@ -14,7 +14,7 @@ def doubted(fact: IntervalBlock) -> IntervalBlock: ...
 
 
 def doubted(fact: RegisterValue | IntervalBlock) -> RegisterValue | IntervalBlock:
-    """Give the fact with `Rule.METER_STATUS` on each value it has: it was decrypted, and not authenticated."""
+    """Give the fact with `Rule.METER_STATUS` on each value it has: nothing that protects it was checked."""
     if isinstance(fact, RegisterValue):
         return replace(fact, rules=fact.rules | Rule.METER_STATUS)
     rules = fact.rules or (Rule(0),) * len(fact.counts)
