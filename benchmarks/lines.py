@@ -29,6 +29,7 @@ from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient
 
 from drivers.contract import Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.errors import TransportTimeout
 from drivers.modbus.driver import open_session
 from drivers.modbus.pdu import NEED_DATA, ReadRequest, ReadResponse, decode_request
@@ -128,16 +129,6 @@ async def timed(name: str, line: Line, read: Callable[[], Awaitable[float]]) -> 
     began = time.perf_counter()
     ended = await read()
     return Measured(name, ended - began, line.count.host_bytes + line.count.meter_bytes - before)
-
-
-class NoCounters:
-    """Modbus has none."""
-
-    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:
-        raise AssertionError((key_id, size, floor, meter))
-
-    async def note(self, key_id: str, counter: int) -> int:
-        raise AssertionError((key_id, counter))
 
 
 CODES = {address: Obis(1, 0, 1 + number, 7, 0) for number, address in enumerate(ADDRESSES)}

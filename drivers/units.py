@@ -210,14 +210,6 @@ class ScalerUnit:
         """Turn a count into an exact decimal in ``unit``."""
         return Decimal(count).scaleb(self.scaler, _EXACT)
 
-    def to_count(self, value: Decimal) -> int:
-        """Turn a decimal in ``unit`` into a count. Raises `ValueError` where that would lose a digit or not fit int64."""
-        scaled = self._scaled(value)
-        count = self._whole(scaled)
-        if count != scaled:
-            raise ValueError(f"{value} {self.unit.symbol} is not a whole number of 10^{self.scaler} {self.unit.symbol}")
-        return count
-
     def quantise(self, value: Decimal) -> int:
         """Turn a decimal in ``unit`` into the nearest count, half to even. Only where a meter sends floats or JSON numbers."""
         return self._whole(self._scaled(value))

@@ -76,10 +76,6 @@ class Household:
         """The same load beginning at another instant [s UTC]."""
         return Household(self.name, start, self.period, self.wh, self.repeats)
 
-    def renamed(self, name: str) -> "Household":
-        """The same load under another name."""
-        return Household(name, self.start, self.period, self.wh, self.repeats)
-
 
 def bundled() -> list[Household]:
     """Load the bundled half-hourly households, each a fortnight that repeats (see ``data/ORIGIN.md``)."""

@@ -418,7 +418,3 @@ class ClientAssociation:
     def _next_invoke_id(self) -> None:
         self._number += 1
         self._invoke_id = self._number % 16
-
-    def _check_invoke_id(self, octet: int) -> None:
-        if octet & 0x0F != self._invoke_id:
-            raise RemoteProtocolError(f"answer to invoke-id {octet & 0x0F}, asked was {self._invoke_id}: a late answer")

@@ -11,7 +11,6 @@ transcript of the standard at hand does not show it, public decoders of meters' 
 from dataclasses import dataclass
 from typing import Final
 
-from drivers.dlt645.services import Identifier
 from drivers.dlt645.values import decode_instant, encode_instant
 from drivers.errors import RemoteProtocolError
 from drivers.facts import UtcSeconds
@@ -95,8 +94,3 @@ def _record(body: bytes, size: int, zone: str, *, is_bad: bool) -> list[LoadReco
     if len(data) not in {0, size} and not is_bad:
         raise RemoteProtocolError(f"a load record holds {len(data)} bytes of its kind, not {size}")
     return [LoadRecord(stamp, b"" if is_bad else data, is_bad)]
-
-
-def with_way(identifier: Identifier, way: int) -> Identifier:
-    """Give the identifier that asks a kind's earliest, given or latest record."""
-    return identifier.with_last(way)

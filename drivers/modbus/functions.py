@@ -93,9 +93,6 @@ class DeviceObjects:
         return bytes(head) + b"".join(bytes((key, len(octets))) + octets for key, octets in self.objects.items())
 
 
-Response = ReadResponse | Bits | Written | FileRecords | DeviceObjects
-
-
 @dataclass(frozen=True, slots=True)
 class ReadBits:
     """Ask for ``count`` coils (function 1) or discrete inputs (function 2). Clauses 6.1, 6.2."""

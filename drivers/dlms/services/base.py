@@ -76,7 +76,6 @@ class Joiner:
         self._what = what
         self._octets = bytearray()
         self.number = 0
-        self.is_complete = False
 
     def add(self, number: int, raw: bytes, *, is_last: bool) -> None:
         """Take a block. Raises `RemoteProtocolError` for one out of order, empty amid others, or too much."""
@@ -88,7 +87,6 @@ class Joiner:
             raise RemoteProtocolError(f"{self._what}: more than {axdr.MAX_OBJECT} octets in all blocks")
         self._octets += raw
         self.number = number
-        self.is_complete = is_last
 
     def __len__(self) -> int:
         """Count the octets so far."""

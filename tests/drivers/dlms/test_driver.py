@@ -52,8 +52,8 @@ HDLC = HdlcAddress(1, 17)
 DAYS = range(1, 49)
 
 
-class NoCounters:
-    """None left."""
+class NoneLeft:
+    """Every counter is used up."""
 
     async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
         raise CounterError(f"{key_id}: {size} from {floor}")
@@ -70,7 +70,7 @@ def ticking() -> Callable[[], int]:
 
 
 def context(now: Callable[[], int] = lambda: DAY) -> SessionContext:
-    return SessionContext(now, bytes, NoCounters())
+    return SessionContext(now, bytes, NoneLeft())
 
 
 def endpoint(profile: MeterProfile = PROFILE, address: str = "1", **options: str) -> Endpoint:

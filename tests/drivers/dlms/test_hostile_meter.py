@@ -11,6 +11,7 @@ from typing import Literal
 import pytest
 
 from drivers.contract import Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.dlms import acse, axdr, objects, xdlms
 from drivers.dlms.association import Accepted, Associate, ClientAssociation, Get, Parameters, State
 from drivers.dlms.axdr import NULL, Data, Tag
@@ -33,18 +34,6 @@ from tests.drivers.dlms.meter import DAY, DEMAND, INTERVALS, PERIOD, PROFILE, Me
 
 CLIENT, SERVER = HdlcAddress(16), HdlcAddress(1, 17)
 NAME = Attribute(1, Obis(0, 0, 42, 0, 0), 2)
-
-
-class NoCounters:
-    """None left."""
-
-    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
-        raise AssertionError(key_id, size, floor)
-
-    async def note(self, key_id: str, counter: int) -> int:
-        assert key_id
-        assert counter >= 0
-        return -1
 
 
 class Babbling:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.dlms import axdr, objects, xdlms
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.basenames import BaseNames
@@ -37,7 +38,6 @@ from tests.drivers.dlms.meter import (
     rows_of,
     serving,
 )
-from tests.drivers.dlms.test_driver import NoCounters
 
 FIRMWARE = Obis.parse("1-0:0.2.0*255")
 assert PROFILE.dlms is not None

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.contract import Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.dlms.driver import open_session
 from drivers.dlms.events import NEED_DATA
 from drivers.dlms.hdlc import HdlcAddress
@@ -25,7 +26,6 @@ from drivers.errors import (
 )
 from drivers.transports import MemoryStream, null_modem
 from tests.drivers.dlms.meter import DAY, PROFILE, Meter
-from tests.drivers.dlms.test_driver import NoCounters
 
 # As a meter said it, in a readout that its reader published.
 IDENTIFICATION = b"/LGZ5\\2ZMD3104407.B24\r\n"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from drivers.contract import Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.events import NEED_DATA, Apdu, Busy, Connect, Connected, Disconnect, Disconnected, Poll, Ready
 from drivers.dlms.hdlc import DamagedFrame, Frame, FrameReader, HdlcAddress, Kind, LinkParameters, encode_parameters
@@ -22,7 +23,6 @@ from drivers.facts import IntervalBlock
 from drivers.profile import MeterProfile, TimingProfile
 from drivers.transports import null_modem
 from tests.drivers.dlms.meter import DAY, PROFILE, Meter
-from tests.drivers.dlms.test_driver import NoCounters
 
 ADDRESS = HdlcAddress(1, 17)
 WHOLE = tuple(range(1, 49))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from drivers.contract import ByteStream, Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.errors import TransportError
 from drivers.modbus.pdu import ExceptionResponse, ReadResponse, RequestFault, decode_request
 from drivers.modbus.rtu import RtuFrame
@@ -40,16 +41,6 @@ def profile(**changes: Any) -> MeterProfile:
 
 def endpoint(meter: MeterProfile, address: str = "17", **options: str) -> Endpoint:
     return Endpoint("ACME:1", address, meter, options=options)
-
-
-class NoCounters:
-    async def reserve(self, key_id: str, size: int, floor: int, meter: str = "") -> range:  # noqa: ARG002 - the Protocol's names
-        raise AssertionError("Modbus has no counters")
-
-    async def note(self, key_id: str, counter: int) -> int:
-        assert key_id
-        assert counter >= 0
-        return -1
 
 
 def context(instants: Iterable[int] = (), scale: float = 1.0) -> SessionContext:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from drivers.contract import ByteStream, Driver, Endpoint, SessionContext
+from drivers.counters import NoCounters
 from drivers.dlms import driver as dlms
 from drivers.dlms.events import NEED_DATA, Apdu
 from drivers.dlms.hdlc import HdlcAddress
@@ -27,7 +28,6 @@ from headend.collect.latency import Latencies, Pace
 from headend.collect.line import Carrier, LineOwner
 from headend.collect.visit import Answer, Question, Visit
 from tests.drivers.dlms.meter import DAY, PROFILE, Meter
-from tests.drivers.dlms.test_driver import NoCounters
 from tests.headend.collect.virtual import LoopClock, run
 
 BAUD, BITS = 9600, 11

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from headend.collect.ports import StoredMetadata
+from headend.collect.ports import StoredCounters, StoredMetadata
 from headend.errors import StoreError
 from headend.store import journalwrites
-from headend.store.counters import StoreCounters
 from headend.store.errors import StoreFull
 from headend.store.model import Recorded
 from headend.store.reader import StoreReader
@@ -130,7 +129,7 @@ async def test_a_cancelled_task_does_no_harm(opened: Opened) -> None:
 
 async def test_counters_come_durable_from_the_store(opened: Opened) -> None:
     _, writer, reader = opened
-    counters = StoreCounters(writer)
+    counters = StoredCounters(writer)
 
     assert await counters.reserve("k", 1_000, 5) == range(5, 1_005)
 
