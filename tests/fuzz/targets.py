@@ -57,12 +57,15 @@ from drivers.dlt645 import frame as dlt645_frame
 from drivers.dlt645 import records as dlt645_records
 from drivers.dlt645 import services as dlt645_services
 from drivers.dlt645 import values as dlt645_values
-from drivers.errors import DriverError, RemoteProtocolError
+from drivers.errors import DriverError, LineNoise, RemoteProtocolError
 from drivers.modbus import ascii as modbus_ascii
 from drivers.modbus import functions, learned, mbap, pdu, rtu, sunspec
 from drivers.obis import Obis
 from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn, ModbusHole
 from drivers.trace import text, tree
+from drivers.transports.echo import EchoFilter
+from drivers.transports.marks import MarkReader
+from drivers.transports.rfc2217 import COM_PORT, NOTIFY_LINESTATE, SET_BAUDRATE, ComPort, command
 from drivers.units import ScalerUnit, Unit
 from kernels.checksum import crc16_modbus
 from tests.drivers.dlms import cases, pushes
@@ -611,7 +614,62 @@ def dlt645_values_seen() -> Iterator[bytes]:
     yield dlt645_records.LoadRecord(1_800_000_000, bytes(16)).encode(4, "UTC+08:00")
 
 
+# -- transports
+
+
+def parity_marks(data: bytes) -> None:
+    """What is good, and where something was damaged, must not depend on how the kernel cut it."""
+
+    def found(*pieces: bytes) -> list[bytes | None]:
+        reader = MarkReader()
+        joined: list[bytes | None] = [b""]
+        for item in [item for piece in pieces for item in reader.receive_data(piece)]:
+            if item is not None and joined[-1] is not None:
+                joined[-1] += item
+            elif item is not None or joined[-1] is not None:
+                joined.append(item)
+        return [item for item in joined if item != b""]
+
+    half = len(data) // 2
+    assert found(data[:half], data[half:]) == found(data), "what is good depends on how the stream is cut"
+
+
+def echo(data: bytes) -> None:
+    """The first octets are sent, the rest comes back; what comes out is part of what came in."""
+    half = len(data) // 2
+    for is_sure in (False, True):
+        line = EchoFilter(is_sure=is_sure)
+        line.sent(data[:half])
+        out = b""
+        for piece in (data[half : half + half // 2], data[half + half // 2 :]):
+            with suppress(LineNoise):
+                out += line.received(piece)
+        out += line.release()
+        assert len(out) <= len(data) - half
+
+
+def com_port(data: bytes) -> None:
+    """Telnet in two pieces: the data in it, and what is answered, must not depend on how it was cut."""
+
+    def heard(*pieces: bytes) -> tuple[bytes, bytes, dict[int, bytes], bool]:
+        port = ComPort()
+        port.open()
+        out = b"".join(port.receive_data(piece) for piece in pieces)
+        return out, port.data_to_send(), port.confirmed, port.has_fault
+
+    half = len(data) // 2
+    assert heard(data[:half], data[half:]) == heard(data), "what is heard depends on how the stream is cut"
+
+
+def telnet() -> Iterator[bytes]:
+    yield command(SET_BAUDRATE + 100, b"\0\0\x25\x80") + b"a\xff\xffb" + command(NOTIFY_LINESTATE, b"\x04")
+    yield bytes((255, 253, COM_PORT, 255, 251, 0, 255, 254, 1, 255, 241))
+
+
 TARGETS = {
+    "parity-marks": Target(parity_marks, lambda: (b"a\xff\xffb\xff\x00\x41c", b"\xff\x00\xff\xff\x00\x00")),
+    "echo": Target(echo, lambda: (b"question" * 2 + b"answer", b"questionquestioN")),
+    "com-port": Target(com_port, telnet),
     "dlt645-stream": Target(dlt645_stream, dlt645_frames),
     "dlt645-data": Target(dlt645_data, dlt645_values_seen),
     "hdlc": Target(partial(in_pieces, FrameReader), frames),
