@@ -68,7 +68,7 @@ class ServiceSummary:
     validation: ValidationSummary = field(default_factory=ValidationSummary)
 
 
-async def serve(  # noqa: PLR0917  all it needs from the world, in the order of the layers
+async def serve(
     store_path: Path,
     settings: Settings,
     profiles: Mapping[str, MeterProfile],
@@ -115,7 +115,7 @@ async def serve(  # noqa: PLR0917  all it needs from the world, in the order of 
     return summary
 
 
-async def read_now(  # noqa: PLR0917  as `serve`, then what to read
+async def read_now(
     store_path: Path,
     settings: Settings,
     profiles: Mapping[str, MeterProfile],
@@ -137,7 +137,7 @@ async def read_now(  # noqa: PLR0917  as `serve`, then what to read
             await writer.close()
 
 
-def _engine(  # noqa: PLR0917  as `serve`
+def _engine(
     writer: GroupCommitWriter,
     settings: Settings,
     profiles: Mapping[str, MeterProfile],

@@ -29,7 +29,7 @@ FOLLOW_UP_ATTEMPTS: Final = 2  # the number of a follow-up frame makes asking ag
 class Exchange:
     """Questions to one meter, never two at a time; the caller owns the stream."""
 
-    def __init__(  # noqa: PLR0917  whom to ask, how, and over what
+    def __init__(
         self,
         stream: ByteStream,
         address: str,
@@ -229,7 +229,7 @@ async def probe(exchange: Exchange, identifier: Identifier) -> tuple[Heard, str]
     return Heard.ANSWER, exchange.answered_by
 
 
-async def find_addresses(  # noqa: PLR0917  whom to look for, how, and over what
+async def find_addresses(
     stream: ByteStream,
     edition: Edition,
     identifier: Identifier,

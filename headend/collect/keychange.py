@@ -27,7 +27,7 @@ OpenStream = Callable[[], AbstractAsyncContextManager[ByteStream]]
 class KeyChanger:
     """Changes the keys of one meter. ``endpoint_of``: how it is reached with given credentials.  ``user``: for the audit trail."""
 
-    def __init__(  # noqa: PLR0917  what it needs of the world, once
+    def __init__(
         self,
         writer: Writer,
         secrets: CredentialSource,

@@ -72,7 +72,7 @@ class Verification:
         return not self.faults
 
 
-def export(  # noqa: PLR0917 - the order in which the question is asked
+def export(
     store: ReadingSource,
     format: str,  # noqa: A002 - the word users type
     usage_points: Sequence[str] | None,

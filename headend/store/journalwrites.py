@@ -45,7 +45,7 @@ class JournalWrites(WritableDatabase, JournalReads):
             ),
         )  # fmt: skip
 
-    def add_event(  # noqa: PLR0917  columns of the row, in their order
+    def add_event(
         self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, received_at: UtcSeconds
     ) -> bool:
         """Record what happened, once; False where exactly this is already recorded. Enters the change log when new."""
@@ -151,7 +151,7 @@ class JournalWrites(WritableDatabase, JournalReads):
             (self._now(), user, action, subject, detail[:MAX_TEXT]),
         )
 
-    def _put_event(  # noqa: PLR0917  as `add_event`
+    def _put_event(
         self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, received_at: UtcSeconds
     ) -> bool:
         return bool(

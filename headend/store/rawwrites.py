@@ -78,7 +78,7 @@ class RawWrites(BlockWrites):
             end_device_id, [fact for fact in facts if isinstance(fact, MeterEvent)], received_at, run_id
         )
 
-    def mark_missing(  # noqa: PLR0917  channel, span and cause read well in this order
+    def mark_missing(
         self,
         end_device_id: int,
         obis: Obis,

@@ -99,7 +99,7 @@ def common_scaler_unit(found: Iterable[Piece]) -> ScalerUnit:
     return scaler_units[0]
 
 
-def assemble(  # noqa: PLR0917  who, what and when, as in the store
+def assemble(
     reader: Reader, found: Sequence[Piece], obis: Obis, start: UtcSeconds, end: UtcSeconds, rules: RuleSet
 ) -> Assembled:
     """Lay the pieces that touch ``[start, end)`` [s UTC] into one series; all must share period and offset.
@@ -146,7 +146,7 @@ def _primary(raw: Series, piece: Piece, target: ScalerUnit) -> np.ndarray[tuple[
     return counts.astype(np.int32)
 
 
-def _spans(  # noqa: PLR0917  as `assemble`
+def _spans(
     reader: Reader, piece: Piece, obis: Obis, part: Series, series: Series, rules: RuleSet
 ) -> list[RegisterSpan]:
     if series.scaler_unit.unit not in MEAN_POWER_UNITS:

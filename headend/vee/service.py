@@ -56,7 +56,7 @@ class VeeSummary:
             self.failed[rule] = self.failed.get(rule, 0) + int(np.count_nonzero(series.rules & np.uint32(rule)))
 
 
-def run(  # noqa: PLR0917  who, what, when, by which rules
+def run(
     store: Writer,
     usage_point: UsagePoint,
     obis: Obis,
@@ -100,7 +100,7 @@ def channels(store: Reader, usage_point: UsagePoint) -> list[Obis]:
     )
 
 
-def validated_days(  # noqa: PLR0917  as `run`
+def validated_days(
     store: Reader, usage_point: UsagePoint, obis: Obis, day_from: int, day_to: int, rules: RuleSet
 ) -> Iterator[tuple[int, Series]]:
     """Give day and validated series of each UTC day of ``[day_from, day_to)`` on which the channel is expected. Writes nothing.

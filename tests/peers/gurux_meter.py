@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002, FBT003, N802, N803, N815, PLR0917, T201 - names and shapes are those of the library; it is a script
+# ruff: noqa: ARG002, FBT003, N802, N803, N815, T201 - names and shapes are those of the library; it is a script
 """An independent meter: the DLMS server of gurux-dlms 1.0.203, as a process of its own.
 
     python tests/peers/gurux_meter.py --framing wrapper --authentication hls5 --first-day 2026-01-01 --values 100,120,95
