@@ -1,24 +1,28 @@
 """Marks facts that nobody can vouch for, so that the doubt goes with the value wherever it goes."""
 
 from dataclasses import replace
-from typing import overload
+from typing import TypeVar
 
 from drivers.facts import IntervalBlock, RegisterValue
 from kernels.quality import Rule
 
-
-@overload
-def doubted(fact: RegisterValue) -> RegisterValue: ...
-@overload
-def doubted(fact: IntervalBlock) -> IntervalBlock: ...
+Fact = TypeVar("Fact", RegisterValue, IntervalBlock, RegisterValue | IntervalBlock)
 
 
-def doubted(fact: RegisterValue | IntervalBlock) -> RegisterValue | IntervalBlock:
-    """Give the fact with `Rule.METER_STATUS` on each value it has: nothing that protects it was checked."""
+def doubted(fact: Fact) -> Fact:
+    """Give the fact with `Rule.METER_STATUS` on each value it has: it was decrypted, and not authenticated."""
+    return _marked(fact, Rule.METER_STATUS)
+
+
+def unprotected(fact: Fact) -> Fact:
+    """Give the fact with `Rule.UNPROTECTED` on each value it has: only a checksum vouches for it, parity was not checked."""
+    return _marked(fact, Rule.UNPROTECTED)
+
+
+def _marked(fact: Fact, rule: Rule) -> Fact:
     if isinstance(fact, RegisterValue):
-        return replace(fact, rules=fact.rules | Rule.METER_STATUS)
+        return replace(fact, rules=fact.rules | rule)
     rules = fact.rules or (Rule(0),) * len(fact.counts)
-    marked = (
-        rule if count is None else rule | Rule.METER_STATUS for rule, count in zip(rules, fact.counts, strict=True)
+    return replace(
+        fact, rules=tuple(old if count is None else old | rule for old, count in zip(rules, fact.counts, strict=True))
     )
-    return replace(fact, rules=tuple(marked))

@@ -50,3 +50,4 @@ cpdef enum CRule:
     METER_STATUS = 16
     FLOAT_RESOLUTION = 32
     CONFLICT = 64
+    UNPROTECTED = 128  # information alone: read where nobody checks parity

@@ -46,6 +46,7 @@ class Rule(IntFlag):
     METER_STATUS = 16
     FLOAT_RESOLUTION = 32
     CONFLICT = 64
+    UNPROTECTED = 128
 
 HAS_VALUE: frozenset[State]
 """States in which a slot carries a value."""

@@ -15,7 +15,7 @@ from drivers.dlt645.control import Edition, ErrorWord
 from drivers.dlt645.services import Identifier
 from drivers.dlt645.session import Exchange
 from drivers.dlt645.values import decode_count, decode_instant
-from drivers.doubt import doubted
+from drivers.doubt import unprotected
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, MeterEvent, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis
@@ -156,7 +156,7 @@ class Dlt645Session:
         channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
         blocks = [load.intervals(channel, registers, start, end) for channel in channels]
         facts: list[IntervalBlock | RegisterValue] = [*blocks, *registers]
-        return facts if self._is_protected else [doubted(fact) for fact in facts]
+        return facts if self._is_protected else [unprotected(fact) for fact in facts]
 
     async def read_freezes(self, name: str, count: int) -> list[RegisterValue]:
         """Read the last ``count`` times that a memory froze its registers, newest first, stamped by the meter.
@@ -249,7 +249,7 @@ class Dlt645Session:
             for point, count in zip(points, read, strict=True)
             if count is not None
         ]
-        return values if self._is_protected else [doubted(value) for value in values]
+        return values if self._is_protected else [unprotected(value) for value in values]
 
     async def _agreed(self, read: Callable[[], Awaitable[bytes]], decode: Callable[[bytes], T]) -> T:
         """Read what bills are made of: once where parity is checked, else until two readings are the same."""

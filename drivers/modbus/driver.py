@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, get_args
 
 from drivers.contract import ByteStream, Endpoint, SessionContext, has_parity
+from drivers.doubt import unprotected
 from drivers.errors import (
     CommandUnverified,
     MeterRefused,
@@ -31,7 +32,6 @@ from drivers.modbus.values import REGISTERS, decode_integer, decode_point
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint, ModbusProfile, Parity, Table
 from drivers.units import Unit
-from kernels.quality import Rule
 
 FUNCTIONS: Final[dict[Table, Function]] = {
     "holding": Function.READ_HOLDING_REGISTERS,
@@ -125,7 +125,7 @@ class ModbusSession:
         if not self._is_protected:
             billed = [point for point in wanted if point.scaler_unit.unit in BILLED]
             values |= await self._agreed(billed, values)
-            values = {code: replace(value, rules=value.rules | Rule.METER_STATUS) for code, value in values.items()}
+            values = {code: unprotected(value) for code, value in values.items()}
         return [values[code] for code in obis]
 
     async def discover_sunspec(self) -> SunSpecDevice | None:
@@ -250,14 +250,7 @@ class RecordingSession(ModbusSession):
         channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
         by_start = records.starts(layout, rows, self._profile.clock.stamp)
         found = records.blocks(layout, channels, by_start, (start, end))
-        if self._is_protected:
-            return [*found]
-        return [
-            replace(
-                block, rules=tuple(rule | Rule.METER_STATUS for rule in block.rules or (Rule(0),) * len(block.counts))
-            )
-            for block in found
-        ]
+        return [*found] if self._is_protected else [unprotected(block) for block in found]
 
 
 class ModbusCommands:

@@ -342,8 +342,8 @@ async def test_without_parity_values_say_so_and_energy_is_read_twice() -> None:
         (voltage,) = await opened.read_registers([VOLTAGE])
 
     assert (asked, len(heard)) == (2, 3)
-    assert energy.rules & Rule.METER_STATUS
-    assert voltage.rules & Rule.METER_STATUS
+    assert energy.rules & Rule.UNPROTECTED
+    assert voltage.rules & Rule.UNPROTECTED
 
 
 async def test_a_gateway_that_checks_parity_is_believed() -> None:
@@ -355,7 +355,7 @@ async def test_a_gateway_that_checks_parity_is_believed() -> None:
 async def test_hidden_parity_is_never_believed() -> None:
     (value,) = await read(bus(meter(1001)), [IMPORT], meant=profile(parity="hidden"))
 
-    assert value.rules & Rule.METER_STATUS
+    assert value.rules & Rule.UNPROTECTED
 
 
 def lying(*values: bytes) -> Any:

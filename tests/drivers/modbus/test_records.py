@@ -102,7 +102,8 @@ async def test_without_parity_every_interval_says_so() -> None:
         (block,) = await session.read_load_profile(START, START + 2 * QUARTER)
 
     assert isinstance(block, IntervalBlock)
-    assert block.rules == (Rule.METER_STATUS, Rule.METER_STATUS)
+    assert block.counts[0] is None
+    assert block.rules == (Rule(0), Rule.UNPROTECTED)
 
 
 async def test_a_file_that_is_not_there_is_a_refusal() -> None:

@@ -310,7 +310,7 @@ async def test_without_parity_energy_is_read_twice_and_every_value_says_so() -> 
     async with reading(meter, profile(parity="line")) as session:
         values = await session.read_registers([ENERGY, VOLTAGE])
 
-    assert [(value.count, value.rules) for value in values] == [(65_538, Rule.METER_STATUS), (2305, Rule.METER_STATUS)]
+    assert [(value.count, value.rules) for value in values] == [(65_538, Rule.UNPROTECTED), (2305, Rule.UNPROTECTED)]
     assert meter.asked == [(10, 3), (10, 2)]
 
 
