@@ -134,7 +134,8 @@ class Tracer:
         file = self._files.get(endpoint.name)
         if file is None:
             profile = endpoint.profile
-            framing = profile.dlms.framing if profile.dlms else profile.modbus.framing if profile.modbus else ""
+            settings = profile.dlms or profile.modbus
+            framing = profile.protocol if settings is None else settings.framing
             header = Header(endpoint.name, profile.name, framing, url, endpoint.address)
             file = self._files[endpoint.name] = MeterTrace(self._path_of(endpoint.name), header, self._clock)
         return file

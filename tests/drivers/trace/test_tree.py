@@ -21,7 +21,7 @@ from tests.drivers.dlms.pushes import DATA as PUSHES
 from tests.drivers.dlms.pushes import Push
 from tests.drivers.dlms.pushes import load_all as load_pushes
 
-FRAMINGS = ["push", "hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp"]
+FRAMINGS = ["push", "hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp", "ascii", "dlt645"]
 
 
 def trace(framing: str, *carried: tuple[str, bytes]) -> Trace:
@@ -289,3 +289,21 @@ def test_signed_blocks_of_signed_blocks_are_not_followed() -> None:
         apdu = general.GeneralSigning(general.Header(b"\x01", b"HEDTEST1", b"METER001"), block, b"").encode()
 
     assert "fault: holds a signed APDU again, or blocks" in apdu_text(apdu)
+
+
+def test_published_dlt645_frames_are_taken_apart_and_a_damaged_one_is_named() -> None:
+    folder = PUSHES.parent / "dlt645"
+    answer = bytes.fromhex((folder / "dlt645-063-forward-energy" / "frame.hex").read_text())
+    damaged = bytes.fromhex((folder / "dlt645-076-bad-checksum" / "frame.hex").read_text())
+    request = bytes.fromhex("68610100000000681104333334331416")
+
+    steps = list(take_apart(trace("dlt645", (">", request), ("<", answer[:7]), ("<", answer[7:]), ("<", damaged))))
+
+    shown = text(steps)
+    assert "DL/T 645: to 000000000161\nrequest: read\ndata identifier: 00 01 00 00" in shown
+    assert (
+        "DL/T 645: from 000000000161\nanswer: read\ndata identifier: 00 01 00 00\ndata: 4 octets: 26 00 00 00" in shown
+    )
+    assert [step.fault for step in steps if step.fault] == [
+        "a frame with a wrong checksum: " + damaged.hex(" ")[:47] + " ..."
+    ]
