@@ -30,7 +30,9 @@ def command() -> None:
 @click.option("--usage-point", required=True, help="Where supply is measured, for example a NMI.")
 @click.option("--meter", required=True, help="The meter's global name: DLMS logical device name, else MAKER:SERIAL.")
 @click.option("--profile", required=True, help="Meter model; see headend profile list.")
-@click.option("--link", required=True, help="tcp://host:port, udp://host:port, serial:///dev/ttyX?baud=9600, mqtt: or call:.")
+@click.option(
+    "--link", required=True, help="tcp://host:port, udp://host:port, serial:///dev/ttyX?baud=9600, mqtt: or call:."
+)
 @click.option("--address", default="", help="Address on the link: DLMS server, or Modbus unit identifier.")
 @click.option("--from", "from_", required=True, help="First instant, RFC 3339 or a date: 2026-11-01.")
 @click.option("--to", default="", help="End (exclusive), written like --from. Default: until further notice.")
