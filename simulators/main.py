@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simulators.faults import Fault
 
 DEFAULT_START = "2026-03-02"  # a Monday, as the bundled fortnights begin with one
+A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _instant(_context: click.Context, parameter: click.Parameter, text: str) -> int:
@@ -163,22 +164,22 @@ def dlt645(
 @click.option("--suite", type=click.IntRange(0, 2), default=0, show_default=True, help="Security suite of all keys.")
 @click.option(
     "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=A_FILE,
     help="Password for lls, secret for hls3, hls4 and hls6.",
 )
 @click.option(
     "--keys-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=A_FILE,
     help="Where APDUs are protected: encryption key and authentication key in hexadecimal, a line each.",
 )
 @click.option(
     "--signing-key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=A_FILE,
     help="For hls7: the meter's private key.",
 )
 @click.option(
     "--client-key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=A_FILE,
     help="For hls7: the client's public key or certificate.",
 )
 @click.option(
@@ -256,7 +257,7 @@ def dlms(
 
 
 @main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=A_FILE)
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default)."
 )

@@ -359,14 +359,13 @@ class _Wrapper:
         return event.octets
 
 
-class _Bare:
-    framing: Framing = "bare"
+class _Unframed:
+    """Octets without a frame around them: where a message ends stands in itself."""
+
     source = ""
 
     def __init__(self, data: bytes) -> None:
         self._buffer = bytearray(data)
-        self._extent = ApduExtent()
-        self._has_header = False
         self.skipped = 0
 
     def receive_data(self, data: bytes) -> None:
@@ -376,6 +375,15 @@ class _Bare:
         octets = bytes(self._buffer)
         self._buffer.clear()
         return octets
+
+
+class _Bare(_Unframed):
+    framing: Framing = "bare"
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._extent = ApduExtent()
+        self._has_header = False
 
     def reset(self) -> bool:
         had_header, self._has_header = self._has_header, False
@@ -403,21 +411,8 @@ class _Bare:
         return octets
 
 
-class _Telegram:
+class _Telegram(_Unframed):
     framing: Framing = "telegram"
-    source = ""
-
-    def __init__(self, data: bytes) -> None:
-        self._buffer = bytearray(data)
-        self.skipped = 0
-
-    def receive_data(self, data: bytes) -> None:
-        self._buffer += data
-
-    def unread(self) -> bytes:
-        octets = bytes(self._buffer)
-        self._buffer.clear()
-        return octets
 
     def reset(self) -> bool:
         return False

@@ -17,9 +17,9 @@ from drivers.dlms.xdlms import Attribute
 from drivers.errors import MeterRefused
 from drivers.obis import Obis
 from drivers.profile import ClockProfile
-from drivers.transports import open_transport
 from tests.peers.meters import gurux_meter
 from tests.peers.test_gurux_meter import AUTHENTICATIONS, DAY, FRAMINGS, NOW, PERIOD, Counters, endpoint
+from tests.simulators.reading import conversation
 
 pytest.importorskip("gurux_dlms", reason="the peer is not installed: pip install 'headend[peers]'")
 
@@ -40,16 +40,11 @@ def meter(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def conversation(meter: dict[str, Any], **changes: Any) -> AsyncIterator[Conversation]:
-    stream = await open_transport(f"tcp://127.0.0.1:{meter['port']}")
+async def talk(meter: dict[str, Any], **changes: Any) -> AsyncIterator[Conversation]:
     context = SessionContext(lambda: NOW, lambda size: bytes(range(1, size + 1)), Counters())
-    opened = Conversation(stream, endpoint(meter, **changes), context, may_write=True)
-    try:
-        await opened.open()
+    url = f"tcp://127.0.0.1:{meter['port']}"
+    async with conversation(url, endpoint(meter, **changes), context, may_write=True) as opened:
         yield opened
-        await opened.close()
-    finally:
-        await stream.close()
 
 
 def rows(buffer: Data) -> list[tuple[int, int]]:
@@ -68,7 +63,7 @@ def told(meter: dict[str, Any], first: int, last: int) -> list[tuple[int, int]]:
 async def test_the_clock_of_an_independent_meter_is_set(meter: dict[str, Any]) -> None:
     wanted = CosemDateTime.from_utc(int(datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp()), "UTC")
 
-    async with conversation(meter) as opened:
+    async with talk(meter) as opened:
         await opened.set(TIME, axdr.octet_string(wanted.encode()))
         shown = CosemDateTime.decode((await opened.get(TIME)).octets())
 
@@ -77,7 +72,7 @@ async def test_the_clock_of_an_independent_meter_is_set(meter: dict[str, Any]) -
 
 async def test_an_independent_meter_is_disconnected_and_reconnected(meter: dict[str, Any]) -> None:
     states = []
-    async with conversation(meter) as opened:
+    async with talk(meter) as opened:
         for method in (None, DISCONNECT, RECONNECT):
             if method is not None:
                 await opened.act(method, axdr.integer(0))
@@ -90,7 +85,7 @@ async def test_an_independent_meter_is_disconnected_and_reconnected(meter: dict[
 
 
 async def test_what_may_not_be_written_is_refused_and_the_association_goes_on(meter: dict[str, Any]) -> None:
-    async with conversation(meter) as opened:
+    async with talk(meter) as opened:
         with pytest.raises(MeterRefused, match="read-write-denied"):
             await opened.set(Attribute(3, Obis(1, 0, 1, 8, 0), 2), axdr.double_long_unsigned(0))
         assert (await opened.get(OUTPUT)).value is True
@@ -100,7 +95,7 @@ async def test_what_may_not_be_written_is_refused_and_the_association_goes_on(me
 async def test_rows_are_read_by_range(meter: dict[str, Any], size: dict[str, int]) -> None:
     first, last = (CosemDateTime.from_utc(DAY + PERIOD * number, "UTC") for number in (11, 30))
 
-    async with conversation(meter, **size) as opened:
+    async with talk(meter, **size) as opened:
         buffer = await opened.get(BUFFER, encode_range(first, last))
 
     assert rows(buffer) == told(meter, 11, 30)
@@ -108,7 +103,7 @@ async def test_rows_are_read_by_range(meter: dict[str, Any], size: dict[str, int
 
 @SIZES
 async def test_rows_are_read_by_entry(meter: dict[str, Any], size: dict[str, int]) -> None:
-    async with conversation(meter, **size) as opened:
+    async with talk(meter, **size) as opened:
         buffer = await opened.get(BUFFER, entry_selection(20, 41))
         whole = await opened.get(BUFFER)
 

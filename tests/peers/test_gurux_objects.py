@@ -28,6 +28,7 @@ from drivers.transports import open_transport
 from drivers.units import ScalerUnit, Unit
 from tests.peers.meters import gurux_meter
 from tests.peers.test_gurux_meter import Counters, endpoint
+from tests.simulators import reading
 
 pytest.importorskip("gurux_dlms", reason="the peer is not installed: pip install 'headend[peers]'")
 
@@ -84,14 +85,8 @@ def meter() -> Iterator[dict[str, Any]]:
 
 @asynccontextmanager
 async def conversation(known: dict[str, Any]) -> AsyncIterator[Conversation]:
-    stream = await open_transport(f"tcp://127.0.0.1:{known['port']}")
-    opened = Conversation(stream, endpoint(known), context())
-    try:
-        await opened.open()
+    async with reading.conversation(f"tcp://127.0.0.1:{known['port']}", endpoint(known), context()) as opened:
         yield opened
-    finally:
-        await opened.close()
-        await stream.close()
 
 
 def context() -> SessionContext:

@@ -38,6 +38,7 @@ from tests.peers.test_gurux_meter import (
     endpoint,
     session,
 )
+from tests.simulators import reading
 
 SHORT_METER = Path(__file__).with_name("gurux_short_meter.py")
 CLOCK = Attribute(8, Obis(0, 0, 1, 0, 0), 2)
@@ -63,16 +64,10 @@ def taken(meter: dict[str, Any], max_pdu: int = 65_535) -> int:
 
 @asynccontextmanager
 async def conversation(known: dict[str, Any], **changes: Any) -> AsyncIterator[Conversation]:
-    stream = await open_transport(f"tcp://127.0.0.1:{known['port']}")
-    context = SessionContext(lambda: NOW, os.urandom, Counters())
+    url, context = f"tcp://127.0.0.1:{known['port']}", SessionContext(lambda: NOW, os.urandom, Counters())
     changes = {"referencing": "short-name", **changes}
-    talk = Conversation(stream, endpoint(known, **changes), context, may_write=True)
-    try:
-        await talk.open()
+    async with reading.conversation(url, endpoint(known, **changes), context, may_write=True) as talk:
         yield talk
-    finally:
-        await talk.close()
-        await stream.close()
 
 
 @pytest.mark.parametrize("max_pdu", SIZES)

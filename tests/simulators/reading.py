@@ -8,6 +8,7 @@ from typing import Any
 from drivers.contract import Credentials, Endpoint, SessionContext
 from drivers.dlms.driver import DlmsSession
 from drivers.dlms.driver import open_session as open_dlms
+from drivers.dlms.session import Conversation
 from drivers.transports import open_transport
 from headend.profiles import load_profiles
 
@@ -47,6 +48,21 @@ async def dlms_session(url: str, meter: Endpoint, session_context: SessionContex
     try:
         async with open_dlms(stream, meter, session_context) as session:
             yield session
+    finally:
+        await stream.close()
+
+
+@asynccontextmanager
+async def conversation(
+    url: str, meter: Endpoint, session_context: SessionContext, *, may_write: bool = False
+) -> AsyncIterator[Conversation]:
+    """What a session stands on: one service at a time, of the test's choosing."""
+    stream = await open_transport(url)
+    opened = Conversation(stream, meter, session_context, may_write=may_write)
+    try:
+        await opened.open()
+        yield opened
+        await opened.close()
     finally:
         await stream.close()
 

@@ -15,12 +15,11 @@ from drivers.dlms.xdlms import Attribute
 from drivers.errors import ConnectionLost, MeterRefused
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
-from drivers.transports import open_transport
 from simulators.dlms.objects import CATALOGUE
 from simulators.dlms.settings import DlmsSettings, RowManner
 from simulators.faults import Deed, Misdeed
 from tests.simulators.homes import HALF_HOUR, MONDAY
-from tests.simulators.reading import context, dlms_session
+from tests.simulators.reading import context, conversation, dlms_session
 from tests.simulators.test_dlms import AUTHENTICATIONS, FRAMINGS, NOW, SETTINGS, client, named, served
 
 CLOCK, SWITCH, SCRIPTS = Obis(0, 0, 1, 0, 0), Obis(0, 0, 96, 3, 10), Obis(0, 0, 10, 0, 106)
@@ -30,14 +29,8 @@ ZERO = axdr.integer(0)
 
 @asynccontextmanager
 async def writing(url: str, framing: str = "wrapper", kind: str = "none") -> AsyncIterator[Conversation]:
-    stream = await open_transport(url)
-    opened = Conversation(stream, client(framing, kind), context(lambda: NOW), may_write=True)
-    try:
-        await opened.open()
+    async with conversation(url, client(framing, kind), context(lambda: NOW), may_write=True) as opened:
         yield opened
-        await opened.close()
-    finally:
-        await stream.close()
 
 
 def method(class_id: int, name: Obis, index: int) -> Attribute:

@@ -12,9 +12,8 @@ from drivers.dlms.session import Conversation
 from drivers.dlms.xdlms import Attribute
 from drivers.errors import MeterRefused
 from drivers.obis import Obis, resolve
-from drivers.transports import open_transport
 from simulators.dlms.server import DlmsServer, DlmsSettings
-from tests.simulators.reading import context, dlms_session
+from tests.simulators.reading import context, conversation, dlms_session
 from tests.simulators.test_dlms import AUTHENTICATIONS, ENERGY, FRAMINGS, NOW, SETTINGS, client, named, served
 
 ITEMS = [ENERGY, resolve("voltage_l1"), resolve("current_l1")]
@@ -38,18 +37,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @asynccontextmanager
-async def conversation(
-    settings: DlmsSettings, framing: str = "wrapper", kind: str = "none"
-) -> AsyncIterator[Conversation]:
-    async with served(framing, settings, named(17)) as url:
-        stream = await open_transport(url)
-        opened = Conversation(stream, client(framing, kind), context(lambda: NOW))
-        try:
-            await opened.open()
-            yield opened
-            await opened.close()
-        finally:
-            await stream.close()
+async def talk(settings: DlmsSettings, framing: str = "wrapper", kind: str = "none") -> AsyncIterator[Conversation]:
+    async with (
+        served(framing, settings, named(17)) as url,
+        conversation(url, client(framing, kind), context(lambda: NOW)) as opened,
+    ):
+        yield opened
 
 
 @FRAMINGS
@@ -58,7 +51,7 @@ async def conversation(
 async def test_a_meter_tells_which_objects_it_has(framing: str, authentication: str, max_pdu: int) -> None:
     settings = replace(SETTINGS[authentication], max_pdu=max_pdu)
 
-    async with conversation(settings, framing, authentication) as opened:
+    async with talk(settings, framing, authentication) as opened:
         entries = decode_object_list(await opened.get(OBJECT_LIST))
 
     assert [(entry.class_id, str(entry.logical_name)) for entry in entries] == [
@@ -106,7 +99,7 @@ async def test_all_registers_are_read_in_one_exchange_where_the_meter_takes_list
 async def test_a_list_that_the_meter_must_answer_in_blocks_is_the_same(framing: str, authentication: str) -> None:
     small = replace(SETTINGS[authentication], max_pdu=64)
 
-    async with conversation(small, framing, authentication) as opened:
+    async with talk(small, framing, authentication) as opened:
         replies = await opened.get_many([NAME, NAME, VOLTAGE, ABSENT, NAME], is_tolerant=True)
 
     assert [isinstance(reply.value, MeterRefused) for reply in replies] == [False, False, False, True, False]
@@ -117,7 +110,7 @@ async def test_a_list_that_the_meter_must_answer_in_blocks_is_the_same(framing: 
 
 @pytest.mark.parametrize("takes_lists", [True, False])
 async def test_one_absent_object_refuses_the_whole_unless_told_otherwise(takes_lists: bool) -> None:
-    async with conversation(DlmsSettings(takes_lists=takes_lists)) as opened:
+    async with talk(DlmsSettings(takes_lists=takes_lists)) as opened:
         with pytest.raises(MeterRefused, match=r"99\.8\.0.*object-undefined"):
             await opened.get_many([NAME, ABSENT, VOLTAGE])
         (reply,) = await opened.get_many([NAME])
@@ -126,7 +119,7 @@ async def test_one_absent_object_refuses_the_whole_unless_told_otherwise(takes_l
 
 
 async def test_a_list_longer_than_the_meter_takes_goes_in_several(asked: list[int]) -> None:
-    async with conversation(DlmsSettings(max_pdu=96)) as opened:
+    async with talk(DlmsSettings(max_pdu=96)) as opened:
         asked.clear()
         replies = await opened.get_many([VOLTAGE] * 20)
 

@@ -16,11 +16,10 @@ from drivers.dlms.xdlms import Attribute
 from drivers.errors import DriverError, MeterRefused, SecurityError
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
-from drivers.transports import open_transport
 from simulators.dlms.objects import CATALOGUE
 from simulators.faults import Deed, Misdeed
 from tests.simulators.homes import HALF_HOUR, MONDAY
-from tests.simulators.reading import context, dlms_session
+from tests.simulators.reading import context, conversation, dlms_session
 from tests.simulators.test_dlms import AUTHENTICATIONS, ENERGY, FRAMINGS, NOW, SETTINGS, client, named, served
 
 SIZES = pytest.mark.parametrize("max_pdu", [0xFFFF, 96])
@@ -39,15 +38,12 @@ async def talk(
     framing: str, authentication: str, *faults: Misdeed, max_pdu: int = 0xFFFF
 ) -> AsyncIterator[Conversation]:
     settings = replace(SETTINGS[authentication], referencing="short-name", max_pdu=max_pdu)
-    async with served(framing, settings, named(17, *faults)) as url:
-        stream = await open_transport(url)
-        opened = Conversation(stream, short_client(framing, authentication), context(lambda: NOW), may_write=True)
-        try:
-            await opened.open()
-            yield opened
-            await opened.close()
-        finally:
-            await stream.close()
+    meter = short_client(framing, authentication)
+    async with (
+        served(framing, settings, named(17, *faults)) as url,
+        conversation(url, meter, context(lambda: NOW), may_write=True) as opened,
+    ):
+        yield opened
 
 
 @FRAMINGS
