@@ -1,6 +1,5 @@
 """A line of simulated meters behind a null modem, and sessions with them."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ from typing import Any
 
 from drivers.contract import Endpoint, SessionContext
 from drivers.dlt645.driver import Dlt645Session, open_session
-from drivers.errors import LineNoise, TransportError
+from drivers.errors import LineNoise
 from drivers.profile import MeterProfile, TimingProfile
 from drivers.transports import MemoryStream, null_modem
 from simulators.dlt645 import Dlt645Bus
@@ -18,6 +17,7 @@ from simulators.household import Household
 from simulators.line import Answer
 from simulators.meter import Meter, Position
 from tests.drivers.dlt645.cases import shipped
+from tests.drivers.far_end import playing
 
 START = 1_800_000_000 // 86_400 * 86_400
 PERIOD = 1800
@@ -55,7 +55,7 @@ def profile(name: str = "sim-dlt645", latency: float = 0.03, **changes: Any) -> 
 
 
 class WithParity(MemoryStream):
-    """An end of a null modem of which we say that parity is checked; ``b"!"`` in place of a chunk is a damaged byte."""
+    """An end of a null modem of which we say that parity is checked."""
 
     has_parity = True
     spoil: int = 0  # damaged bytes still to come
@@ -81,15 +81,8 @@ async def far_end(respond: Respond, *, parity: bool = True) -> AsyncIterator[Mem
             for octets in respond(await far.read(60)):
                 await far.write(octets)
 
-    task = asyncio.create_task(serve())
-    try:
+    async with playing(near, serve()):
         yield near
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await near.close()
-        if not task.cancelled() and not isinstance(task.exception(), TransportError):
-            task.result()
 
 
 def meters(line: Dlt645Bus, heard: list[bytes] | None = None, now: int = NOW) -> Respond:

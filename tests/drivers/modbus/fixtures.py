@@ -1,19 +1,18 @@
 """A Modbus meter's profile and endpoint, and a scripted far end of a null modem."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from drivers.contract import ByteStream, Endpoint, SessionContext
 from drivers.counters import NoCounters
-from drivers.errors import TransportError
 from drivers.modbus.pdu import ExceptionResponse, ReadResponse, RequestFault, decode_request
 from drivers.modbus.rtu import RtuFrame
 from drivers.obis import Obis
 from drivers.profile import MeterProfile, ModbusIdentity, ModbusPoint, ModbusProfile, TimingProfile
 from drivers.transports import null_modem
 from drivers.units import ScalerUnit, Unit
+from tests.drivers.far_end import playing
 
 ENERGY = Obis(1, 0, 1, 8, 0)
 VOLTAGE = Obis(1, 0, 32, 7, 0)
@@ -60,15 +59,8 @@ async def far_end(respond: Respond) -> AsyncIterator[ByteStream]:
         while True:
             await respond(await far.read(60), far)
 
-    task = asyncio.create_task(serve())
-    try:
+    async with playing(near, serve()):
         yield near
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await near.close()
-        if not task.cancelled() and not isinstance(task.exception(), TransportError):
-            task.result()
 
 
 def registers_from(present: dict[int, int]) -> Callable[[bytes], bytes]:
