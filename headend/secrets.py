@@ -22,11 +22,6 @@ class SecretError(HeadendError):
     """A reference leads nowhere, or what it leads to is no secret of the wanted kind. Names the reference, not the value."""
 
 
-def is_reference(text: str) -> bool:
-    """Say whether text is written as a reference, without following it."""
-    return bool(_REFERENCE.fullmatch(text))
-
-
 class Secrets:
     """Follows references when a secret is needed; keeps none."""
 
