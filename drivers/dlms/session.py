@@ -64,16 +64,7 @@ from drivers.dlms.hdlc import DamagedFrame, HdlcAddress
 from drivers.dlms.idle import IdleTimer
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.noticing import EventNotification
-from drivers.dlms.opening import (
-    CHANGE_PAUSE,
-    FIRST_SPEED,
-    MAX_IDENTIFICATION,
-    REACTION,
-    WAKE_UP,
-    WAKE_UP_PAUSE,
-    Identified,
-    Opening,
-)
+from drivers.dlms.opening import Identified, Opening
 from drivers.dlms.settings import parameters_of, public_endpoint, settings_of
 from drivers.dlms.shortnames import InformationReport
 from drivers.dlms.transfer import BLOCK_TAG, BlockTransfer
@@ -91,6 +82,14 @@ from drivers.errors import (
     TransportTimeout,
 )
 from drivers.facts import UtcSeconds
+from drivers.iec62056.opening import (
+    CHANGE_PAUSE,
+    FIRST_SPEED,
+    MAX_IDENTIFICATION,
+    REACTION,
+    WAKE_UP,
+    WAKE_UP_PAUSE,
+)
 from drivers.profile import DlmsProfile
 from drivers.transports.base import Deadline, pause
 

@@ -58,6 +58,11 @@ from drivers.dlt645 import records as dlt645_records
 from drivers.dlt645 import services as dlt645_services
 from drivers.dlt645 import values as dlt645_values
 from drivers.errors import DriverError, LineNoise, RemoteProtocolError
+from drivers.iec62056 import datasets as iec62056_datasets
+from drivers.iec62056 import events as iec62056_events
+from drivers.iec62056 import message as iec62056_message
+from drivers.iec62056 import opening as iec62056_opening
+from drivers.iec62056 import values as iec62056_values
 from drivers.modbus import ascii as modbus_ascii
 from drivers.modbus import functions, learned, mbap, pdu, rtu, sunspec
 from drivers.obis import Obis
@@ -133,7 +138,7 @@ def until_damage(make: Callable[[], _Stream], data: bytes) -> None:
     stream = make()
     stream.receive_data(data)
     for _ in range(MAX_ROUNDS):
-        if stream.next_event() in {NEED_DATA, pdu.NEED_DATA}:
+        if stream.next_event() in {NEED_DATA, pdu.NEED_DATA, iec62056_events.NEED_DATA}:
             return
     raise AssertionError(f"{MAX_ROUNDS} events of {len(data)} octets")
 
@@ -666,6 +671,39 @@ def telnet() -> Iterator[bytes]:
     yield bytes((255, 253, COM_PORT, 255, 251, 0, 255, 254, 1, 255, 241))
 
 
+def iec62056_readout(octets: bytes) -> None:
+    for is_checked in (True, False):
+        reader = iec62056_message.MessageReader(is_checked=is_checked)
+        reader.receive_data(octets)
+        for _ in range(MAX_ROUNDS):
+            with suppress(RemoteProtocolError):
+                event = reader.next_event()
+                if event is iec62056_events.NEED_DATA:
+                    break
+                if isinstance(event, iec62056_message.Message):
+                    iec62056_block(event.data)
+    iec62056_block(octets)
+
+
+def iec62056_block(data: bytes) -> None:
+    for one in iec62056_datasets.decode_answer(data).sets:
+        repr(one.obis)
+        for value in one.values:
+            for decode in (
+                iec62056_values.decode_number,
+                iec62056_values.decode_errors,
+                lambda value: iec62056_values.decode_stamp(value.text, BERLIN.zone),
+            ):
+                with suppress(RemoteProtocolError):
+                    decode(value)
+
+
+def iec62056_readouts() -> list[bytes]:
+    lines = b"0.9.2(0220127)\r\n1.8.0(0000502.853*kWh)\r\nF.F(00000000)\r\nP.01(1)(2.5)\r\n(3*V)\r\n!\r\n"
+    commands = ("R1", b"1.8.0()"), ("P0", b"(1234567)"), ("B0", b""), ("", b"(ER01)"), ("", lines)
+    return [lines, *(iec62056_message.Message(*command).encode() for command in commands)]
+
+
 TARGETS = {
     "parity-marks": Target(parity_marks, lambda: (b"a\xff\xffb\xff\x00\x41c", b"\xff\x00\xff\xff\x00\x00")),
     "echo": Target(echo, lambda: (b"question" * 2 + b"answer", b"questionquestioN")),
@@ -708,6 +746,10 @@ TARGETS = {
     "opening": Target(
         partial(until_damage, Opening), lambda: (b"/ACM5\\2E40\r\n", b"\x00/?!\r\n/ACM5\\2E40\r\n\x062452\r\n")
     ),
+    "iec62056-opening": Target(
+        partial(until_damage, iec62056_opening.Opening), lambda: (b"/LGZ5ABC\r\n", b"/LGZBABC\r\n", b"/LGZxABC\r\n")
+    ),
+    "iec62056-messages": Target(iec62056_readout, iec62056_readouts, 16_384),
     "trace": Target(trace, traces),
     "modbus-pdu": Target(modbus_response, modbus_frames),
     "modbus-rtu": Target(partial(until_damage, lambda: rtu.ResponseReader(1, MODBUS)), modbus_frames),

@@ -14,7 +14,7 @@ from drivers.counters import NoCounters
 from drivers.dlms.driver import open_session
 from drivers.dlms.events import NEED_DATA
 from drivers.dlms.hdlc import HdlcAddress
-from drivers.dlms.opening import WAKE_UP, Identified, Opening
+from drivers.dlms.opening import Identified, Opening
 from drivers.dlms.settings import settings_of
 from drivers.errors import (
     ConnectionLost,
@@ -24,6 +24,7 @@ from drivers.errors import (
     RemoteProtocolError,
     TransportTimeout,
 )
+from drivers.iec62056.opening import WAKE_UP
 from drivers.transports import MemoryStream, null_modem
 from tests.drivers.dlms.meter import DAY, PROFILE, Meter
 
