@@ -97,11 +97,6 @@ def coalesce(points: Sequence[ModbusPoint], pace: Pace, bounds: Bounds) -> list[
     ]
 
 
-def cost(reads: Sequence[Read], pace: Pace) -> int:
-    """Give what reads cost together."""
-    return sum(pace.per_read + read.count * pace.per_register for read in reads)
-
-
 def _cheapest(table: Table, points: list[ModbusPoint], pace: Pace, bounds: Bounds) -> list[Read]:
     # best[j]: cost, reads and registers of the cheapest way to bring the first j points, and where its last run begins.
     best: list[tuple[int, int, int, int]] = [(0, 0, 0, 0)]

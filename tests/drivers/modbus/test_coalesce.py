@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import LocalProtocolError
-from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, cost, pace_of
+from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
 from drivers.modbus.values import REGISTERS
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint, Table, ValueType
@@ -23,6 +23,10 @@ def point(address: int, type_: ValueType = "uint32", table: Table = "holding") -
 
 def spans(reads: Any) -> Any:
     return [(read.table, read.address, read.count) for read in reads]
+
+
+def cost(reads: list[Read], pace: Pace) -> int:
+    return sum(pace.per_read + read.count * pace.per_register for read in reads)
 
 
 def test_a_gap_that_costs_less_than_a_turn_is_read_over() -> None:
