@@ -1,1 +1,1 @@
-"""IEC 62056-21: sans-IO codecs of the opening, of messages with their check character, and of what data lines say."""
+"""IEC 62056-21: sans-IO codecs of the opening, messages and data lines, and the conversation that drives them."""
