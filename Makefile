@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.demo-installed
+EXTRAS := bench,demo,dev,fuzz,peers
 KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
 DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
 # Nothing is left outside the checkout: neither downloads nor temporary files.
@@ -13,14 +15,23 @@ $(shell mkdir -p $(TMPDIR))
 
 .PHONY: demo test check checked-kernels fuzz nightly noise peers picture scorecards clean
 
-$(STAMP): pyproject.toml setup.py $(KERNELS)
+define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --only-binary atheris -e '.[bench,demo,dev,fuzz,peers]'
+	$(BIN)/python -m pip install --quiet --only-binary atheris -e '.[$(1)]'
+endef
+
+$(STAMP): pyproject.toml setup.py $(KERNELS)
+	$(call install,$(EXTRAS))
+	touch $@ $(DEMO_STAMP)
+
+# The demonstration needs little, and a newcomer is waiting.
+$(DEMO_STAMP): pyproject.toml setup.py $(KERNELS)
+	$(call install,demo)
 	touch $@
 
 ## Watch about 20 simulated meters being read, explained, stored and exported.
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/headend demo
 
 ## Lint, types, tests with release kernels, kernel tests with bounds checks.
