@@ -35,6 +35,8 @@ SPEEDS_B: Final = {"A": 600, "B": 1_200, "C": 2_400, "D": 4_800, "E": 9_600, "F"
 WAKE_UP: Final = bytes(68)  # 2.1 to 2.3 s of zeros at 300 baud of 10 bits, annex A [octet]
 WAKE_UP_PAUSE: Final = 1.6  # 1.5 to 1.7 s between them and the request, annex A [s]
 CHANGE_PAUSE: Final = 0.25  # 200 to 300 ms between the acknowledgement and the new speed [s]
+TURN: Final = 0.2  # nobody answers sooner, 6.3.8 tr [s]
+QUICK_TURN: Final = 0.02  # with meters that say so by a small third letter of their maker, 6.3.14 [s]
 REACTION: Final = 1.5  # the meter begins to answer within that, 6.3.8 tr [s]
 MAX_ADDRESS: Final = 32  # characters
 MAX_IDENTIFICATION: Final = 3 + 1 + 2 + 16 + 8  # with some room for escapes [octet]
@@ -78,6 +80,11 @@ class Identification:
         if self.mark.isdecimal():
             return Mode.E if "\\2" in self.escapes else Mode.C
         return Mode.B if "A" <= self.mark <= "I" else Mode.A
+
+    @property
+    def turn(self) -> float:
+        """Time to leave between what the meter says and our answer. [s]"""
+        return QUICK_TURN if self.maker[2:].islower() else TURN
 
     @property
     def speed(self) -> int:

@@ -18,6 +18,7 @@ from drivers.iec62056.opening import (
     FIRST_SPEED,
     MAX_IDENTIFICATION,
     REACTION,
+    TURN,
     WAKE_UP,
     WAKE_UP_PAUSE,
     Identification,
@@ -52,6 +53,8 @@ class Conversation:
         self._address = address
         self._is_checked = is_checked
         self._speed = FIRST_SPEED
+        self._turn = TURN
+        self._wire = 0.0  # what we said last may still be on its way so long [s]
         self._reader = MessageReader()
         self._is_programming = False
 
@@ -78,14 +81,14 @@ class Conversation:
         if not self._is_programming:
             raise LocalProtocolError("reads by address are of programming mode, which was not begun")
         question = read(address, form, what)
-        await self._send(question.encode())
+        await self._answer_with(question.encode())
         message = await self._take("", question, REPEATS)
         data = bytearray(message.data)
         blocks = 1
         while not message.is_last:
             if blocks == MAX_BLOCKS or len(data) > MAX_TOTAL:
                 raise RemoteProtocolError(f"{address}: more than {MAX_BLOCKS} blocks or {MAX_TOTAL} octets")
-            await self._stream.write(Handshake.TAKEN.encode())
+            await self._answer_with(Handshake.TAKEN.encode())
             message = await self._take("", repeats=REPEATS)
             data += message.data
             blocks += 1
@@ -98,7 +101,7 @@ class Conversation:
     async def end(self) -> None:
         """Tell the meter that this is the end; it does not answer."""
         self._is_programming = False
-        await self._stream.write(BREAK.encode())
+        await self._answer_with(BREAK.encode())
 
     async def _sign_on(self, purpose: Purpose, *, wake_up: bool) -> Identification:
         await self._change(FIRST_SPEED, 0.0)
@@ -123,12 +126,14 @@ class Conversation:
             await self._change(speed, 0.0)
         else:
             self._reader = MessageReader()
-            await self._stream.write(found.acknowledge(purpose))
+            self._turn = found.turn
+            await self._answer_with(found.acknowledge(purpose))
             await self._change(speed, CHANGE_PAUSE)
         return found
 
     async def _identified(self, opening: Opening) -> Identification:
-        await self._send(opening.request)
+        self._stream.discard_input()
+        await self._stream.write(opening.request)
         wire = (len(opening.request) + MAX_IDENTIFICATION) * BITS / FIRST_SPEED
         deadline = Deadline((REACTION + wire) * self._scale + HOST_MARGIN)
         while (event := opening.next_event()) is NEED_DATA:
@@ -137,7 +142,7 @@ class Conversation:
         return event
 
     async def _prove(self, message: Message) -> None:
-        await self._send(message.encode())
+        await self._answer_with(message.encode())
         deadline = self._deadline()
         while (event := await self._next(deadline)) is not Handshake.TAKEN:
             if event != message:  # the head repeats what we say
@@ -158,7 +163,7 @@ class Conversation:
                     raise
                 await self._drain()
                 self._reader, sent = MessageReader(), None  # a NAK is from now on our own, repeated by the head
-                await self._stream.write(Handshake.REPEAT.encode())
+                await self._answer_with(Handshake.REPEAT.encode())
         if message.command == BREAK.command:
             raise RemoteProtocolError("the meter ended the session")
         if command is not None and message.command != command:
@@ -172,14 +177,14 @@ class Conversation:
             event = await self._next(deadline)
             if event is Handshake.REPEAT and sent is not None and not asked_again:
                 asked_again = True  # reading twice changes nothing
-                await self._send(sent.encode())
+                await self._answer_with(sent.encode())
             if isinstance(event, Handshake) or event == sent:
                 continue
             return event
 
     async def _next(self, deadline: Deadline) -> Message | Handshake:
         while (event := self._reader.next_event()) is NEED_DATA:
-            allowed = min(deadline.remaining(), REACTION * self._scale + HOST_MARGIN)
+            allowed = min(deadline.remaining(), (REACTION + self._wire) * self._scale + HOST_MARGIN)
             try:
                 self._reader.receive_data(await self._stream.read(allowed))
             except LineNoise:
@@ -195,8 +200,10 @@ class Conversation:
         """Time that the longest message takes at the speed agreed, however slowly it trickles."""
         return Deadline((REACTION + MAX_MESSAGE * BITS / self._speed) * self._scale + HOST_MARGIN)
 
-    async def _send(self, octets: bytes) -> None:
+    async def _answer_with(self, octets: bytes) -> None:
+        await pause(self._turn * self._scale)
         self._stream.discard_input()
+        self._wire = len(octets) * BITS / self._speed
         await self._stream.write(octets)
 
     async def _change(self, speed: int, after: float) -> None:

@@ -44,6 +44,11 @@ def test_the_character_of_the_speed_tells_the_mode(line: bytes, mode: Mode, spee
     assert (told.mode, told.speed) == (mode, speed)
 
 
+def test_a_small_third_letter_says_that_the_meter_is_quick() -> None:
+    assert decode_identification(b"/ISk5MT174\r\n").turn == 0.02
+    assert decode_identification(b"/LGZ5ABC\r\n").turn == 0.2
+
+
 @pytest.mark.parametrize("mark", ["7", "9", "G", "I"])
 def test_a_reserved_speed_is_an_error(mark: str) -> None:
     told = decode_identification(f"/LGZ{mark}ABC\r\n".encode())
