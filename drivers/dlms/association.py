@@ -42,7 +42,7 @@ from drivers.dlms.commands import (
     Set,
     SetList,
 )
-from drivers.dlms.establishing import REPLY_TO_HLS, Establishment
+from drivers.dlms.establishing import Establishment
 from drivers.dlms.events import NEED_DATA, NeedData
 from drivers.dlms.noticing import EventNotification
 from drivers.dlms.parameters import Parameters
@@ -62,32 +62,6 @@ from drivers.errors import (
     RemoteProtocolError,
     SecurityError,
 )
-
-__all__ = [  # beside what is defined here
-    "REPLY_TO_HLS",
-    "Accepted",
-    "Access",
-    "Act",
-    "ActList",
-    "Associate",
-    "BlockTaken",
-    "Challenged",
-    "Command",
-    "Done",
-    "Event",
-    "Get",
-    "GetList",
-    "MoreBlocks",
-    "NextBlock",
-    "Noticed",
-    "Parameters",
-    "Prove",
-    "Received",
-    "Release",
-    "Released",
-    "Set",
-    "SetList",
-]
 
 
 class State(Enum):

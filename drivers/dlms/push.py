@@ -12,7 +12,7 @@ What they hold is for `drivers.dlms.unprotect`, `drivers.dlms.notification` and 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 from drivers.dlms import telegram
 from drivers.dlms.blocks import BlockAssembler
@@ -25,6 +25,7 @@ from drivers.errors import RemoteProtocolError
 
 Framing = Literal["hdlc", "mbus", "wrapper", "bare", "telegram"]
 MAX_SHOWN = 16
+Frames = TypeVar("Frames", FrameReader, MbusReader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +213,13 @@ class _Segments:
         return was_open
 
 
-class _Hdlc:
-    """Frames of the unconfirmed kind (UI), and I frames of meters that push without a data link."""
+class _Framed(Generic[Frames]):
+    """What framings with frames and segments share."""
 
-    framing: Framing = "hdlc"
-
-    def __init__(self, data: bytes) -> None:
-        self._frames = FrameReader()
+    def __init__(self, frames: Frames, data: bytes) -> None:
+        self._frames: Frames = frames
         self._frames.receive_data(data)
         self._segments = _Segments()
-        self._previous: Frame | None = None
         self._skipped_before = 0
         self.source = ""
 
@@ -234,6 +232,16 @@ class _Hdlc:
 
     def unread(self) -> bytes:
         return self._frames.unread()
+
+
+class _Hdlc(_Framed[FrameReader]):
+    """Frames of the unconfirmed kind (UI), and I frames of meters that push without a data link."""
+
+    framing: Framing = "hdlc"
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(FrameReader(), data)
+        self._previous: Frame | None = None
 
     def reset(self) -> bool:
         self._previous = None
@@ -280,26 +288,12 @@ def _without_llc(whole: bytes) -> bytes:
     return octets
 
 
-class _Mbus:
+class _Mbus(_Framed[MbusReader]):
     framing: Framing = "mbus"
 
     def __init__(self, data: bytes) -> None:
-        self._frames = MbusReader()
-        self._frames.receive_data(data)
-        self._segments = _Segments()
+        super().__init__(MbusReader(), data)
         self._expected = 0
-        self._skipped_before = 0
-        self.source = ""
-
-    @property
-    def skipped(self) -> int:
-        return self._frames.skipped
-
-    def receive_data(self, data: bytes) -> None:
-        self._frames.receive_data(data)
-
-    def unread(self) -> bytes:
-        return self._frames.unread()
 
     def reset(self) -> bool:
         self._expected = 0

@@ -19,7 +19,10 @@ from drivers.contract import ByteStream, ChangesSpeed, Endpoint, SessionContext
 from drivers.dlms import axdr
 from drivers.dlms.accessing import AccessItem, AccessResult
 from drivers.dlms.acting import ActionResult
-from drivers.dlms.association import (
+from drivers.dlms.association import ClientAssociation, State
+from drivers.dlms.axdr import Data
+from drivers.dlms.basenames import OBJECT_LIST, BaseNames
+from drivers.dlms.commands import (
     Accepted,
     Access,
     Act,
@@ -27,7 +30,6 @@ from drivers.dlms.association import (
     Associate,
     BlockTaken,
     Challenged,
-    ClientAssociation,
     Command,
     Done,
     Event,
@@ -41,10 +43,7 @@ from drivers.dlms.association import (
     Release,
     Set,
     SetList,
-    State,
 )
-from drivers.dlms.axdr import Data
-from drivers.dlms.basenames import OBJECT_LIST, BaseNames
 from drivers.dlms.events import (
     NEED_DATA,
     Apdu,

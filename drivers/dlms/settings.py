@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Final, cast, get_args
 
 from drivers.contract import Credentials, CurveKeys, Endpoint, SessionContext
-from drivers.dlms.association import Parameters
 from drivers.dlms.ciphering import KEY_SIZES, Keys
 from drivers.dlms.elliptic import Signer, parse_private, parse_public
 from drivers.dlms.gateway import Gateway
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.hls import BY_SECRET, HIGH
 from drivers.dlms.opening import Opening
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.protection import FORMS, Protection
 from drivers.errors import LocalProtocolError, ProfileError, SecurityError
 from drivers.profile import AuthenticationKey, DlmsProfile, Security, parse_authentication

@@ -7,6 +7,7 @@ On TCP the transaction identifier tells them apart, and an answer with another i
 Only a session opened for commands sends what changes the meter, and sends it once.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -51,7 +52,7 @@ class AnswerReader(Reader, Protocol):
         """Give the answer's frame, or NEED_DATA; raise `RemoteProtocolError`."""
 
 
-class Exchange:
+class Exchange(ABC):
     """What the framings share. ``may_write``: whether the session is to execute an approved command."""
 
     def __init__(
@@ -78,8 +79,8 @@ class Exchange:
         """Ask several requests, one after the other; give the answers in their order. Raises as `ask`."""
         return [await self.ask(request) for request in requests]
 
-    async def _ask(self, request: Request) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    async def _ask(self, request: Request) -> Any: ...
 
     def _check(self, request: Request) -> None:
         if request.changes and not self._may_write:
@@ -144,15 +145,15 @@ class LineExchange(Exchange):
                 raise TransportTimeout(f"unit {self.unit}: no answer within {allowance:.3g} s") from error
         return frame
 
-    def _frame(self, pdu: bytes) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def _frame(self, pdu: bytes) -> bytes: ...
 
-    def _reader(self, request: Request) -> AnswerReader:
-        raise NotImplementedError
+    @abstractmethod
+    def _reader(self, request: Request) -> AnswerReader: ...
 
+    @abstractmethod
     def _size(self, pdu: int) -> int:
         """Octets on the wire for a PDU of so many."""
-        raise NotImplementedError
 
     def _silence(self) -> float:
         """Silence to keep before a request. [s]"""

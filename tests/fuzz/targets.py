@@ -13,22 +13,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from drivers.dlms import acse, axdr, general, getlist, listing, notification, objects, xdlms
-from drivers.dlms.association import (
-    Associate,
-    BlockTaken,
-    ClientAssociation,
-    Get,
-    GetList,
-    MoreBlocks,
-    NextBlock,
-    Parameters,
-    Prove,
-    Set,
-)
+from drivers.dlms.association import ClientAssociation
 from drivers.dlms.basenames import BaseNames
 from drivers.dlms.blocks import BlockAssembler
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import AUTHENTICATED, ENCRYPTED, Keys
+from drivers.dlms.commands import Associate, BlockTaken, Get, GetList, MoreBlocks, NextBlock, Prove, Set
 from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.events import NEED_DATA, Apdu, Connect
 from drivers.dlms.hdlc import (
@@ -45,6 +35,7 @@ from drivers.dlms.mbus import MbusReader
 from drivers.dlms.objects import CaptureObject
 from drivers.dlms.objects.catalogue import INTERFACE_CLASSES
 from drivers.dlms.opening import Opening
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.push import PushReader
 from drivers.dlms.rows import Buffer
 from drivers.dlms.telegram import decode_telegram

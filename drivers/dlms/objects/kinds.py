@@ -6,6 +6,7 @@ name is refused, never converted. IEC 62056-6-2, clause 4 (common data types). O
 and are read side by side.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -33,16 +34,16 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-class Kind:
+class Kind(ABC):
     """What a value must be. Subclasses say which tags, which bounds, and what it becomes."""
 
+    @abstractmethod
     def decode(self, data: Data) -> Any:
         """Give the value. Raises `Unfit`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, value: Any) -> Data:
         """Give the data of a value, the reverse of `decode`. Raises `Unfit`."""
-        raise NotImplementedError
 
 
 def _expect(data: Data, *tags: Tag) -> Any:

@@ -1,5 +1,7 @@
 """ACTION: one method invoked or several, in as many blocks as it takes, both ways. IEC 62056-5-3, clause 9.5."""
 
+from abc import abstractmethod
+
 from drivers.dlms import acting, axdr, datablock, xdlms
 from drivers.dlms.commands import Act, ActList, BlockTaken, Done, Event, MoreBlocks, Received
 from drivers.dlms.services.base import Joiner, Service, Terms
@@ -43,11 +45,11 @@ class _Blocks(Service):
             raise RemoteProtocolError(f"{self.what}: a whole answer amid blocks")
         return self._whole(response)
 
-    def _joined(self, octets: bytes) -> Event:
-        raise NotImplementedError
+    @abstractmethod
+    def _joined(self, octets: bytes) -> Event: ...
 
-    def _whole(self, response: acting.ActionResponse | acting.ActionResponseList) -> Event:
-        raise NotImplementedError
+    @abstractmethod
+    def _whole(self, response: acting.ActionResponse | acting.ActionResponseList) -> Event: ...
 
 
 class ActService(_Blocks):

@@ -1,5 +1,7 @@
 """SET of one attribute or of several, in as many blocks as it takes. IEC 62056-5-3, clause 9.5."""
 
+from abc import abstractmethod
+
 from drivers.dlms import datablock, setlist, writing, xdlms
 from drivers.dlms.commands import BlockTaken, Done, Event, Received, Set, SetList
 from drivers.dlms.services.base import Service, Terms
@@ -32,8 +34,8 @@ class _Parts(Service):
             return BlockTaken()
         return self._done(response)
 
-    def _done(self, response: writing.SetResponses) -> Event:
-        raise NotImplementedError
+    @abstractmethod
+    def _done(self, response: writing.SetResponses) -> Event: ...
 
     def _check_all_sent(self) -> None:
         if self._parts:

@@ -3,6 +3,7 @@
 IEC 62056-5-3, clauses 9.3.14 to 9.3.16 and 9.5. Neither has an invoke-id; the order of answers must do.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -82,9 +83,9 @@ class _Read(Service):
             return MoreBlocks(len(self._blocks), self._piece(result))
         return self._joined(self._blocks.whole())
 
+    @abstractmethod
     def _whole(self, octets: bytes) -> Event:
         """Take results, their number first."""
-        raise NotImplementedError
 
     def _piece(self, block: ResultBlock) -> bytes:
         """Give what a block holds of the answer."""

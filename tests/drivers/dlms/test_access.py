@@ -8,17 +8,11 @@ from hypothesis import strategies as st
 
 from drivers.dlms import accessing, acse, axdr, xdlms
 from drivers.dlms.accessing import AccessItem, AccessRequest, AccessResponse, AccessResult
-from drivers.dlms.association import (
-    Accepted,
-    Access,
-    Associate,
-    ClientAssociation,
-    Parameters,
-    Received,
-    State,
-)
+from drivers.dlms.association import ClientAssociation, State
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import Keys
+from drivers.dlms.commands import Accepted, Access, Associate, Received
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.xdlms import Conformance
 from drivers.errors import LocalProtocolError, MeterRefused, RemoteProtocolError
 from tests.drivers.dlms.both_ways import assert_apdu_or_error, assert_both_ways

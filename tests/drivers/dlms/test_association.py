@@ -6,29 +6,26 @@ from dataclasses import replace
 import pytest
 
 from drivers.dlms import acse, axdr, xdlms
-from drivers.dlms.association import (
-    REPLY_TO_HLS,
-    TRANSITIONS,
+from drivers.dlms.association import TRANSITIONS, ClientAssociation, State, Step
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import CONTROL, Keys
+from drivers.dlms.commands import (
     Accepted,
     Associate,
     Challenged,
-    ClientAssociation,
     Command,
     Event,
     Get,
     MoreBlocks,
     NextBlock,
-    Parameters,
     Prove,
     Received,
     Release,
     Released,
-    State,
-    Step,
-)  # fmt: skip
-from drivers.dlms.channel import SecureChannel
-from drivers.dlms.ciphering import CONTROL, Keys
+)
+from drivers.dlms.establishing import REPLY_TO_HLS  # fmt: skip
 from drivers.dlms.events import NEED_DATA
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import CounterError, LocalProtocolError, MeterRefused, RemoteProtocolError, SecurityError
 from drivers.obis import Obis

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from drivers.dlms import acse, axdr, hls, xdlms
-from drivers.dlms.association import Accepted, Associate, Challenged, ClientAssociation, Parameters, Prove, State
+from drivers.dlms.association import ClientAssociation, State
+from drivers.dlms.commands import Accepted, Associate, Challenged, Prove
 from drivers.dlms.elliptic import Signer, fresh_key
 from drivers.dlms.hls import Side
+from drivers.dlms.parameters import Parameters
 from drivers.errors import SecurityError
 from drivers.profile import Authentication, parse_authentication
 from tests.drivers.dlms.meter import GRANTED

@@ -13,13 +13,15 @@ import pytest
 from drivers.contract import Endpoint, SessionContext
 from drivers.counters import NoCounters
 from drivers.dlms import acse, axdr, objects, xdlms
-from drivers.dlms.association import Accepted, Associate, ClientAssociation, Get, Parameters, State
+from drivers.dlms.association import ClientAssociation, State
 from drivers.dlms.axdr import NULL, Data, Tag
+from drivers.dlms.commands import Accepted, Associate, Get
 from drivers.dlms.driver import DlmsSession, open_session
 from drivers.dlms.events import Apdu, Connect
 from drivers.dlms.hdlc import Frame, HdlcAddress, Kind
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.objects import CaptureObject, Row
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.settings import settings_of
 from drivers.dlms.window import MAX_REPEATS
 from drivers.dlms.xdlms import Attribute, Selection

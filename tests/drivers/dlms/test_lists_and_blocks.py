@@ -8,20 +8,9 @@ from hypothesis import strategies as st
 
 from drivers.dlms import acting, axdr, setlist, writing, xdlms
 from drivers.dlms.acting import ActionResult
-from drivers.dlms.association import (
-    Act,
-    ActList,
-    BlockTaken,
-    ClientAssociation,
-    Command,
-    Done,
-    MoreBlocks,
-    NextBlock,
-    Received,
-    SetList,
-    State,
-)
+from drivers.dlms.association import ClientAssociation, State
 from drivers.dlms.axdr import Data
+from drivers.dlms.commands import Act, ActList, BlockTaken, Command, Done, MoreBlocks, NextBlock, Received, SetList
 from drivers.dlms.datablock import DataBlock, cut
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import MeterRefused, RemoteProtocolError

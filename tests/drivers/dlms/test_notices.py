@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.dlms import noticing, xdlms
-from drivers.dlms.association import Get, Noticed, Received, State
+from drivers.dlms.association import State
+from drivers.dlms.commands import Get, Noticed, Received
 from drivers.dlms.noticing import DataNotificationConfirm, EventNotification
 from drivers.errors import MeterRefused, RemoteProtocolError
 from tests.drivers.dlms.both_ways import assert_apdu_or_error, assert_both_ways

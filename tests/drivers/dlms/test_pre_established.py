@@ -3,9 +3,11 @@
 import pytest
 
 from drivers.dlms import axdr, xdlms
-from drivers.dlms.association import ClientAssociation, Get, Parameters, Received, State
+from drivers.dlms.association import ClientAssociation, State
 from drivers.dlms.channel import SecureChannel
 from drivers.dlms.ciphering import Keys
+from drivers.dlms.commands import Get, Received
+from drivers.dlms.parameters import Parameters
 from drivers.errors import LocalProtocolError, SecurityError
 from tests.drivers.dlms.test_many import Meter, talking
 from tests.drivers.dlms.test_services import FIVE, VALUE, answered

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pytest
 
 from drivers.dlms import acse, axdr, getlist, writing, xdlms
-from drivers.dlms.association import (
+from drivers.dlms.association import ClientAssociation, State
+from drivers.dlms.axdr import Data
+from drivers.dlms.commands import (
     Accepted,
     Act,
     Associate,
     BlockTaken,
-    ClientAssociation,
     Command,
     Done,
     Event,
@@ -18,15 +19,13 @@ from drivers.dlms.association import (
     GetList,
     MoreBlocks,
     NextBlock,
-    Parameters,
     Received,
     Release,
     Set,
-    State,
 )
-from drivers.dlms.axdr import Data
 from drivers.dlms.events import NEED_DATA
 from drivers.dlms.getlist import GetResult
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.xdlms import Attribute, Conformance
 from drivers.errors import DriverError, LocalProtocolError, MeterRefused, RemoteProtocolError
 from drivers.obis import Obis

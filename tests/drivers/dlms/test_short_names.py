@@ -5,14 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.dlms import acse, axdr, basenames, shortnames, xdlms
-from drivers.dlms.association import (
+from drivers.dlms.association import ClientAssociation, State
+from drivers.dlms.basenames import BaseNames
+from drivers.dlms.channel import SecureChannel
+from drivers.dlms.ciphering import Keys
+from drivers.dlms.commands import (
     Accepted,
     Act,
     ActList,
     Associate,
     BlockTaken,
     Challenged,
-    ClientAssociation,
     Command,
     Done,
     Event,
@@ -20,17 +23,13 @@ from drivers.dlms.association import (
     GetList,
     MoreBlocks,
     NextBlock,
-    Parameters,
     Prove,
     Received,
     Set,
     SetList,
-    State,
 )
-from drivers.dlms.basenames import BaseNames
-from drivers.dlms.channel import SecureChannel
-from drivers.dlms.ciphering import Keys
 from drivers.dlms.getlist import GetResult
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.shortnames import (
     BlockAccepted,
     BlockNumber,

@@ -9,7 +9,7 @@ import pytest
 
 from drivers.contract import ByteStream
 from drivers.dlms import acse, axdr, session, shortnames, xdlms
-from drivers.dlms.association import ClientAssociation, Parameters
+from drivers.dlms.association import ClientAssociation
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.basenames import ASSOCIATION
 from drivers.dlms.ciphering import Keys
@@ -18,6 +18,7 @@ from drivers.dlms.gateway import REQUEST, RESPONSE, Gateway
 from drivers.dlms.hdlc import LLC_RESPONSE, Frame, HdlcAddress, Kind
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.noticing import EventNotification
+from drivers.dlms.parameters import Parameters
 from drivers.dlms.session import Conversation
 from drivers.dlms.transfer import BlockTransfer, GeneralBlock
 from drivers.dlms.wrapper import WrapperLink

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from drivers.dlt645.frame import NEED_DATA, Frame, FrameReader
-from drivers.errors import RemoteProtocolError
 from drivers.profile import Dlt645Point, Dlt645Profile, MeterProfile
 from drivers.profile_parser import parse_profile
+from tests.drivers.fed import fed
 from tests.shared import REPOSITORY
 
 CASES = sorted((REPOSITORY / "tests" / "data" / "dlt645").iterdir())
@@ -50,17 +50,4 @@ def point(di: str) -> Dlt645Point:
 
 def events(reader: FrameReader, octets: bytes, *, step: int = 0) -> list[Frame | str]:
     """Frames and the errors between them, fed whole or in pieces."""
-    found: list[Frame | str] = []
-    pieces = [octets[at : at + step] for at in range(0, len(octets), step)] if step else [octets]
-    for piece in pieces:
-        reader.receive_data(piece)
-        while True:
-            try:
-                event = reader.next_event()
-            except RemoteProtocolError as error:
-                found.append(str(error))
-                continue
-            if event is NEED_DATA:
-                break
-            found.append(event)
-    return found
+    return list(fed(reader, NEED_DATA, octets, step=step))

@@ -4,9 +4,9 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from drivers.errors import RemoteProtocolError
 from drivers.iec62056.events import NEED_DATA
 from drivers.iec62056.message import Handshake, Message, MessageReader
+from tests.drivers.fed import fed
 from tests.shared import REPOSITORY
 
 CASES = sorted((REPOSITORY / "tests" / "data" / "iec62056").iterdir())
@@ -31,16 +31,4 @@ def load_all() -> dict[str, Case]:
 
 def events(reader: MessageReader, octets: bytes, *, step: int = 0) -> list[Message | Handshake | str]:
     """Messages and the errors between them, fed whole or in pieces."""
-    found: list[Message | Handshake | str] = []
-    for piece in [octets[at : at + step] for at in range(0, len(octets), step)] if step else [octets]:
-        reader.receive_data(piece)
-        while True:
-            try:
-                event = reader.next_event()
-            except RemoteProtocolError as error:
-                found.append(str(error))
-                continue
-            if event is NEED_DATA:
-                break
-            found.append(event)
-    return found
+    return list(fed(reader, NEED_DATA, octets, step=step))
