@@ -21,10 +21,11 @@ READ_SIZE = 4096
 
 
 class Answer(NamedTuple):
-    """What a meter sends, and how long it thinks before. ``latency``: [s]"""
+    """What a meter sends, and how long it thinks before. ``latency``: [s]  ``pause``: after each octet. [s]"""
 
     latency: float
     data: bytes
+    pause: float = 0.0
 
 
 class Bus(Protocol):
@@ -100,14 +101,14 @@ class Line:
 
     async def _send(self, answer: Answer, heard: float) -> None:
         """Let out the answer to what was ``heard``, each byte when its last bit would be through."""
-        begin = heard + answer.latency
+        begin, character = heard + answer.latency, self._character + answer.pause
         await self._clock.sleep_until(begin)
         self._is_answering, self._has_collided = True, False
         try:
             sent = 0
             while sent < len(answer.data):
-                await self._clock.sleep_until(begin + min(sent + self._fifo, len(answer.data)) * self._character)
-                through = min(len(answer.data), int((self._clock.time() - begin) / self._character + 1e-6))
+                await self._clock.sleep_until(begin + min(sent + self._fifo, len(answer.data)) * character)
+                through = min(len(answer.data), int((self._clock.time() - begin) / character + 1e-6))
                 piece = answer.data[sent : max(through, sent + 1)]
                 self._write(bytes(byte ^ 0xFF for byte in piece) if self._has_collided else piece)
                 sent += len(piece)
