@@ -386,6 +386,30 @@ async def test_energy_that_never_comes_the_same_twice_is_no_value() -> None:
             await opened.read_registers([IMPORT])
 
 
+async def test_without_parity_the_stamp_of_a_freeze_is_read_until_two_readings_agree_and_its_values_say_so() -> None:
+    line = bus(meter(1001))
+    asked = 0
+
+    def respond(data: bytes) -> Any:
+        nonlocal asked
+        answers = meters(line)(data)
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        if frame.data.hex() != "01000605":  # 05060001, the stamp of the last daily freeze
+            return answers
+        asked += 1
+        wrong = Frame("000000001001", 0x91, frame.data + bytes.fromhex("0000010120")).encode()
+        return [wrong] if asked == 1 else answers
+
+    async with session(meters(bus(meter(1001)))) as opened:
+        protected = await opened.read_freezes("daily", 1)
+    async with session(respond, parity=False) as opened:
+        (value, *_) = await opened.read_freezes("daily", 1)
+
+    assert asked == 3
+    assert (value.captured_at, value.count) == (protected[0].captured_at, protected[0].count)
+    assert value.rules == Rule.UNPROTECTED
+
+
 # -- wrong answers
 
 
