@@ -1,24 +1,31 @@
 """How long each meter takes to begin its answer, learned, so that a silent one costs little of a shared line. Pure.
 
 Kept per meter: a histogram of steps of 15 %, halved now and then so that it follows a meter that changes, and the longest of
-late. A meter nobody has heard yet is given what others of its model on the same link take. After a silence the allowance
+late. A meter nobody has heard yet is given twice what others of its model on the same link take, and one heard a few times as
+much as they, or as its own figures say where that is longer. After a silence the allowance
 doubles (as RFC 6298, 5.5), twice; a meter that stays silent is given all that its profile declares, but by then it has a
 breaker and is asked seldom.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from drivers.profile import TimingProfile
 
 STEP = 1.15
 FIRST = 0.001  # upper edge of the first step [s]
 STEPS = 80  # the last ends at 62 s
 ENOUGH = 20  # answers before the figures are believed
+FEW = 4  # answers that show a meter to be like its kin
 HALVED_AT = 1_000  # answers
 QUANTILE = 0.99
 SPARE = 1.5  # what is allowed beyond the 99th percentile; beyond the longest seen it is 10 %
 MOST_DOUBLINGS = 2
 DEAF = 6  # silences in a row after which the declared time is allowed
 FLOOR = 0.02  # scheduling of the host and of adapters is not the meter's [s]
+LEARNED_MARGIN = (
+    0.03  # real time allowed to them beyond what was learned, which has theirs in it; USB takes 16 ms [s, real]
+)
 MAX_METERS = 100_000  # known at a time; those heard longest ago are forgotten
 
 
@@ -53,6 +60,11 @@ class Latency:
     def is_known(self) -> bool:
         """Say whether enough answers were heard."""
         return self._total >= ENOUGH
+
+    @property
+    def is_like_kin(self) -> bool:
+        """Say whether enough answers were heard to judge it by others of its model."""
+        return self._total >= FEW
 
     def percentile(self) -> float:
         """Give the upper edge of the step that holds the 99th percentile. [s]"""
@@ -95,6 +107,8 @@ class Latencies:
             return own.allowance(declared, silences)
         like = self._known.get((link, f"\0{model}"))
         if like and like.is_known:
+            if own and own.is_like_kin:
+                return max(own.allowance(declared, silences), like.allowance(declared, silences))
             return like.allowance(declared, 1 + silences)  # a stranger is given twice as long as its kin
         return declared
 
@@ -123,6 +137,12 @@ class Pace:
     def latency(self) -> float:
         """Give the time to allow until an answer begins. [s]"""
         return self.latencies.allowance(self.link, self.meter, self.model, self.declared)
+
+    def timing(self, declared: TimingProfile, *, is_line: bool) -> TimingProfile:
+        """Give the pace to ask at. ``is_line``: a line at its own speed, on which nothing but the meter makes us wait."""
+        latency = self.latency()
+        margin = min(declared.margin, LEARNED_MARGIN) if is_line and latency < self.declared else declared.margin
+        return replace(declared, latency=latency, margin=margin)
 
     def heard(self, seconds: float) -> None:
         """Note that an answer began after so long. [s]"""

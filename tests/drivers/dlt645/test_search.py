@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.dlt645 import session
 from drivers.dlt645.address import covers, parse_address, shortened
 from drivers.dlt645.control import Edition
 from drivers.dlt645.search import AddressSearch, Heard, Progress
@@ -93,8 +92,7 @@ def test_two_meters_with_one_address_end_the_search_all_the_same() -> None:
     assert search.next_query() is None
 
 
-async def test_the_meters_of_a_line_are_found_though_they_answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "HOST_MARGIN", 0.02)
+async def test_the_meters_of_a_line_are_found_though_they_answer_at_once() -> None:
     told: list[Progress] = []
     line = bus(meter(1001), meter(1002), meter(51002))
 
@@ -103,7 +101,7 @@ async def test_the_meters_of_a_line_are_found_though_they_answer_at_once(monkeyp
             stream,
             Edition.E2007,
             Identifier("04000401"),
-            TimingProfile(0.001),
+            TimingProfile(0.001, margin=0.02),
             context(),
             AddressSearch("10"),
             told.append,
