@@ -18,7 +18,7 @@ from drivers.contract import Driver, Endpoint, SessionContext
 from drivers.errors import DriverError, LocalProtocolError, ProfileError
 from drivers.facts import RegisterValue, UtcSeconds
 from drivers.obis import Obis
-from drivers.profile import MeterProfile
+from drivers.profile import MeterProfile, TimingProfile
 from headend.clock import Clock
 from headend.collect import settle
 from headend.collect.health import Health
@@ -26,7 +26,7 @@ from headend.collect.job import Job, JobKind, Priority, RoundSummary
 from headend.collect.latency import Latencies, Pace
 from headend.collect.line import Carrier, Later, LineOwner, Open
 from headend.collect.plan import DAY, clock_checks, plan, polls
-from headend.collect.ports import CredentialSource, StoredCounters, StoredMetadata, Writer
+from headend.collect.ports import CredentialSource, StoredCounters, StoredLatencies, StoredMetadata, Writer
 from headend.collect.registry import load_ledgers, load_meters
 from headend.collect.schedule import Meter, is_due, next_due
 from headend.collect.visit import Answer, Question, Visit
@@ -38,6 +38,9 @@ from kernels.quality import Reason
 
 LEDGERS_AT_ONCE = 50
 """Meters whose ledgers are read in one turn of the writer's thread, so that commits are not held up for long."""
+
+KEEP_LATENCIES = 21_600
+"""How often learned latencies are kept, beside the end. [s]"""
 
 _log = structlog.get_logger(__name__)
 
@@ -97,6 +100,8 @@ class Engine:
         self._lines: dict[str, LineOwner] = {}
         self._health = Health(settings)
         self._latencies = Latencies()
+        self._kept = StoredLatencies(writer, self._latencies)
+        self._kept_at: UtcSeconds | None = None  # None until they were recalled
         self._settled: dict[int, UtcSeconds] = {}
         self._silent: set[int] = set()  # meters that said nothing and are to be asked again when the others were
         self._since: UtcSeconds | None = None
@@ -121,6 +126,10 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(line.close() for line in self._lines.values()))
         self._lines.clear()
+        try:
+            await self._kept.keep()
+        except StoreError as error:
+            _log.warning("learned latencies were not kept", error=str(error))
 
     async def run_due(self) -> RoundSummary:
         """Do everything that is due now, and wait for it. The first call takes everything open as due.
@@ -187,6 +196,9 @@ class Engine:
         self._since = now
         if not await self._has_room():
             return RoundSummary(), []
+        if self._kept_at is not None and now - self._kept_at >= KEEP_LATENCIES:
+            self._kept_at = now
+            await self._kept.keep()
         try:
             marked, jobs = await self._plan(since, now)
         except StoreFull as error:
@@ -227,6 +239,9 @@ class Engine:
         return marked, jobs
 
     async def _load_registry(self) -> None:
+        if self._kept_at is None:
+            self._kept_at = self._clock.now()
+            await self._kept.recall()
         meters, self._links = await self._writer.submit(partial(load_meters, profiles=self._profiles))
         known, self._meters = self._meters, {meter.device.id: meter for meter in meters}
         for number, meter in self._meters.items():
@@ -390,8 +405,22 @@ class Engine:
             )
         )
 
+    async def share(self, url: str) -> tuple[LineOwner, TimingProfile]:
+        """Give the owner of a link, for others to take turns with our jobs, and the pace of the slowest of our meters on it."""
+        await self._load_registry()
+        numbers = {number for number, link in self._links.items() if link == url}
+        timings = [
+            meter.profile.timing
+            for meter in self._meters.values()
+            if meter.profile is not None and meter.device.link_id in numbers
+        ]
+        slowest = max((timing.latency for timing in timings), default=TimingProfile().latency)
+        return self._owner(url), TimingProfile(slowest, max((timing.turnaround for timing in timings), default=0.0))
+
     def _line(self, meter: Meter) -> LineOwner:
-        url = self._links[meter.device.link_id]
+        return self._owner(self._links[meter.device.link_id])
+
+    def _owner(self, url: str) -> LineOwner:
         line = self._lines.get(url)
         if line is None:
             line = self._lines[url] = LineOwner(

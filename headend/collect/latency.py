@@ -8,7 +8,9 @@ breaker and is asked seldom.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from drivers.profile import TimingProfile
 
@@ -26,6 +28,7 @@ FLOOR = 0.02  # scheduling of the host and of adapters is not the meter's [s]
 LEARNED_MARGIN = (
     0.03  # real time allowed to them beyond what was learned, which has theirs in it; USB takes 16 ms [s, real]
 )
+NOTHING: Mapping[int, int] = MappingProxyType({})
 MAX_METERS = 100_000  # known at a time; those heard longest ago are forgotten
 
 
@@ -34,11 +37,11 @@ class Latency:
 
     __slots__ = ("_counts", "_longest", "_longest_before", "_total", "silences")
 
-    def __init__(self) -> None:
-        self._counts = [0] * STEPS
-        self._total = 0
-        self._longest = 0.0
-        self._longest_before = 0.0
+    def __init__(self, counts: Mapping[int, int] = NOTHING, longest: tuple[float, float] = (0.0, 0.0)) -> None:
+        """``counts``: of answers, by step.  ``longest``: now, and before the last halving. [s]"""
+        self._counts = [counts.get(step, 0) for step in range(STEPS)]
+        self._total = sum(self._counts)
+        self._longest, self._longest_before = longest
         self.silences = 0
         """Timeouts since the last answer."""
 
@@ -55,6 +58,16 @@ class Latency:
             self._counts = [count // 2 for count in self._counts]
             self._total = sum(self._counts)
             self._longest, self._longest_before = 0.0, self._longest
+
+    @property
+    def counts(self) -> Iterable[tuple[int, int]]:
+        """Each step, and the answers in it."""
+        return enumerate(self._counts)
+
+    @property
+    def longest(self) -> tuple[float, float]:
+        """Longest latency, now and before the last halving. [s]"""
+        return self._longest, self._longest_before
 
     @property
     def is_known(self) -> bool:
@@ -84,14 +97,16 @@ class Latency:
 
 
 class Latencies:
-    """What is known of all meters, since the start. ``link``, ``meter``, ``model``: names."""
+    """What is known of all meters. ``link``, ``meter``, ``model``: names."""
 
     def __init__(self, max_meters: int = MAX_METERS) -> None:
         self._known: OrderedDict[tuple[str, str], Latency] = OrderedDict()
         self._max = max_meters
+        self._news: set[str] = set()  # links of which more was learned since `take_news`
 
     def heard(self, link: str, meter: str, model: str, seconds: float) -> None:
         """Note that an answer began after so long. [s]"""
+        self._news.add(link)
         self._of(link, meter).heard(seconds)
         self._of(link, f"\0{model}").heard(seconds)
 
@@ -111,6 +126,22 @@ class Latencies:
                 return max(own.allowance(declared, silences), like.allowance(declared, silences))
             return like.allowance(declared, 1 + silences)  # a stranger is given twice as long as its kin
         return declared
+
+    def take_news(self) -> dict[str, dict[str, Latency]]:
+        """Give all that is known of the links of which more was learned since this was last asked, by link and name."""
+        news: dict[str, dict[str, Latency]] = {}
+        for (link, name), known in self._known.items():
+            if link in self._news:
+                news.setdefault(link, {})[name] = known
+        self._news.clear()
+        return news
+
+    def recall(self, link: str, known: Mapping[str, Latency]) -> None:
+        """Take what was known before, of names of which nothing was learned since."""
+        for name, latency in known.items():
+            if (link, name) not in self._known:
+                self._of(link, name)
+                self._known[link, name] = latency
 
     def _of(self, link: str, name: str) -> Latency:
         key = (link, name)

@@ -14,6 +14,7 @@ from drivers.errors import (
     TransportTimeout,
 )
 from headend.collect.job import RoundSummary
+from headend.collect.latency import ENOUGH
 from headend.errors import RegistryError, StoreError
 from kernels.quality import Reason, Rule, State
 from tests.headend.collect.builders import (
@@ -239,6 +240,26 @@ async def test_a_poll_put_off_beyond_its_time_fails_for_the_silence_that_put_it_
 
     assert summary.failed == {Reason.NO_ANSWER: 1}
     assert meter.visits == read_before + 1
+
+
+async def test_learned_latencies_are_kept_at_the_end_and_every_six_hours_and_recalled_at_the_start(
+    scene: Scene,
+) -> None:
+    meter = scene.add(PROFILE_METER, meter=FakeMeter("TST:1", latencies=(0.02,) * ENOUGH))
+    kept: list[int] = []
+
+    async with scene.engine() as engine:
+        for _ in range(8):
+            await engine.run_due()
+            kept.append(len(scene.store.latencies()))
+            scene.clock.advance(HOUR)
+    for _ in range(2):
+        async with scene.engine() as engine:
+            await engine.run_due()
+
+    assert kept == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert meter.allowed[0] == 0.1
+    assert all(latency < 0.05 for latency in meter.allowed[1:])
 
 
 async def test_an_open_breaker_spares_the_line_and_still_names_the_cause(tmp_path: Path) -> None:
