@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from drivers.contract import ByteStream, SessionContext
+from drivers.contract import ByteStream, SessionContext, gathers
 from drivers.dlt645.address import OCTETS, covers
 from drivers.dlt645.control import ControlCode, Edition, decode_control, refusal
 from drivers.dlt645.frame import MAX_DATA, NEED_DATA, OVERHEAD, Frame, FrameReader
@@ -20,7 +20,6 @@ from drivers.profile import TimingProfile
 from drivers.transports.base import Deadline, pause
 
 T = TypeVar("T")
-FIRST_HEARD: Final = 16  # octets of an answer that a UART may gather before it hands on the first
 MAX_STRANGERS: Final = 16
 ANSWER_WAKE_UP: Final = 4  # clause 5.3.1: one to four FE in front
 FOLLOW_UP_ATTEMPTS: Final = 2  # the number of a follow-up frame makes asking again safe
@@ -80,7 +79,7 @@ class Exchange:
         octets = request.encode(self._wake_up)
         longest = expected + OVERHEAD + ANSWER_WAKE_UP
         allowance = self._allowance(len(octets) + longest)
-        silence = self._allowance(len(octets) + min(longest, FIRST_HEARD))
+        silence = self._allowance(len(octets) + min(longest, gathers(self._stream)))
         self._reader = FrameReader()
         await pause(self._timing.turnaround * self._scale)
         self._stream.discard_input()

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from drivers.contract import ByteStream, SessionContext, silent_for
+from drivers.contract import ByteStream, SessionContext, gathers, silent_for
 from drivers.errors import LineNoise, LocalProtocolError, RemoteProtocolError, TransportTimeout
 from drivers.modbus.ascii import MAX_FRAME as MAX_ASCII_FRAME
 from drivers.modbus.ascii import AsciiResponseReader, encode_frame
@@ -21,7 +21,6 @@ from drivers.modbus.rtu import ResponseReader, RtuFrame
 from drivers.profile import TimingProfile
 from drivers.transports.base import Deadline, pause
 
-FIRST_HEARD: Final = 16  # octets of an answer that a UART may gather before it hands on the first
 MAX_STRANGERS: Final = 16  # answers to other transactions skipped while waiting for one
 SILENCE_CHARACTERS: Final = 3.5  # MODBUS over Serial Line V1.02, clause 2.5.1.1
 FAST_LINE: Final = 19_200  # above it the silence is fixed, same clause [bit/s]
@@ -120,7 +119,7 @@ class LineExchange(Exchange):
         pdu = request.encode()
         frame, longest = self._frame(pdu), self._size(request.answer_length(pdu[:1]) or MAX_PDU)
         allowance = self._allowance(len(frame), longest)
-        silence = self._allowance(len(frame), min(longest, FIRST_HEARD))
+        silence = self._allowance(len(frame), min(longest, gathers(self._stream)))
         reader = self._reader(request)
         await pause(self._silence() * self._scale - silent_for(self._stream))
         self._stream.discard_input()

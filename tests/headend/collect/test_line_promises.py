@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from drivers.contract import Driver, Endpoint
+from drivers.contract import MOST_GATHERED, Driver, Endpoint
 from drivers.dlms import driver as dlms
 from drivers.dlms.events import NEED_DATA, Apdu
 from drivers.dlms.hdlc import HdlcAddress
@@ -234,7 +234,7 @@ def test_a_silent_meter_is_waited_for_until_its_answer_should_have_begun_and_not
 
     took = run(silent)
 
-    begun = DECLARED + (8 + 16) * CHARACTER + HOST_MARGIN
+    begun = DECLARED + (8 + MOST_GATHERED) * CHARACTER + HOST_MARGIN
     assert took == pytest.approx(2 * begun, abs=0.01)
 
 
