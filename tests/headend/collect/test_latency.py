@@ -4,16 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headend.collect.latency import DEAF, ENOUGH, FEW, FLOOR, HALVED_AT, Latencies, Latency, Pace
+from headend.collect.latency import DEAF, ENOUGH, FEW, FLOOR, HALVED_AT, Latencies, Pace
+from tests.headend.collect.builders import taught
 
 DECLARED = 2.0
-
-
-def taught(times: list[float]) -> Latency:
-    latency = Latency()
-    for seconds in times:
-        latency.heard(seconds)
-    return latency
 
 
 @given(times=st.lists(st.floats(0, 1.0), min_size=ENOUGH, max_size=300))

@@ -6,15 +6,9 @@ from hypothesis import strategies as st
 
 from headend.collect.latency import ENOUGH, HALVED_AT, STEPS, Latencies, Latency
 from headend.collect.latency_entry import MAX_NAMES, VERSION, decode_latencies, encode_latencies
+from tests.headend.collect.builders import taught
 
 DECLARED = 2.0
-
-
-def taught(times: list[float]) -> Latency:
-    latency = Latency()
-    for seconds in times:
-        latency.heard(seconds)
-    return latency
 
 
 @given(st.dictionaries(st.text(max_size=20), st.lists(st.floats(0.0, 60.0), max_size=50), max_size=5))
