@@ -82,11 +82,13 @@ class TimingProfile:
 
     ``latency``: longest time the meter takes before its first byte. [s]  ``turnaround``: silence to keep after an answer. [s]
     ``retries``: further attempts after a retryable failure, within one job.
+    ``margin``: what the host and its adapters may take beyond that, whatever the speed of the world; no file says it. [s, real]
     """
 
     latency: float = 1.0
     turnaround: float = 0.0
     retries: int = 1
+    margin: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from drivers.errors import (
 from drivers.facts import IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.modbus import records, sunspec
 from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
-from drivers.modbus.functions import WriteRegisters
+from drivers.modbus.functions import ReadFile, WriteRegisters
 from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
 from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest, ReadResponse
 from drivers.modbus.session import AsciiExchange, Exchange, MbapExchange, RtuExchange
@@ -245,15 +245,26 @@ class RecordingSession(ModbusSession):
             raise ProfileError(self._profile.name, ["modbus.load_profile: is missing"])
         rows: list[records.Row] = []
         for request in records.requests(layout):
-            answer = await self.exchange.ask(request)
-            if isinstance(answer, ExceptionResponse):
-                one = request.groups[0]
-                raise refusal(answer.code, f"unit {self.exchange.unit}: file {one.file}, record {one.record}")
-            rows += records.rows_of(layout, answer.records[0])
+            rows += records.rows_of(layout, await self._record(request))
         channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
         by_start = records.starts(layout, rows, self._profile.clock.stamp)
         found = records.blocks(layout, channels, by_start, (start, end))
         return [*found] if self._is_protected else [unprotected(block) for block in found]
+
+    async def _record(self, request: ReadFile) -> tuple[int, ...]:
+        """Read a record: once where parity is checked, else until two readings are the same."""
+        one = request.groups[0]
+        what = f"unit {self.exchange.unit}: file {one.file}, record {one.record}"
+        seen: list[tuple[int, ...]] = []
+        while len(seen) < MAX_READINGS:
+            answer = await self.exchange.ask(request)
+            if isinstance(answer, ExceptionResponse):
+                raise refusal(answer.code, what)
+            record: tuple[int, ...] = answer.records[0]
+            if self._is_protected or record in seen:
+                return record
+            seen.append(record)
+        raise RemoteProtocolError(f"{what}: {MAX_READINGS} readings without parity, and no two agree")
 
 
 class ModbusCommands:

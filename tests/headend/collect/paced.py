@@ -1,0 +1,72 @@
+"""A paced line of 9600 8E1 in virtual time, owned by the line's owner."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from drivers.contract import ByteStream, SessionContext
+from drivers.counters import NoCounters
+from drivers.errors import DriverError
+from drivers.transports import MemoryStream, null_modem
+from headend.collect.line import LineOwner
+from tests.drivers.dlms.meter import DAY
+from tests.headend.collect.virtual import LoopClock
+
+BAUD, BITS = 9600, 11
+CHARACTER = BITS / BAUD  # [s]
+FIFO = 14  # characters that a UART gathers
+TURN = 0.020  # a meter's latency [s]
+HOST_MARGIN = 0.1  # what the drivers allow the host [s]
+DECLARED = 1.0  # latency that the profile declares [s]
+Respond = Callable[[bytes], bytes]
+
+
+class Bus:
+    """A paced line as an `Open`: ``respond`` hears each question when it is complete, and answers after `TURN`.
+
+    ``said``: what the host sent, and when. [s]
+    """
+
+    def __init__(self, respond: Respond, baud: int | None = BAUD) -> None:
+        """``baud``: what the link says its speed is, None for a connection."""
+        self.respond = respond
+        self._baud = baud
+        self.said: list[tuple[float, bytes]] = []
+        self.far: MemoryStream | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, url: str) -> ByteStream:
+        near, far = null_modem(url, self._baud, BITS)
+        self.far = far
+        self._tasks.append(asyncio.create_task(self._carry(far)))
+        return near
+
+    async def _carry(self, far: MemoryStream) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(DriverError):
+            while True:
+                question = await far.read(1e6)
+                self.said.append((loop.time(), question))
+                await asyncio.sleep(len(question) * CHARACTER)
+                if answer := self.respond(question):
+                    await asyncio.sleep(TURN)
+                    for begin in range(0, len(answer), FIFO):
+                        piece = answer[begin : begin + FIFO]
+                        await asyncio.sleep(len(piece) * CHARACTER)
+                        await far.write(piece)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def owned(bus: Bus) -> AsyncIterator[LineOwner]:
+    async with LineOwner("serial:///bus", bus.open, LoopClock()) as line:
+        yield line
+    await bus.close()
+
+
+def context() -> SessionContext:
+    return SessionContext(lambda: DAY, bytes, NoCounters())
