@@ -417,7 +417,7 @@ class Iec62056Profile:
     """IEC 62056-21 settings and data sets. ``opening``: what registers come from; the identification tells the mode.
 
     ``unasked`` is mode D.  ``first_baud``, ``max_baud``: of the opening, and the fastest we agree to. [bit/s]
-    ``check_character``: False for meters of modes A and B that send none.  ``password``: what it is sent as.
+    ``check_character``: False for meters of modes A and B that send none.  ``level``: what the password is sent as.
     ``parity``: as of DL/T 645.  ``identity``: data sets of the serial number, the first that is there counts.
     ``date`` and ``time``, or ``clock`` with both: data sets of the meter's clock.
     """
@@ -428,7 +428,7 @@ class Iec62056Profile:
     characters: Literal["7E1", "8N1"] = "7E1"
     check_character: bool = True
     wake_up: bool = False
-    password: Literal["none", "P1", "P2"] = "none"
+    level: Literal["none", "P1", "P2"] = "none"
     parity: Literal["line", "gateway", "hidden"] = "line"
     identity: tuple[str, ...] = ("0.0.0", "C.1.0")
     date: str = ""

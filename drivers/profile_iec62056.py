@@ -19,6 +19,11 @@ from drivers.table import CheckedTable, Faults
 from drivers.units import ScalerUnit
 
 BAUDS: Final = (300, 600, 1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200)
+OPTIONS: Final = ("max_baud", "parity")
+"""What one meter may override of its profile."""
+FULL_ADDRESS: Final = re.compile(r"[0-9A-Za-z ]{0,32}")
+"""Address of a meter, IEC 62056-21, 6.3.2; empty for whoever is there."""
+PARITIES: Final = ("line", "gateway", "hidden")
 MAX_DAYS: Final = 100
 MAX_WINDOW: Final = 40
 INTERVAL: Final = 29  # value group D, IEC 62056-6-1: time integral 5
@@ -39,8 +44,8 @@ def parse_iec62056(table: CheckedTable) -> Iec62056Profile:
         characters=table.choice("characters", ("7E1", "8N1"), default.characters),
         check_character=table.boolean("check_character", default=default.check_character),
         wake_up=table.boolean("wake_up", default=default.wake_up),
-        password=table.choice("password", ("none", "P1", "P2"), default.password),
-        parity=table.choice("parity", ("line", "gateway", "hidden"), default.parity),
+        level=table.choice("level", ("none", "P1", "P2"), default.level),
+        parity=table.choice("parity", PARITIES, default.parity),
         identity=_addresses(table, "identity", default.identity),
         date=table.parsed("date", _address, ""),
         time=table.parsed("time", _address, ""),
@@ -148,8 +153,10 @@ def check_iec62056(profile: MeterProfile, iec62056: Iec62056Profile, faults: Fau
     if iec62056.max_baud < iec62056.first_baud:
         faults.add("iec62056.max_baud", f"{iec62056.max_baud} is below first_baud {iec62056.first_baud}")
     if iec62056.opening == "unasked":
-        if iec62056.password != "none" or iec62056.wake_up:
-            faults.add("iec62056.opening", "unasked: nothing is sent to the meter, so it has no password and no wake_up")
+        if iec62056.level != "none" or iec62056.wake_up:
+            faults.add(
+                "iec62056.opening", "unasked: nothing is sent to the meter, so it has no password and no wake_up"
+            )
         load = iec62056.load_profile
         if (load and load.form != "readout") or iec62056.events:
             faults.add("iec62056.opening", "unasked: nothing can be read by its address")
@@ -181,7 +188,9 @@ def _check_load(profile: MeterProfile, load: Iec62056LoadProfile | None, faults:
         if channel.obis not in columns:
             faults.add(f"channels[{index}].obis", f"no column of {where} delivers {channel.obis}")
         if channel.period != recorded[0][1].period:
-            faults.add(f"channels[{index}].period", f"{channel.period} s; all columns of a load profile have one period")
+            faults.add(
+                f"channels[{index}].period", f"{channel.period} s; all columns of a load profile have one period"
+            )
         if channel.period % 60:
             faults.add(f"channels[{index}].period", f"{channel.period} s; a load profile has whole minutes")
     if load is None:
@@ -190,7 +199,9 @@ def _check_load(profile: MeterProfile, load: Iec62056LoadProfile | None, faults:
         faults.add(f"{where}.columns", "two columns have one code")
     for index, column in enumerate(load.columns):
         if column.obis.d not in {INTERVAL, REGISTER}:
-            faults.add(f"{where}.columns[{index}].obis", f"{column.obis} is neither an interval (D 29) nor a register (D 8)")
+            faults.add(
+                f"{where}.columns[{index}].obis", f"{column.obis} is neither an interval (D 29) nor a register (D 8)"
+            )
         if "columns" not in load.header and column.scaler_unit is None:
             faults.add(f"{where}.columns[{index}].unit", "is missing; no header of this model prints it")
     if "columns" in load.header and load.header.index("columns") != len(load.header) - 1:

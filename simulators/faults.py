@@ -169,7 +169,7 @@ class Misdeed:
 
 
 class LineDeed(StrEnum):
-    """What a DL/T 645 meter can do against its protocol. Each answer that could be so is a chance."""
+    """What a meter on a line can do against its protocol. Each answer that could be so is a chance."""
 
     OTHER_ADDRESS = "other-address"  # answers as the next meter
     OTHER_ITEM = "other-item"  # names another data identifier
@@ -177,11 +177,16 @@ class LineDeed(StrEnum):
     STALE_ANSWER = "stale-answer"  # what the request before was answered
     LOST_FOLLOW_UP = "lost-follow-up"  # keeps quiet when asked for a follow-up frame
     NO_BLOCKS = "no-blocks"  # refuses block identifiers, always
+    # IEC 62056-21 alone; of those above it knows bad-checksum and stale-answer
+    REPEAT_PLEASE = "repeat-please"  # NAK, whatever it was asked
+    CUT_ANSWER = "cut-answer"  # the second half never comes
+    SLOW_ANSWER = "slow-answer"  # begins as late as the standard allows
+    ECHO = "echo"  # repeats what it heard in front of the answer, as optical heads do
 
 
 @dataclass(frozen=True, slots=True)
 class LineFault:
-    """A DL/T 645 meter deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
+    """A meter on a line deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
 
     deed: LineDeed
     first: int = 1
