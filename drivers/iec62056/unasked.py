@@ -4,7 +4,7 @@ r"""Mode D: a meter that sends its identification and data unasked, again and ag
 
     meter   /XXXZ IDENTIFICATION CRLF CRLF DATA ! CRLF      no STX, ETX or check character
 
-Who comes to listen comes in the middle, so what is before the next ``/`` at the beginning of a line is passed over. Meters of the
+Who comes to listen comes in the middle, so what is before the next ``/`` behind a line or noise is passed over. Meters of the
 P1 standard put four hexadecimal digits of a checksum behind the ``!``; where they stand, they must be right.
 
 Source: IEC 62056-21, 6.4.6 (mode D).
@@ -20,7 +20,7 @@ from drivers.iec62056.message import MAX_MESSAGE
 from drivers.iec62056.opening import MAX_IDENTIFICATION, Identification, decode_identification
 from kernels.checksum import crc16_modbus
 
-_BEGIN: Final = re.compile(rb"(?:\A|[\r\n])/(?=[A-Za-z]{3})")
+_BEGIN: Final = re.compile(rb"(?:\A|[^\x20-\x7e])/(?=[A-Za-z]{3})")
 _END: Final = re.compile(rb"[\r\n]!([0-9A-Fa-f]{4})?\r?\n")
 _NO_TEXT: Final = re.compile(rb"[^\t\r\n\x20-\x7e]")
 
@@ -57,16 +57,17 @@ class UnaskedReader:
         end = _END.search(self._buffer)
         damage = _NO_TEXT.search(self._buffer, 0, end.end() if end else MAX_MESSAGE)
         if damage is not None:
+            octet = self._buffer[damage.start()]
             self._drop(damage.end())
-            raise RemoteProtocolError(f"octet {damage[0].hex()} inside a readout")
+            raise RemoteProtocolError(f"octet {octet:02X} inside a readout")
         if end is None:
             if len(self._buffer) >= MAX_MESSAGE:
                 self._drop(MAX_MESSAGE)
                 raise RemoteProtocolError(f"a readout without an end in {MAX_MESSAGE} octets")
             return NEED_DATA
-        octets = bytes(self._buffer[: end.end()])
+        octets, checksum = bytes(self._buffer[: end.end()]), end[1]  # a match looks into the buffer that it was made of
         self._drop(end.end())
-        return _readout(octets, end.start() + 2, end[1])
+        return _readout(octets, end.start() + 2, checksum)
 
     def _begin(self) -> bool:
         found = _BEGIN.search(self._buffer)
