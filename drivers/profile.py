@@ -484,10 +484,12 @@ class CallProfile:
     """How to understand a meter that calls us with data-notifications.
 
     ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified; values are then
-    questionable.  ``objects``: only those the message itself leaves without scaler and unit.
+    questionable.  ``objects``: only those the message itself leaves without scaler and unit.  ``checksum``: ``absent`` for meters
+    whose telegrams have none (P1, versions 2.2 and 3); what they print nobody vouches for.
     """
 
     authentication_key: AuthenticationKey = "required"
+    checksum: Literal["required", "absent"] = "required"
     objects: tuple[CalledObject, ...] = ()
 
 

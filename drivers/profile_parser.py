@@ -412,6 +412,7 @@ def _push(table: CheckedTable) -> PushProfile:
 def _call(table: CheckedTable) -> CallProfile:
     profile = CallProfile(
         authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
+        checksum=table.choice("checksum", ("required", "absent"), "required"),
         objects=tuple(_called_object(row) for row in table.tables("objects")),
     )
     table.finish()

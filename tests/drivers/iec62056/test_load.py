@@ -153,7 +153,7 @@ def test_rows_may_have_stamps_and_status_of_their_own() -> None:
     start = rows[0].stamp - QUARTER
     block = interval_block(channel(WATT_HOURS), rows, 1, worth, ClockProfile(), start, start + 2 * QUARTER)
 
-    assert [(value.value, value.captured_at) for value in register] == [
+    assert [(int(value.value), value.captured_at) for value in register] == [
         (5250, start + QUARTER),
         (5500, start + 2 * QUARTER),
     ]
