@@ -81,16 +81,20 @@ class Iec62056Session:
         self._printed: _Said | None = None
         self._answers: dict[str, _Said] = {}
         self._is_programming = False
-        self._has_check = iec62056.check_character and iec62056.opening != "unasked"
+        self._has_checksum = False  # of what came unasked
         self._rows: list[load.Row] = []  # of the load profile that is under way, or was cut
         self._window = (0, 0, 0)  # its start and end, and up to where all was said [s UTC]
 
     @property
     def _is_protected(self) -> bool:
-        """Whether both a check character and parity vouch for what was read; parity is asked once the port is set up."""
-        if not self._has_check:
-            return False
-        return self._parity == "gateway" or (self._parity == "line" and has_parity(self._stream))
+        """Whether a checksum, or parity and check character together, vouch for what was read.
+
+        Parity is asked for once the port is set up.
+        """
+        if self._iec62056.opening == "unasked":
+            return self._has_checksum
+        is_seen = self._parity == "gateway" or (self._parity == "line" and has_parity(self._stream))
+        return is_seen and self._iec62056.check_character
 
     async def close(self) -> None:
         """Leave programming mode, where it was begun; what the meter makes of that does not matter any more."""
@@ -239,7 +243,11 @@ class Iec62056Session:
             before = self._now()
             if self._iec62056.opening == "unasked":
                 heard = await self._conversation.listen()
-                self._found, block, self._has_check = heard.identification, decode_block(heard.data), heard.is_checked
+                self._found, block, self._has_checksum = (
+                    heard.identification,
+                    decode_block(heard.data),
+                    heard.is_checked,
+                )
             else:
                 self._found, block = await self._conversation.readout(wake_up=self._iec62056.wake_up)
             self._printed = _Said(block, before, self._now())
