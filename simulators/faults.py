@@ -198,6 +198,22 @@ class LineFault:
             raise ValueError(f"fault {self.deed}: first and times count from 1")
 
 
+class LineChances:
+    """Counts the chances that one meter on a line had to deviate, and says when it does."""
+
+    def __init__(self) -> None:
+        self._had: dict[int, int] = {}
+
+    def happens(self, faults: "Sequence[Fault]", deed: LineDeed) -> bool:
+        """Take a chance of ``deed``; say whether it is one at which the meter deviates."""
+        happens = False
+        for place, one in enumerate(faults):
+            if isinstance(one, LineFault) and one.deed is deed:
+                chance = self._had[place] = self._had.get(place, 0) + 1
+                happens |= one.first <= chance < one.first + one.times
+        return happens
+
+
 Fault = Dead | Silent | Noise | MissingRows | ClockDrift | Rollover | MeterSwap | MalformedPayload | Misdeed | LineFault
 
 _NAMES: dict[str, type[Fault]] = {

@@ -29,7 +29,7 @@ from drivers.iec62056.opening import SPEEDS, SPEEDS_B, Identification, Purpose, 
 from drivers.iec62056.programming import BREAK, OPERAND
 from drivers.iec62056.values import decode_stamp
 from simulators import faults
-from simulators.faults import LineDeed, LineFault
+from simulators.faults import LineChances, LineDeed
 from simulators.line import Answer
 from simulators.meter import Meter, Position
 
@@ -139,7 +139,7 @@ class _Place:
         self._reader = MessageReader()
         self._last = b""
         self._blocks: Iterator[bytes] = iter(())
-        self._chances: dict[int, int] = {}
+        self._chances = LineChances()
         self.wrong = 0
 
     def identify(self, now: int, randomness: random.Random, heard: bytes) -> Answer | None:
@@ -235,26 +235,18 @@ class _Place:
         if meter.is_silent(now):
             return None
         before, self._last = self._last, octets
-        if before and self._happens(meter, LineDeed.STALE_ANSWER):
+        if before and self._chances.happens(meter.faults, LineDeed.STALE_ANSWER):
             octets = before
-        if self._happens(meter, LineDeed.BAD_CHECKSUM):
+        if self._chances.happens(meter.faults, LineDeed.BAD_CHECKSUM):
             octets = octets[:-1] + bytes((octets[-1] ^ 1,))
-        if self._happens(meter, LineDeed.CUT_ANSWER):
+        if self._chances.happens(meter.faults, LineDeed.CUT_ANSWER):
             octets = octets[: len(octets) // 2]
-        if self._happens(meter, LineDeed.REPEAT_PLEASE):
+        if self._chances.happens(meter.faults, LineDeed.REPEAT_PLEASE):
             octets = Handshake.REPEAT.encode()
         octets = faults.disturb(meter.faults, octets, now, randomness)
-        if self._happens(meter, LineDeed.ECHO):
+        if self._chances.happens(meter.faults, LineDeed.ECHO):
             octets = heard + octets
-        return Answer(SLOWEST if self._happens(meter, LineDeed.SLOW_ANSWER) else LATENCY, octets)
-
-    def _happens(self, meter: Meter, deed: LineDeed) -> bool:
-        happens = False
-        for place, one in enumerate(meter.faults):
-            if isinstance(one, LineFault) and one.deed is deed:
-                chance = self._chances[place] = self._chances.get(place, 0) + 1
-                happens |= one.first <= chance < one.first + one.times
-        return happens
+        return Answer(SLOWEST if self._chances.happens(meter.faults, LineDeed.SLOW_ANSWER) else LATENCY, octets)
 
 
 def printed(meter: Meter, now: int) -> list[tuple[str, str]]:

@@ -31,6 +31,12 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Seed of
 rate_option = click.option(
     "--rate", default=1.0, show_default=True, type=click.FloatRange(0.001, 100_000), help="World seconds per second."
 )
+carried_option = click.option(
+    "--tcp",
+    "port",
+    type=click.IntRange(0, 65_535),
+    help="Carry the line's bytes on this loopback port; 0 for a free one.",
+)
 faults_option = click.option(
     "--fault",
     "faults",
@@ -101,12 +107,7 @@ def modbus(
 
 
 @main.command()
-@click.option(
-    "--tcp",
-    "port",
-    type=click.IntRange(0, 65_535),
-    help="Carry the line's bytes on this loopback port; 0 for a free one.",
-)
+@carried_option
 @click.option("--pty", is_flag=True, help="Serve on a pseudo-terminal paced to the line's speed.")
 @click.option(
     "--baud", default=2400, show_default=True, type=click.Choice([1200, 2400, 4800, 9600]), help="Speed of the pty."
@@ -131,12 +132,7 @@ def dlt645(
 
 
 @main.command()
-@click.option(
-    "--tcp",
-    "port",
-    type=click.IntRange(0, 65_535),
-    help="Carry the line's bytes on this loopback port; 0 for a free one.",
-)
+@carried_option
 @click.option("--pty", is_flag=True, help="Serve on a pseudo-terminal paced to the speed of --baud.")
 @click.option(
     "--mode", default="C", show_default=True, type=click.Choice(["A", "B", "C"]), help="How meters open a session."
