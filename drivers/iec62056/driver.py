@@ -206,7 +206,7 @@ class Iec62056Session:
             ]
             if column.obis.d == REGISTER:
                 values = load.snapshots(column.obis, self._rows, place, worth, clock, channels[0].period)
-                facts += {one.captured_at: one for one in values if start <= one.captured_at <= end}.values()
+                facts += [one for one in values if start <= one.captured_at <= end]
         return facts if self._is_protected else [unprotected(fact) for fact in facts]
 
     async def read_events(self) -> list[MeterEvent]:

@@ -70,8 +70,11 @@ def decode_rows(block: DataBlock, load: Iec62056LoadProfile, period: int, zone: 
     """Read the rows in an answer, or in a readout. ``period``: that is expected. [s]
 
     Raises `RemoteProtocolError` for what is no load profile, `MeterRefused` for one of another period or without a column that
-    the profile names.
+    the profile names. A line that should be a row and is none is an error, for without it all rows behind would shift.
     """
+    for line in block.others:
+        if line.startswith(("(", load.address)):
+            raise RemoteProtocolError(f"{load.address}: {line[:40]!r} is no row of a load profile")
     return [
         row
         for one in block.sets
@@ -224,14 +227,23 @@ def _energy(value: Value, implied: ScalerUnit | None, channel: ChannelProfile) -
 def snapshots(
     obis: Obis, rows: Sequence[Row], place: int, implied: ScalerUnit | None, clock: ClockProfile, period: int
 ) -> Iterator[RegisterValue]:
-    """Give what a register showed at the end of each interval, stamped by the meter; what is no number is left out."""
+    """Give what a register showed at the end of each interval, stamped by the meter; what is no number is left out.
+
+    Of two rows for one instant that differ the first is kept and marked `Rule.CONFLICT`.
+    """
+    found: dict[UtcSeconds, RegisterValue] = {}
     for row in rows:
         try:
             count, worth = decode_number(row.values[place], implied)
         except RemoteProtocolError:
             continue
         instant = row.stamp if clock.stamp == "end" else row.stamp + period
-        yield RegisterValue(obis, count, worth, instant, 0, Rule.METER_STATUS if row.is_doubtful else Rule(0))
+        rule = Rule.METER_STATUS if row.is_doubtful else Rule(0)
+        value = RegisterValue(obis, count, worth, instant, 0, rule)
+        first = found.setdefault(instant, value)
+        if first.value != value.value:
+            found[instant] = replace(first, rules=first.rules | Rule.CONFLICT)
+    yield from found.values()
 
 
 def decode_events(block: DataBlock, address: str, text: str, zone: str) -> list[MeterEvent]:

@@ -127,6 +127,15 @@ def test_two_rows_for_one_slot_that_differ_are_a_conflict_and_a_stamp_off_the_gr
     assert block.rules[:2] == (Rule(0), Rule.CONFLICT)
 
 
+def test_two_snapshots_of_one_instant_that_differ_are_a_conflict() -> None:
+    text = "P.01(2270101001500)(00)(15)(1)(1.8)(Wh)(1)(2)\r\nP.01(2270101001500)(00)(15)(1)(1.8)(Wh)(1)(3)\r\n"
+    rows = decode_rows(block_of(text), layout("1.8"), QUARTER, "UTC")
+
+    found = list(snapshots(Obis.parse("1.8.0"), rows, 0, None, ClockProfile(), QUARTER))
+
+    assert [(value.count, value.rules) for value in found] == [(1, Rule(0)), (2, Rule.CONFLICT)]
+
+
 def test_a_status_of_which_the_profile_says_so_makes_rows_doubtful() -> None:
     text = "P.01(2270101001500)(81)(15)(1)(1.29)(Wh)(1)\r\nP.01(2270101003000)(40)(15)(1)(1.29)(Wh)(2)\r\n"
     rows = decode_rows(block_of(text), layout("1.29", doubtful=0x01), QUARTER, "UTC")
@@ -163,7 +172,8 @@ def test_rows_may_have_stamps_and_status_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
-        ("P.01(2270101001500)(00)(15)(1)(1.29)(Wh)(1)(2", RemoteProtocolError, ""),
+        ("P.01(2270101001500)(00)(15)(1)(1.29)(Wh)(1)(2", RemoteProtocolError, "no row"),
+        ("P.01(2270101001500)(00)(15)(1)(1.29)(Wh)\r\n(1)\r\n(2\r\n(3)", RemoteProtocolError, "no row"),
         ("P.01(2270101001500)(00)(15)(2)(1.29)(Wh)(2.29)(Wh)(1)(2)(3)", RemoteProtocolError, "inside a row"),
         ("P.01(2270101001500)(00)(15)(9)(1.29)(Wh)", RemoteProtocolError, "inside a row"),
         ("P.01(2270101001500)(00)(15)(65)(1.29)(Wh)", RemoteProtocolError, "65 columns"),
@@ -176,10 +186,6 @@ def test_rows_may_have_stamps_and_status_of_their_own() -> None:
     ],
 )
 def test_what_is_no_load_profile_of_the_model_is_an_error(text: str, error: type[DriverError], why: str) -> None:
-    if text.endswith("(2"):
-        assert not decode_rows(block_of(text), layout("1.29"), QUARTER, "UTC")
-        return
-
     with pytest.raises(error, match=why):
         decode_rows(block_of(text), layout("1.29"), QUARTER, "UTC")
 
