@@ -15,6 +15,7 @@ WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 ValueType = Literal[
     "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bcd16", "bcd32", "bcd64"
 ]
+IdentityType = Literal["text", "hex", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 Parity = Literal["line", "gateway", "hidden"]
 Table = Literal["holding", "input"]
 Origin = Literal["load_profile", "register", "push"]
@@ -214,14 +215,27 @@ class ModbusPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class ModbusIdentity:
-    """Registers that hold the serial number: a number (uint32 and the like) or ASCII text (``text``, two per register)."""
+class ModbusBlock:
+    """Registers that the meter gives all at once or not at all: ``count`` from zero-based ``address``."""
 
     address: int
-    type: ValueType | Literal["text"]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusIdentity:
+    """Registers that hold the serial number. ``block``: what has to be read to get at them, None for no more than they are.
+
+    ``type``: a number (uint32 and the like), ASCII ``text`` (two characters per register, or one and a NUL), or the registers'
+    own ``hex`` digits, where the number is put together of fields.
+    """
+
+    address: int
+    type: IdentityType
     count: int = 2
     table: Table = "holding"
     word_order: WordOrder = "ABCD"
+    block: ModbusBlock | None = None
 
 
 @dataclass(frozen=True, slots=True)

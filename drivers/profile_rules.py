@@ -203,12 +203,15 @@ def _modbus_identity(profile: MeterProfile, modbus: ModbusProfile, faults: Fault
         return
     if not profile.maker:
         faults.add("maker", "is missing; a Modbus meter is named maker:serial")
-    if identity.type != "text" and identity.count != WIDTH[identity.type]:
+    if identity.count != WIDTH.get(identity.type, identity.count):
         faults.add("modbus.identity.count", f"{identity.type} takes {WIDTH[identity.type]} registers")
-    if identity.address + identity.count > REGISTERS:
-        faults.add("modbus.identity.address", f"ends beyond register {REGISTERS - 1}")
-    if identity.count > modbus.max_registers:
-        faults.add("modbus.identity.count", f"{identity.count} is more than max_registers {modbus.max_registers}")
+    block, where = (identity.block, "modbus.identity.block") if identity.block else (identity, "modbus.identity")
+    if not 0 <= identity.address - block.address <= block.count - identity.count:
+        faults.add(f"{where}.address", "does not hold the registers of modbus.identity whole")
+    if block.address + block.count > REGISTERS:
+        faults.add(f"{where}.address", f"ends beyond register {REGISTERS - 1}")
+    if block.count > modbus.max_registers:
+        faults.add(f"{where}.count", f"{block.count} is more than max_registers {modbus.max_registers}")
 
 
 def _readable(profile: MeterProfile, readable: set[Obis], place: str, faults: Faults) -> None:

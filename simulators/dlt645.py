@@ -33,7 +33,7 @@ from drivers.dlt645.values import NOT_SUPPORTED, encode_count, encode_instant
 from drivers.errors import RemoteProtocolError
 from drivers.zone import parse_zone
 from simulators import faults
-from simulators.faults import LineChances, LineDeed, LineFault
+from simulators.faults import Chances, LineDeed, LineFault
 from simulators.line import Answer
 from simulators.meter import Meter, Position
 
@@ -80,9 +80,10 @@ class Dlt645Bus:
                 continue  # clause 5.3.4: a meter keeps quiet over what it does not understand
             if frame is NEED_DATA:
                 return answer
-            said = [octets for place in self._places if (octets := place.answer(frame, now, self._random))]
+            said = {place: octets for place in self._places if (octets := place.answer(frame, now, self._random))}
             if said:
-                answer = Answer(self._latency, _collided(said))
+                slowest = max(place.delay(now) for place in said)
+                answer = Answer(self._latency + slowest, _collided(tuple(said.values())))
 
 
 class Dlt645Conversation:
@@ -115,7 +116,11 @@ class _Place:
         self._largest = largest
         self._rest: dict[int, bytes] = {}  # parts of the last long answer, by their sequence number
         self._before = b""
-        self._chances = LineChances()
+        self._chances = Chances()
+
+    def delay(self, now: int) -> float:
+        """How much longer than others its meter takes at ``now`` [s UTC]. [s]"""
+        return faults.delay(self._position.at(now).faults, now)
 
     def answer(self, frame: Frame, now: int, randomness: random.Random) -> bytes:
         """Answer a frame, noise and misdeeds included; empty for silence."""

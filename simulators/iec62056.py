@@ -29,14 +29,13 @@ from drivers.iec62056.opening import SPEEDS, SPEEDS_B, Identification, Purpose, 
 from drivers.iec62056.programming import BREAK, OPERAND
 from drivers.iec62056.values import decode_stamp
 from simulators import faults
-from simulators.faults import LineChances, LineDeed
+from simulators.faults import Chances, LineDeed
 from simulators.line import Answer
 from simulators.meter import Meter, Position
 
 NAME_FORMAT: Final = "SIM:{:08d}"
 ZONE: Final = "UTC"
 LATENCY: Final = 0.25  # 200 to 1500 ms, IEC 62056-21, 6.3.8 [s]
-SLOWEST: Final = 1.45  # [s]
 MAX_HEARD: Final = 4_096  # [octet]
 BLOCK_LINES: Final = 12  # of a partial block
 MAX_WRONG: Final = 3
@@ -139,7 +138,7 @@ class _Place:
         self._reader = MessageReader()
         self._last = b""
         self._blocks: Iterator[bytes] = iter(())
-        self._chances = LineChances()
+        self._chances = Chances()
         self.wrong = 0
 
     def identify(self, now: int, randomness: random.Random, heard: bytes) -> Answer | None:
@@ -246,7 +245,7 @@ class _Place:
         octets = faults.disturb(meter.faults, octets, now, randomness)
         if self._chances.happens(meter.faults, LineDeed.ECHO):
             octets = heard + octets
-        return Answer(SLOWEST if self._chances.happens(meter.faults, LineDeed.SLOW_ANSWER) else LATENCY, octets)
+        return Answer(LATENCY + faults.delay(meter.faults, now), octets)
 
 
 def printed(meter: Meter, now: int) -> list[tuple[str, str]]:

@@ -44,6 +44,12 @@ faults_option = click.option(
     help="What is wrong with the first meter, or with meter N where 'N:' stands in front, for example 'silent,start=+60,end=+120', "
     "'2:dead', 'noise,before=3', or of DLMS 'wrong-tag,first=2,times=1,stage=get'.",
 )
+troubles_option = click.option(
+    "--trouble",
+    "troubles",
+    multiple=True,
+    help="What is wrong with the pty's line: 'echo', 'bit-errors=100' of a million, 'second-master=5', each so many seconds.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -92,8 +98,17 @@ def world(
 @rate_option
 @seed_option
 @faults_option
+@troubles_option
 def modbus(
-    *, port: int | None, pty: bool, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]
+    *,
+    port: int | None,
+    pty: bool,
+    count: int,
+    start: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+    troubles: tuple[str, ...],
 ) -> None:
     """Run Modbus meters on their own until interrupted.
 
@@ -101,9 +116,11 @@ def modbus(
     """
     if (port is None) == (not pty):
         raise click.UsageError("choose one of --tcp PORT and --pty")
+    if troubles and not pty:
+        raise click.UsageError("--trouble is of a line; it goes with --pty")
     from simulators.serve import Standing, serve_modbus  # noqa: PLC0415  # heavy; --help stays light
 
-    _run(lambda: serve_modbus(port, Standing(count, start, rate, seed, _parse(faults, start))))
+    _run(lambda: serve_modbus(port, Standing(count, start, rate, seed, _parse(faults, start)), troubles))
 
 
 @main.command()
@@ -117,8 +134,18 @@ def modbus(
 @rate_option
 @seed_option
 @faults_option
+@troubles_option
 def dlt645(
-    *, port: int | None, pty: bool, baud: int, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]
+    *,
+    port: int | None,
+    pty: bool,
+    baud: int,
+    count: int,
+    start: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+    troubles: tuple[str, ...],
 ) -> None:
     """Run DL/T 645 meters on their own until interrupted.
 
@@ -126,9 +153,11 @@ def dlt645(
     """
     if (port is None) == (not pty):
         raise click.UsageError("choose one of --tcp PORT and --pty")
+    if troubles and not pty:
+        raise click.UsageError("--trouble is of a line; it goes with --pty")
     from simulators.serve import Standing, serve_dlt645  # noqa: PLC0415  # heavy; --help stays light
 
-    _run(lambda: serve_dlt645(port, Standing(count, start, rate, seed, _parse(faults, start)), baud))
+    _run(lambda: serve_dlt645(port, Standing(count, start, rate, seed, _parse(faults, start)), baud, troubles))
 
 
 @main.command()

@@ -11,6 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
+from drivers.dlt645.control import Edition
+from drivers.dlt645.services import Identifier, read
+from drivers.modbus.pdu import Function, ReadRequest
+from drivers.modbus.rtu import RtuFrame
 from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
 from drivers.transports.url import SerialUrl, parse_url
 from simulators import control, dlt645, iec62056, town, world
@@ -23,9 +27,9 @@ from simulators.dlt645 import Dlt645Bus, Dlt645Conversation
 from simulators.faults import Fault
 from simulators.household import bundled
 from simulators.iec62056 import Iec62056Bus, Iec62056Conversation
-from simulators.line import Line
+from simulators.line import Line, parse_troubles
 from simulators.meter import Meter, Position, position
-from simulators.modbus import NAME_FORMAT, ModbusBus, ModbusTcpConversation
+from simulators.modbus import ENERGY, NAME_FORMAT, ModbusBus, ModbusTcpConversation
 from simulators.replay import ReplayBus, ReplayConversation, Script
 from simulators.tcp import HOST, serving
 from simulators.town import DAY, DIALS, HOUR, REGISTER_REFRESH
@@ -102,8 +106,11 @@ class Standing:
         ]
 
 
-async def serve_modbus(port: int | None, meters: Standing) -> None:
-    """Serve Modbus TCP on ``port`` (0 for a free one), or RTU on a pty where ``port`` is None, until a signal."""
+async def serve_modbus(port: int | None, meters: Standing, troubles: Sequence[str] = ()) -> None:
+    """Serve Modbus TCP on ``port`` (0 for a free one), or RTU on a pty where ``port`` is None, until a signal.
+
+    ``troubles``: of the pty's line, see `parse_troubles`. Raises `ValueError` for one that is unknown.
+    """
     stop = _stop_on_signal()
     clock = meters.clock()
     positions = meters.positions(NAME_FORMAT, [str(unit) for unit in range(1, meters.count + 1)])
@@ -115,7 +122,13 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
             )
             await stop.wait()
         return
-    line = Line(ModbusBus(positions, seeded(meters.seed, "modbus")), clock, baud=world.BAUD)
+    stranger = RtuFrame(1, ReadRequest(Function.READ_HOLDING_REGISTERS, ENERGY, 2).encode()).encode()
+    line = Line(
+        ModbusBus(positions, seeded(meters.seed, "modbus")),
+        clock,
+        baud=world.BAUD,
+        troubles=parse_troubles(troubles, stranger),
+    )
     with line.opened() as path:
         _tell(
             f"Modbus RTU on {path}, 9600 8N1, units 1 to {meters.count}",
@@ -124,8 +137,11 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
         await _until(stop, line.run())
 
 
-async def serve_dlt645(port: int | None, meters: Standing, baud: int) -> None:
-    """Serve DL/T 645 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal."""
+async def serve_dlt645(port: int | None, meters: Standing, baud: int, troubles: Sequence[str] = ()) -> None:
+    """Serve DL/T 645 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal.
+
+    ``troubles``: of the pty's line, see `parse_troubles`. Raises `ValueError` for one that is unknown.
+    """
     stop = _stop_on_signal()
     addresses = [f"{1000 + number:012d}" for number in range(1, meters.count + 1)]
     bus = Dlt645Bus(meters.positions(dlt645.NAME_FORMAT, addresses), seeded(meters.seed, "dlt645"))
@@ -136,7 +152,8 @@ async def serve_dlt645(port: int | None, meters: Standing, baud: int) -> None:
             _tell(f"DL/T 645 on {HOST}:{bound}, {what}", f"{row} tcp://{HOST}:{bound}")
             await stop.wait()
         return
-    line = Line(bus, meters.clock(), baud=baud, bits_per_character=11)
+    stranger = read(addresses[0], Identifier("00010000"), Edition.E2007).encode()
+    line = Line(bus, meters.clock(), baud=baud, bits_per_character=11, troubles=parse_troubles(troubles, stranger))
     with line.opened() as path:
         _tell(f"DL/T 645 on {path}, {baud} 8E1, {what}", f"{row} serial://{path}?baud={baud}&parity=E")
         await _until(stop, line.run())

@@ -99,10 +99,13 @@ class ModbusSession:
         identity = self._modbus.identity
         if identity is None or not self._profile.maker:
             raise ProfileError(self._profile.name, ["modbus.identity and maker: both are needed to tell meters apart"])
-        count = identity.count if identity.type == "text" else REGISTERS[identity.type]
-        registers = await self._read(identity.table, identity.address, count)
+        block = identity.block or identity
+        registers = await self._read(identity.table, block.address, block.count)
+        registers = registers[identity.address - block.address :][: identity.count]
         if identity.type == "text":
             serial = _text(registers, swaps=identity.word_order in {"BADC", "DCBA"})
+        elif identity.type == "hex":
+            serial = "".join(f"{register:04X}" for register in registers)
         else:
             serial = str(decode_integer(registers, identity.type, identity.word_order))
         return MeterIdentity(f"{self._profile.maker}:{serial}", self._profile.maker, serial, self._profile.model)
@@ -330,8 +333,11 @@ def _value(point: ModbusPoint, registers: Sequence[int], before: UtcSeconds, aft
 
 
 def _text(registers: Sequence[int], *, swaps: bool) -> str:
-    """Read ASCII text, two characters per register, padded with NUL or spaces. ``swaps``: the second one stands first."""
-    octets = struct.pack(f"{'<' if swaps else '>'}{len(registers)}H", *registers).rstrip(b"\0 ").lstrip(b" ")
+    """Read ASCII text, two characters per register, padded with spaces. ``swaps``: the second one stands first.
+
+    NUL is no character: some meters pad with it, others give one character per register.
+    """
+    octets = struct.pack(f"{'<' if swaps else '>'}{len(registers)}H", *registers).replace(b"\0", b"").strip(b" ")
     text = octets.decode("ascii", "replace")
     if not octets or not text.isascii() or not text.isprintable():
         raise RemoteProtocolError(f"serial number registers hold {octets.hex(' ') or 'nothing'}, not ASCII text")

@@ -17,7 +17,7 @@ from drivers.obis import Obis, resolve
 from drivers.profile import Iec62056Log, Iec62056Point
 from drivers.units import ScalerUnit, Unit
 from kernels.quality import Rule
-from simulators.faults import ClockDrift, Dead, LineDeed, LineFault, MissingRows, Noise
+from simulators.faults import ClockDrift, Dead, LineDeed, LineFault, MissingRows, Noise, Slow
 from tests.drivers.iec62056.line import LOAD, NOW, PERIOD, START, Kept, bus, meter, profile, session, with_session
 from tests.headend.collect import virtual
 
@@ -98,7 +98,7 @@ def test_what_was_read_by_its_address_is_not_asked_again() -> None:
 
 
 def test_a_value_is_stamped_midway_through_a_slow_readout() -> None:
-    line = bus(meter(1001, LineFault(LineDeed.SLOW_ANSWER)))
+    line = bus(meter(1001, Slow(1200)))
 
     value = with_session(line, energy)
 
@@ -312,7 +312,6 @@ def test_a_silent_meter_is_a_timeout_within_bounds() -> None:
         (LineDeed.CUT_ANSWER, 2),
         (LineDeed.CUT_ANSWER, 1),
         (LineDeed.ECHO, 1),
-        (LineDeed.SLOW_ANSWER, 1),
     ],
 )
 @pytest.mark.parametrize("meant", [profile(), PROGRAMMING], ids=["readout", "programming"])
