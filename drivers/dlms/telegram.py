@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from drivers.dlms.axdr import Data, Tag
-from drivers.dlms.datetime import ClockStatus, CosemDateTime
+from drivers.dlms.datetime import STATUS_UNSPECIFIED, ClockStatus, CosemDateTime
 from drivers.dlms.notification import Notification, PushedObject, decode_notification
 from drivers.errors import RemoteProtocolError
 from drivers.obis import Obis
@@ -33,7 +33,7 @@ _HEAD = re.compile(rb"/[A-Za-z]{3}[0-9][\x20-\x7e]*\r?\n")
 _END = re.compile(rb"!([0-9A-Fa-f]{4})?\r?\n")
 _LINE = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})\(([^()]*)\)", re.ASCII)
 _VALUE = re.compile(r"(\d{1,15})(?:\.(\d{1,6}))?\*([A-Za-z0-9]{1,6})", re.ASCII)
-_STAMPED = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})\((\d{12}[SW]?)\)\(([^()]*)\)", re.ASCII)
+_STAMPED = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})\((\d{12}[SW])\)\(([^()]*)\)", re.ASCII)
 _BEHIND = re.compile(
     r"\d-\d{1,3}:24\.3\.0\((\d{12})\)(?:\([^()]*\)){3}\((\d-\d{1,3}:24\.\d{1,3}\.\d{1,3})\)\(([A-Za-z0-9]{1,6})\)",
     re.ASCII,
@@ -113,7 +113,11 @@ def _stamped(line: str, following: str) -> PushedObject | None:
     else:
         return None
     value = _VALUE.fullmatch(text)
-    return replace(_quantity(_name(code), *value.groups(default="")), captured_at=_stamp(time)) if value else None
+    return (
+        replace(_quantity(_name(code), *value.groups(default="")), captured_at=_stamp(time, needs_letter=False))
+        if value
+        else None
+    )
 
 
 def _name(text: str) -> Obis:
@@ -147,10 +151,11 @@ def _text(text: str) -> bytes:
     return octets if octets and octets.isascii() and octets.decode("ascii").isprintable() else text.encode("ascii")
 
 
-def _stamp(text: str) -> CosemDateTime:
+def _stamp(text: str, *, needs_letter: bool = True) -> CosemDateTime:
+    """Read a time. Without its letter, which only versions 2.2 and 3 leave out, an hour that comes twice is in doubt."""
     match = _STAMP.fullmatch(text)
-    if match is None:
+    if match is None or (needs_letter and not match[7]):
         raise RemoteProtocolError(f"time {text[:20]!r} in a telegram is not YYMMDDhhmmss and S or W")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    status = ClockStatus.DAYLIGHT_SAVING if match[7] == "S" else ClockStatus(0)
-    return CosemDateTime(2000 + year, month, day, hour, minute, second, None, int(status))
+    known = {"S": int(ClockStatus.DAYLIGHT_SAVING), "W": 0, "": STATUS_UNSPECIFIED}
+    return CosemDateTime(2000 + year, month, day, hour, minute, second, None, known[match[7]])

@@ -7,7 +7,7 @@ r"""Mode D: a meter that sends its identification and data unasked, again and ag
 Who comes to listen comes in the middle, so what is before the next ``/`` behind a line or noise is passed over. Meters of the
 P1 standard put four hexadecimal digits of a checksum behind the ``!``; where they stand, they must be right.
 
-Source: IEC 62056-21, 6.4.6 (mode D).
+Source: IEC 62056-21, 6.4 (modes).
 """
 
 import re

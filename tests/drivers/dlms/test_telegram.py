@@ -80,6 +80,21 @@ def test_a_reading_of_a_meter_behind_is_taken_with_its_time_and_unit_or_not_at_a
         assert one.captured_at.to_utc(ClockProfile(zone="Europe/Amsterdam")) == 1_478_541_600  # 2016-11-07T18:00:00Z
 
 
+def test_the_hour_that_comes_twice_is_in_doubt_where_a_reading_behind_has_no_letter() -> None:
+    clock = ClockProfile(zone="Europe/Amsterdam")
+    line = b"0-1:24.3.0(261025023000)(00)(60)(1)(0-1:24.2.1)(m3)\r\n(1)\r\n"
+
+    (one,) = decode_telegram(signed(line)).objects
+
+    assert one.captured_at is not None
+    assert one.captured_at.is_doubtful(clock)
+
+
+def test_a_telegrams_own_time_needs_its_letter() -> None:
+    with pytest.raises(RemoteProtocolError, match="S or W"):
+        decode_telegram(signed(b"0-0:1.0.0(261025023000)\r\n"))
+
+
 @pytest.mark.parametrize("octets", CHECKED)
 def test_each_flipped_bit_is_an_error(octets: bytes) -> None:
     end = octets.index(b"!") + 5
