@@ -39,6 +39,7 @@ from drivers.profile import (
     parse_authentication,
 )
 from drivers.profile_dlt645 import NO_OBIS, parse_dlt645, read_scaler_unit
+from drivers.profile_iec62056 import parse_iec62056
 from drivers.profile_rules import REGISTERS, WIDTH, check
 from drivers.table import MAX_FAULTS, CheckedTable, Faults, nearest, type_name
 from drivers.zone import parse_zone
@@ -49,7 +50,7 @@ MAX_DIALS = 18  # decimal digits that always fit int64
 
 _HEX = re.compile(r"[0-9A-Fa-f]*", re.ASCII)
 
-_PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "dlt645", "push")
+_PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "dlt645", "iec62056", "push")
 _SELECTIVE: Final[tuple[SelectiveAccess, ...]] = ("range", "entry", "none")
 _WAYS: Final[tuple[SelectiveAccess, ...]] = ("range", "columns", "entry", "none")
 
@@ -150,6 +151,7 @@ def _profile(name: str, top: CheckedTable) -> MeterProfile:
         dlms=_dlms(top.table("dlms")) if protocol == "dlms" else None,
         modbus=_modbus(top.table("modbus")) if protocol == "modbus" else None,
         dlt645=parse_dlt645(top.table("dlt645")) if protocol == "dlt645" else None,
+        iec62056=parse_iec62056(top.table("iec62056")) if protocol == "iec62056" else None,
         push=_push(top.table("push")) if protocol == "push" and (top.has("push") or not top.has("call")) else None,
         call=_call(top.table("call")) if top.has("call") else None,
     )
@@ -419,6 +421,7 @@ def _push(table: CheckedTable) -> PushProfile:
 def _call(table: CheckedTable) -> CallProfile:
     profile = CallProfile(
         authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
+        checksum=table.choice("checksum", ("required", "absent"), "required"),
         objects=tuple(_called_object(row) for row in table.tables("objects")),
     )
     table.finish()

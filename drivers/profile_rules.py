@@ -15,6 +15,7 @@ from drivers.profile import (
     PushProfile,
 )
 from drivers.profile_dlt645 import check_dlt645
+from drivers.profile_iec62056 import check_iec62056
 from drivers.table import Faults
 
 WIDTH = {
@@ -46,6 +47,9 @@ def check(profile: MeterProfile, faults: Faults) -> None:
         _origins(profile, ("load_profile", "register"), faults)
         _readable(profile, {point.obis for point in profile.dlt645.points}, "dlt645.points", faults)
         check_dlt645(profile, profile.dlt645, faults)
+    if profile.iec62056:
+        _origins(profile, ("load_profile", "register"), faults)
+        check_iec62056(profile, profile.iec62056, faults)
     if profile.push:
         _push(profile, profile.push, faults)
     if profile.call:
@@ -242,7 +246,7 @@ def _push(profile: MeterProfile, push: PushProfile, faults: Faults) -> None:
 
 
 def _call(profile: MeterProfile, call: CallProfile, faults: Faults) -> None:
-    if profile.protocol in {"modbus", "dlt645"}:
+    if profile.protocol in {"modbus", "dlt645", "iec62056"}:
         faults.add("call", f"has no place in a {profile.protocol} profile; meters call over DLMS/COSEM")
     if profile.protocol == "push" and not profile.push:
         for index in range(len(profile.channels)):

@@ -19,6 +19,7 @@ from drivers.dlms.driver import open_session as open_dlms
 from drivers.dlt645.driver import open_session as open_dlt645
 from drivers.errors import PortUnavailable
 from drivers.facts import RegisterValue
+from drivers.iec62056.driver import open_session as open_iec62056
 from drivers.listen_url import parse_listen_url
 from drivers.modbus.driver import open_session as open_modbus
 from drivers.obis import Obis
@@ -45,7 +46,12 @@ from headend.validation import ValidationSummary, Validator
 from headend.vee.rules import load_rules
 
 T = TypeVar("T")
-DRIVERS: Mapping[str, Driver] = {"dlms": open_dlms, "modbus": open_modbus, "dlt645": open_dlt645}
+DRIVERS: Mapping[str, Driver] = {
+    "dlms": open_dlms,
+    "modbus": open_modbus,
+    "dlt645": open_dlt645,
+    "iec62056": open_iec62056,
+}
 VALIDATION_PACE = 900.0
 """How often closed days that changed are validated. [clock s]"""
 ROOM_PACE = 60.0

@@ -183,7 +183,7 @@ class Misdeed:
 
 
 class LineDeed(StrEnum):
-    """What a DL/T 645 or a Modbus meter can do against its protocol. Each answer that could be so is a chance."""
+    """What a meter on a line can do against its protocol. Each answer that could be so is a chance."""
 
     OTHER_ADDRESS = "other-address"  # answers as the next meter
     BAD_CHECKSUM = "bad-checksum"
@@ -192,7 +192,7 @@ class LineDeed(StrEnum):
     OTHER_ITEM = "other-item"  # names another data identifier
     LOST_FOLLOW_UP = "lost-follow-up"  # keeps quiet when asked for a follow-up frame
     NO_BLOCKS = "no-blocks"  # refuses block identifiers, always
-    # Modbus alone; those of libmodbus's misbehaving test server are among them.
+    # Modbus, and what of it others know; those of libmodbus's misbehaving test server are among them.
     OTHER_FUNCTION = "other-function"
     OTHER_TRANSACTION = "other-transaction"  # Modbus TCP: the number of another request
     SHORT_ANSWER = "short-answer"  # one register too few
@@ -201,11 +201,14 @@ class LineDeed(StrEnum):
     LOST_ANSWER = "lost-answer"
     CUT_ANSWER = "cut-answer"  # the second half never comes
     TRICKLED_ANSWER = "trickled-answer"  # with a pause of 5 ms after each octet
+    # IEC 62056-21 alone; of those above it knows bad-checksum, stale-answer and cut-answer.
+    REPEAT_PLEASE = "repeat-please"  # NAK, whatever it was asked
+    ECHO = "echo"  # repeats what it heard in front of the answer, as optical heads do
 
 
 @dataclass(frozen=True, slots=True)
 class LineFault:
-    """A DL/T 645 or Modbus meter deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
+    """A meter on a line deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
 
     deed: LineDeed
     first: int = 1

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -30,6 +30,12 @@ start_option = click.option(
 seed_option = click.option("--seed", default=1, show_default=True, help="Seed of all randomness.")
 rate_option = click.option(
     "--rate", default=1.0, show_default=True, type=click.FloatRange(0.001, 100_000), help="World seconds per second."
+)
+carried_option = click.option(
+    "--tcp",
+    "port",
+    type=click.IntRange(0, 65_535),
+    help="Carry the line's bytes on this loopback port; 0 for a free one.",
 )
 faults_option = click.option(
     "--fault",
@@ -118,12 +124,7 @@ def modbus(
 
 
 @main.command()
-@click.option(
-    "--tcp",
-    "port",
-    type=click.IntRange(0, 65_535),
-    help="Carry the line's bytes on this loopback port; 0 for a free one.",
-)
+@carried_option
 @click.option("--pty", is_flag=True, help="Serve on a pseudo-terminal paced to the line's speed.")
 @click.option(
     "--baud", default=2400, show_default=True, type=click.Choice([1200, 2400, 4800, 9600]), help="Speed of the pty."
@@ -157,6 +158,56 @@ def dlt645(
     from simulators.serve import Standing, serve_dlt645  # noqa: PLC0415  # heavy; --help stays light
 
     _run(lambda: serve_dlt645(port, Standing(count, start, rate, seed, _parse(faults, start)), baud, troubles))
+
+
+@main.command()
+@carried_option
+@click.option("--pty", is_flag=True, help="Serve on a pseudo-terminal paced to the speed of --baud.")
+@click.option(
+    "--mode", default="C", show_default=True, type=click.Choice(["A", "B", "C"]), help="How meters open a session."
+)
+@click.option(
+    "--baud",
+    default=9600,
+    show_default=True,
+    type=click.Choice([300, 600, 1200, 2400, 4800, 9600, 19200]),
+    help="Speed that meters propose.",
+)
+@click.option("--password-file", type=A_FILE, help="Password of programming mode; left out, it is 00000000.")
+@click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="How many.")
+@start_option
+@rate_option
+@seed_option
+@faults_option
+def iec62056(
+    *,
+    port: int | None,
+    pty: bool,
+    mode: Literal["A", "B", "C"],
+    baud: int,
+    password_file: Path | None,
+    count: int,
+    start: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+) -> None:
+    """Run IEC 62056-21 meters on their own until interrupted.
+
+    They share one line, on a pseudo-terminal or over TCP; addresses are 1001 and up.
+    """
+    if (port is None) == (not pty):
+        raise click.UsageError("choose one of --tcp PORT and --pty")
+    from simulators.iec62056 import Settings  # noqa: PLC0415  # heavy; --help stays light
+    from simulators.serve import Standing, serve_iec62056  # noqa: PLC0415  # heavy; --help stays light
+
+    secret = password_file.read_bytes().rstrip(b"\r\n") if password_file else Settings().password
+    settings = Settings(mode, baud, secret)
+    try:
+        settings.identification()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    _run(lambda: serve_iec62056(port, Standing(count, start, rate, seed, _parse(faults, start)), settings))
 
 
 @main.command()

@@ -17,7 +17,7 @@ from drivers.modbus.pdu import Function, ReadRequest
 from drivers.modbus.rtu import RtuFrame
 from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
 from drivers.transports.url import SerialUrl, parse_url
-from simulators import control, dlt645, town, world
+from simulators import control, dlt645, iec62056, town, world
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import gateway
@@ -26,6 +26,7 @@ from simulators.dlms.options import Options
 from simulators.dlt645 import Dlt645Bus, Dlt645Conversation
 from simulators.faults import Fault
 from simulators.household import bundled
+from simulators.iec62056 import Iec62056Bus, Iec62056Conversation
 from simulators.line import Line, parse_troubles
 from simulators.meter import Meter, Position, position
 from simulators.modbus import ENERGY, NAME_FORMAT, ModbusBus, ModbusTcpConversation
@@ -155,6 +156,24 @@ async def serve_dlt645(port: int | None, meters: Standing, baud: int, troubles: 
     line = Line(bus, meters.clock(), baud=baud, bits_per_character=11, troubles=parse_troubles(troubles, stranger))
     with line.opened() as path:
         _tell(f"DL/T 645 on {path}, {baud} 8E1, {what}", f"{row} serial://{path}?baud={baud}&parity=E")
+        await _until(stop, line.run())
+
+
+async def serve_iec62056(port: int | None, meters: Standing, settings: iec62056.Settings) -> None:
+    """Serve IEC 62056-21 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal."""
+    stop = _stop_on_signal()
+    addresses = [f"{1000 + number:08d}" for number in range(1, meters.count + 1)]
+    bus = Iec62056Bus(meters.positions(iec62056.NAME_FORMAT, addresses), seeded(meters.seed, "iec62056"), settings)
+    row = f"a meter row with profile sim-iec62056, address {addresses[0]}, link"
+    what = f"mode {settings.mode}, addresses {addresses[0]} to {addresses[-1]}"
+    if port is not None:
+        async with serving(meters.clock(), lambda: Iec62056Conversation(bus), port) as bound:
+            _tell(f"IEC 62056-21 on {HOST}:{bound}, {what}", f"{row} tcp://{HOST}:{bound}")
+            await stop.wait()
+        return
+    line = Line(bus, meters.clock(), baud=settings.speed)
+    with line.opened() as path:
+        _tell(f"IEC 62056-21 on {path}, {what}", f"{row} serial://{path}?baud=300&bits=7&parity=E")
         await _until(stop, line.run())
 
 

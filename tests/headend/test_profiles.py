@@ -83,6 +83,7 @@ def test_each_shipped_base_has_a_child_that_every_rule_passes(name: str) -> None
             },
         },
         "dlt645": {"maker": "ACM", "registers": ["active_energy_import"]},
+        "iec62056": {"registers": ["active_energy_import"]},
         "modbus": {
             "channels": [channel | {"origin": "register"}],
             "modbus": {"points": [{"obis": "active_energy_import", "address": 0, "type": "uint32", "unit": "Wh"}]},
