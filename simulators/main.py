@@ -337,6 +337,22 @@ def dlms(
 
 
 @main.command()
+@click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="How many of each.")
+@start_option
+@rate_option
+@seed_option
+@faults_option
+def line(*, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]) -> None:
+    """Run Modbus, DL/T 645 and DLMS meters on one line at three speeds until interrupted.
+
+    They hang on a pseudo-terminal, which tells no parity: meters answer at their speed, whatever the parity.
+    """
+    from simulators.serve import Standing, serve_line  # noqa: PLC0415  # heavy; --help stays light
+
+    _run(lambda: serve_line(Standing(count, start, rate, seed, _parse(faults, start))))
+
+
+@main.command()
 @click.argument("file", type=A_FILE)
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default)."

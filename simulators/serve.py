@@ -16,8 +16,9 @@ from drivers.dlt645.services import Identifier, read
 from drivers.modbus.pdu import Function, ReadRequest
 from drivers.modbus.rtu import RtuFrame
 from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
-from drivers.transports.url import SerialUrl, parse_url
-from simulators import control, dlt645, iec62056, town, world
+from drivers.transports.url import Form, SerialUrl, parse_url
+from simulators import control, dlt645, iec62056, mixed, town, world
+from simulators.bridge import bridged
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import gateway
@@ -29,6 +30,7 @@ from simulators.household import bundled
 from simulators.iec62056 import Iec62056Bus, Iec62056Conversation
 from simulators.line import Line, parse_troubles
 from simulators.meter import Meter, Position, position
+from simulators.mixed import MixedLine
 from simulators.modbus import ENERGY, NAME_FORMAT, ModbusBus, ModbusTcpConversation
 from simulators.replay import ReplayBus, ReplayConversation, Script
 from simulators.tcp import HOST, serving
@@ -191,6 +193,37 @@ async def serve_dlms(framing: str, port: int, options: Options, meters: Standing
         _tell(
             f"DLMS ({framing}, {settings.authentication}) on {HOST}:{bound}, addresses {addresses[0]} to {addresses[-1]}",
             f"a meter row with profile sim-dlms-{framing}, link tcp://{HOST}:{bound}, address {addresses[0]}",
+        )
+        await stop.wait()
+
+
+async def serve_line(meters: Standing) -> None:
+    """Serve Modbus, DL/T 645 and DLMS meters, so many of each, on one pty at three speeds, until a signal."""
+    stop = _stop_on_signal()
+    numbers = range(1, meters.count + 1)
+    chance = seeded(meters.seed, "line")
+    modbus, chinese, hdlc = Form(9600), Form(2400, "E"), Form(19200)
+    stations = [
+        *(
+            mixed.modbus_station(modbus, one, chance)
+            for one in meters.positions(NAME_FORMAT, [str(unit) for unit in numbers])
+        ),
+        *(
+            mixed.dlt645_station(chinese, one, chance)
+            for one in meters.positions(dlt645.NAME_FORMAT, [f"{1000 + number:012d}" for number in numbers])
+        ),
+        *(
+            mixed.dlms_station(hdlc, DlmsPlace(one), chance)
+            for one in meters.positions(
+                gateway.NAME_FORMAT, [f"1/{FIRST_PHYSICAL_ADDRESS + number - 1}" for number in numbers]
+            )
+        ),
+    ]
+    line = MixedLine(stations, chance, meters.clock().now)
+    with bridged(line, (modbus, chinese, hdlc)) as path:
+        _tell(
+            f"A line on {path}: of each {meters.count}, Modbus at 9600, DL/T 645 at 2400, DLMS at 19200 baud",
+            f"headend scan {path} --fast",
         )
         await stop.wait()
 

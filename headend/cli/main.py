@@ -19,6 +19,7 @@ COMMANDS = {
     "meter": ("headend.cli.meter", "Register meters: add, import, list, show."),
     "run": ("headend.cli.run", "Collect, validate and store: the daemon, or one round."),
     "read": ("headend.cli.read", "Read one meter now."),
+    "scan": ("headend.cli.scan", "Find the meters on a line and draft a meter table."),
     "identify": ("headend.cli.identify", "Ask a DLMS meter who it is and what it has; draft a profile from it."),
     "status": (
         "headend.cli.status",
