@@ -95,18 +95,33 @@ def whole_days(offsets: Int64, start: int, period: int) -> Int64:
     return found[first:last] if last > first else found[:1]
 
 
-def same_wall_time(slots: Int64, days_back: int, offsets: Int64, period: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+def same_wall_time(
+    slots: Int64, days_back: int | Int64, offsets: Int64, period: int
+) -> tuple[Int64, npt.NDArray[np.bool_]]:
     """Find for each slot the one that started at the same wall-clock time ``days_back`` days before.
 
-    ``period``: divides a day. [s]
+    ``days_back``: one for all, or one each, shape (len(slots),).  ``period``: divides a day. [s]
     Gives slot offsets, shape (len(slots),), and whether each is one: inside the series, on its grid, at a time that existed.
     """
+    return wall_slots(period * slots + offsets[slots] - days_back * DAY, 0, offsets, period)
+
+
+def wall_slots(local: Int64, start: int, offsets: Int64, period: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Find in a series the slots that started at these wall-clock times.
+
+    ``local``: local seconds since 1970-01-01T00:00 on the wall.  ``start``, ``offsets``, ``period``: the series' own, as for `utc_offsets`.
+    Gives slot offsets, shape (len(local),), and whether each is one: inside the series, on its grid, at a time that existed.
+    """
     n = len(offsets)
-    straight = slots - days_back * DAY // period
-    inside = (straight >= 0) & (straight < n)
-    shift = offsets[slots] - offsets[np.where(inside, straight, 0)]
-    moved = straight + shift // period
-    inside &= (shift % period == 0) & (moved >= 0) & (moved < n)
-    index = np.where(inside, moved, 0)
-    inside &= offsets[index] + shift == offsets[slots]
+    if not n:
+        return np.zeros(len(local), np.int64), np.zeros(len(local), np.bool_)
+    # Clocks move by less than a day, so the offset at a first guess is that of the slot, or of the other side of one change.
+    guess = np.clip((local - start - offsets[0]) // period, 0, n - 1)
+    for _ in range(2):
+        seconds = local - start - offsets[guess]
+        slot = seconds // period
+        guess = np.clip(slot, 0, n - 1)
+    inside = (seconds % period == 0) & (slot >= 0) & (slot < n)
+    index = np.where(inside, slot, 0)
+    inside &= start + period * index + offsets[index] == local
     return index, inside

@@ -14,6 +14,7 @@ from headend.registry.model import UsagePoint
 from headend.series import Series
 from headend.store.model import VeeRun
 from headend.vee.assemble import DAY, Piece, Reader, VeeError, assemble, common_scaler_unit, pieces
+from headend.vee.beside import gather
 from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
 from headend.vee.run import run_series
 from kernels.quality import Rule, State
@@ -123,7 +124,8 @@ def validated_days(
         for first, last, same_grid in _chunks(found, day_from, day_to):
             start, end = max(0, first * DAY - rules.look_back), last * DAY + rules.look_ahead
             whole = assemble(store, same_grid, obis, start, end, rules)
-            done = run_series(whole.series, zone, rules, whole.spans, judge_values=is_energy)
+            beside = gather(store, usage_point, obis, same_grid, start, end, rules)
+            done = run_series(whole.series, zone, rules, whole.spans, is_energy, beside=beside)
             offset = same_grid[0].offset
             for day in range(first, last):
                 yield day, done.window(day * DAY + offset, (day + 1) * DAY + offset)

@@ -163,11 +163,20 @@ def test_reference_is_the_same_wall_clock_time_across_a_change_of_clocks() -> No
     assert series.values[gap[0]] == 60 + 2
 
 
-def test_power_off_is_never_estimated_nor_an_end() -> None:
+def test_power_off_is_zero_and_never_an_end() -> None:
     series = run([10, None, Reason.POWER_OFF, None, 40])
 
-    assert seen(series) == [10, "MISSING", "MISSING", "MISSING", 40]
-    assert series.reason.tolist() == [0, Reason.NO_ANSWER, Reason.POWER_OFF, Reason.NO_ANSWER, 0]
+    assert seen(series) == [10, "MISSING", 0, "MISSING", 40]
+    assert series.reason.tolist() == [0, Reason.NO_ANSWER, Reason.ZERO, Reason.NO_ANSWER, 0]
+    assert series.state[2] == State.ESTIMATED
+
+
+@pytest.mark.parametrize("rule", [Rule.POWER_FAILURE, Rule.CLOCK_SET, Rule.TEST_MODE, Rule.OVERFLOW])
+def test_interval_that_is_not_whole_is_never_an_end(rule: Rule) -> None:
+    raw = build([10, None, 30])
+    raw.rules[2] = rule
+
+    assert seen(run_series(raw, UTC, RULES)) == [10, "MISSING", 30]
 
 
 def test_slots_expected_or_not_expected_are_left_alone() -> None:
