@@ -175,6 +175,7 @@ def _spans(
             within=rules.register_within,
             longest=rules.longest_span,
             multiplier=piece.multiplier,
+            dials=rules.register_dials,
         )
     except ValueError as error:
         raise VeeError(f"{error}; correct the meter's profile") from error

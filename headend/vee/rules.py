@@ -78,6 +78,7 @@ class RuleSet:
     ``severities``: of each rule that is on.  ``failing``: those that reject: they make a measured value questionable.
     ``checks``: by name, those beside the core rules.
     ``spike_floor``: mean power. [W]  ``register_within``: how far off a boundary a register may be read. [s]
+    ``register_dials``: digits after which registers start again at 0; 0: nobody knows.
     ``longest_span``: between two registers. [s]  ``linear``: longest gap filled on a line. [s]
     ``like_days``: reference days averaged, the nearest by ``order`` of ``weeks`` weeks back.
     ``longest_gap``: longer gaps get no estimate but a register's; 0: no limit. [s]  ``previous_year``: it serves where no like day does.
@@ -97,6 +98,7 @@ class RuleSet:
     sum_counts: int
     sum_permille: int
     register_within: int
+    register_dials: int
     longest_span: int
     linear: int
     like_days: int
@@ -222,6 +224,7 @@ def parse_rules(name: str, document: Mapping[str, object]) -> RuleSet:
         sum_counts=tables["sum_check"].integer("counts", 1, 0, 1_000_000),
         sum_permille=tables["sum_check"].integer("permille", 0, 0, 1_000),
         register_within=registers.integer("within", None, 0, 900),
+        register_dials=registers.integer("dials", 0, 0, 18),
         longest_span=registers.integer("longest_days", None, 1, 366) * DAY,
         linear=estimate.integer("linear_hours", None, 0, 24) * HOUR,
         like_days=estimate.integer("like_days", None, 1, 52),
