@@ -3,7 +3,8 @@
 A slot belongs to the local span in which it starts. Days have 23, 24 or 25 hours where the zone moves its clocks.
 """
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 import numpy as np
@@ -19,9 +20,14 @@ Int64 = npt.NDArray[np.int64]
 class Span(StrEnum):
     """How long a bucket is, in local time."""
 
+    QUARTER = "quarter"
+    HALF_HOUR = "half_hour"
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
+
+
+_LENGTHS = {Span.QUARTER: 900, Span.HALF_HOUR: 1_800, Span.HOUR: HOUR}
 
 
 def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
@@ -67,9 +73,9 @@ def edges(span: Span, offsets: Int64, start: int, period: int) -> Int64:
     Shape (m + 1,), for m spans; (1,) for an empty series.
     """
     local = start + period * np.arange(len(offsets), dtype=np.int64) + offsets
-    if span is Span.HOUR:
+    if (length := _LENGTHS.get(span)) is not None:
         # By the elapsed hour: where clocks go back, the hour that occurs twice is two buckets.
-        number = local // HOUR - offsets // HOUR
+        number = local // length - offsets // length
     elif span is Span.DAY:
         number = local // DAY
     else:
@@ -78,6 +84,18 @@ def edges(span: Span, offsets: Int64, start: int, period: int) -> Int64:
     number = np.maximum.accumulate(number) if len(number) else number
     begins = np.flatnonzero(np.diff(number, prepend=number[:1] - 1)) if len(number) else np.zeros(0, np.int64)
     return np.append(begins, len(offsets)).astype(np.int64)
+
+
+def edges_at(days: Sequence[date], offsets: Int64, start: int, period: int) -> Int64:
+    """Give the slot offset at which each local day of a list starts: billing periods from their first days and the day behind the last.
+
+    ``days``: rising. Slots outside the series are its ends. Shape (len(days),). Raises `ValueError` where they do not rise.
+    """
+    numbers = np.array([(day - EPOCH.date()).days for day in days], np.int64)
+    if (np.diff(numbers) <= 0).any():
+        raise ValueError(f"billing periods must begin one after the other: {', '.join(map(str, days))}")
+    local = np.maximum.accumulate((start + period * np.arange(len(offsets), dtype=np.int64) + offsets) // DAY)
+    return np.searchsorted(local, numbers).astype(np.int64)
 
 
 def whole_days(offsets: Int64, start: int, period: int) -> Int64:
