@@ -9,8 +9,9 @@ from drivers.units import ScalerUnit, Unit
 from headend.errors import SettingsError
 from headend.toml_file import read_toml
 from headend.vee.checks import KINDS, tangent_ppm
-from headend.vee.rules import load_rules, parse_rules
-from kernels.quality import Rule
+from headend.vee.rules import CORE, load_rules, parse_rules
+from kernels.quality import Reason, Rule
+from tests.shared import REPOSITORY
 
 SHIPPED = sorted(
     entry.name.removesuffix(".toml")
@@ -176,3 +177,13 @@ def test_reach_grows_with_what_the_checks_look_at() -> None:
 @pytest.mark.parametrize(("cosine", "tangent"), [(300, 3_179_797), (999, 44_754), (1, 999_999_499)])
 def test_tangent_of_a_power_factor_is_rounded_down(cosine: int, tangent: int) -> None:
     assert tangent_ppm(cosine) == tangent
+
+
+def test_every_rule_and_method_is_on_the_page_for_people() -> None:
+    page = (REPOSITORY / "docs" / "validation.md").read_text()
+    methods = [reason.name.lower() for reason in Reason if Reason.LINEAR <= reason <= Reason.REGISTER_LUMP]
+
+    assert [name for name in (*KINDS, *CORE, *SHIPPED, *methods) if f"`{name}`" not in page] == []
+    assert {kind.rule for kind in KINDS.values()} | set(CORE.values()) == set(Rule) - {
+        Rule.FLOAT_RESOLUTION, Rule.UNPROTECTED
+    }  # fmt: skip
