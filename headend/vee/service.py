@@ -54,10 +54,13 @@ class VeeSummary:
 
     def count(self, series: Series) -> None:
         """Add a day's slots."""
+        states = np.bincount(series.state, minlength=len(State)).tolist()
         for state in State:
-            self.slots[state] = self.slots.get(state, 0) + int(np.count_nonzero(series.state == state))
-        for rule in Rule:
-            self.failed[rule] = self.failed.get(rule, 0) + int(np.count_nonzero(series.rules & np.uint32(rule)))
+            self.slots[state] = self.slots.get(state, 0) + states[state]
+        masks, counts = np.unique(series.rules, return_counts=True)
+        for mask, count in zip(masks.tolist(), counts.tolist(), strict=True):
+            for rule in Rule(mask):
+                self.failed[rule] = self.failed.get(rule, 0) + count
 
 
 def run(
