@@ -50,7 +50,7 @@ class VeeSummary:
     written: int = 0
     unchanged: int = 0
     slots: dict[State, int] = field(default_factory=dict)
-    failed: dict[Rule, int] = field(default_factory=dict)
+    failed: dict[Rule, int] = field(default_factory=lambda: dict.fromkeys(Rule, 0))
 
     def count(self, series: Series) -> None:
         """Add a day's slots."""
@@ -60,7 +60,7 @@ class VeeSummary:
         masks, counts = np.unique(series.rules, return_counts=True)
         for mask, count in zip(masks.tolist(), counts.tolist(), strict=True):
             for rule in Rule(mask):
-                self.failed[rule] = self.failed.get(rule, 0) + count
+                self.failed[rule] += count
 
 
 def run(
