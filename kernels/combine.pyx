@@ -27,6 +27,52 @@ cdef inline int worth(uint8_t state) noexcept nogil:
     return state == CState.MEASURED
 
 
+cdef struct Sum:
+    int64_t total
+    int worst
+    uint8_t state
+    uint8_t reason
+    uint32_t rules
+
+
+cdef inline void begin(Sum* sum) noexcept nogil:
+    sum.total = 0
+    sum.worst = 0
+    sum.state = CState.NOT_EXPECTED
+    sum.reason = 0
+    sum.rules = 0
+
+
+cdef inline void add(Sum* sum, int64_t value, uint8_t state, uint8_t reason, uint32_t rules) noexcept nogil:
+    """Add one part; ``value`` counts where its state carries one."""
+    if state == CState.NOT_EXPECTED:
+        return
+    sum.rules |= rules
+    if worth(state) > sum.worst:
+        sum.worst = worth(state)
+        sum.state = state
+        sum.reason = reason
+    if carries(state):
+        sum.total += value
+
+
+cdef inline bint write(
+    const Sum* sum,
+    Py_ssize_t i,
+    int32_t[::1] values,
+    uint8_t[::1] state,
+    uint8_t[::1] reason,
+    uint32_t[::1] rules,
+) noexcept nogil:
+    """Write a sum; says whether it fits 32 bits."""
+    cdef int64_t total = sum.total if carries(sum.state) else 0
+    values[i] = <int32_t>total
+    state[i] = sum.state
+    reason[i] = sum.reason
+    rules[i] = sum.rules
+    return INT32_MIN <= total <= INT32_MAX
+
+
 cdef int check_rows(
     const uint8_t[:, ::1] state, const uint8_t[:, ::1] reason, const uint32_t[:, ::1] rules, Py_ssize_t rows, Py_ssize_t n
 ) except -1:
@@ -68,10 +114,7 @@ def combine(
     holds 0. Raises `ValueError` on unequal shapes, unknown states, a factor beyond 10^6, or a sum that does not fit 32 bits.
     """
     cdef Py_ssize_t channels = values.shape[0], n = values.shape[1], channel, i, too_large = -1
-    cdef int64_t total
-    cdef int worst
-    cdef uint8_t why, what
-    cdef uint32_t mask
+    cdef Sum sum
     check_rows(state, reason, rules, channels, n)
     check_out(n, out_values, out_state, out_reason, out_rules)
     if factors.shape[0] != channels:
@@ -83,29 +126,17 @@ def combine(
         raise ValueError(f"{channels} channels are more than 2000")
     with nogil:
         for i in range(n):
-            total = 0
-            worst = 0
-            mask = 0
-            why = 0
-            what = CState.NOT_EXPECTED
+            begin(&sum)
             for channel in range(channels):
-                if state[channel, i] == CState.NOT_EXPECTED:
-                    continue
-                mask |= rules[channel, i]
-                if worth(state[channel, i]) > worst:
-                    worst = worth(state[channel, i])
-                    what = state[channel, i]
-                    why = reason[channel, i]
-                if carries(state[channel, i]):
-                    total += factors[channel] * values[channel, i]
-            if not carries(what):
-                total = 0
-            if (total < INT32_MIN or total > INT32_MAX) and too_large < 0:
+                add(
+                    &sum,
+                    factors[channel] * values[channel, i],
+                    state[channel, i],
+                    reason[channel, i],
+                    rules[channel, i],
+                )
+            if not write(&sum, i, out_values, out_state, out_reason, out_rules) and too_large < 0:
                 too_large = i
-            out_values[i] = <int32_t>total
-            out_state[i] = what
-            out_reason[i] = why
-            out_rules[i] = mask
     if too_large >= 0:
         raise ValueError(f"the sum of slot {too_large} does not fit 32 bits; choose a coarser scaler")
 
@@ -128,10 +159,7 @@ def coarsen(
     unequal shapes, unknown states, n that is no multiple of ``width``, or a sum that does not fit 32 bits.
     """
     cdef Py_ssize_t n = values.shape[0], i, j, too_large = -1
-    cdef int64_t total
-    cdef int worst
-    cdef uint8_t why, what
-    cdef uint32_t mask
+    cdef Sum sum
     check_states(state, n)
     check_length("reason", reason.shape[0], n)
     check_length("rules", rules.shape[0], n)
@@ -141,28 +169,10 @@ def coarsen(
     check_out(n // c_width, out_values, out_state, out_reason, out_rules)
     with nogil:
         for j in range(n // c_width):
-            total = 0
-            worst = 0
-            mask = 0
-            why = 0
-            what = CState.NOT_EXPECTED
+            begin(&sum)
             for i in range(j * c_width, (j + 1) * c_width):
-                if state[i] == CState.NOT_EXPECTED:
-                    continue
-                mask |= rules[i]
-                if worth(state[i]) > worst:
-                    worst = worth(state[i])
-                    what = state[i]
-                    why = reason[i]
-                if carries(state[i]):
-                    total += values[i]
-            if not carries(what):
-                total = 0
-            if (total < INT32_MIN or total > INT32_MAX) and too_large < 0:
+                add(&sum, values[i], state[i], reason[i], rules[i])
+            if not write(&sum, j, out_values, out_state, out_reason, out_rules) and too_large < 0:
                 too_large = j
-            out_values[j] = <int32_t>total
-            out_state[j] = what
-            out_reason[j] = why
-            out_rules[j] = mask
     if too_large >= 0:
         raise ValueError(f"the sum of slot {too_large} does not fit 32 bits; choose a coarser scaler")

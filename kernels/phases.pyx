@@ -7,7 +7,7 @@ said with it.
 
 from enum import IntFlag
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t, uint32_t
 from kernels.slots cimport carries, check_length, check_states, check_within
 
 cpdef enum CCondition:
@@ -39,6 +39,21 @@ cdef void keep_held(uint32_t[:, ::1] marks, Py_ssize_t row, uint32_t bit, Py_ssi
             for j in range(first, i):
                 marks[row, j] &= ~bit
         first = i + 1
+
+
+cdef bint extremes(
+    const int32_t[:, ::1] values, const uint8_t[:, ::1] state, Py_ssize_t i, int64_t* least, int64_t* greatest
+) noexcept nogil:
+    """Give the least and greatest value of all phases in a slot; False where one of them carries none, or there is no phase."""
+    cdef Py_ssize_t phase
+    least[0] = INT32_MAX
+    greatest[0] = INT32_MIN
+    for phase in range(values.shape[0]):
+        if not carries(state[phase, i]):
+            return False
+        least[0] = min(least[0], <int64_t>values[phase, i])
+        greatest[0] = max(greatest[0], <int64_t>values[phase, i])
+    return values.shape[0] > 0
 
 
 def beyond(
@@ -121,7 +136,7 @@ def conditions(
     """
     cdef Py_ssize_t phases = volts.shape[0], n = volts.shape[1], phase, i, valued
     cdef int64_t[11] limit
-    cdef int64_t least, greatest, other
+    cdef int64_t least, greatest
     cdef bint is_lost, has_volt, has_amp
     cdef uint32_t bits
     for name, rows, slots in (
@@ -181,32 +196,18 @@ def conditions(
                 found[phase, i] = bits
         for i in range(n):
             bits = 0
-            greatest = least = 0
-            valued = 0
-            for phase in range(phases):
-                if carries(volt_state[phase, i]):
-                    other = volts[phase, i]
-                    greatest = other if valued == 0 else max(greatest, other)
-                    least = other if valued == 0 else min(least, other)
-                    valued += 1
-            if valued == phases and phases > 1 and (greatest - least) * PERMILLE > limit[6] * greatest:
-                bits |= CCondition.VOLTAGE_IMBALANCE
-            greatest = least = 0
-            valued = 0
-            for phase in range(phases):
-                if carries(amp_state[phase, i]):
-                    other = amps[phase, i]
-                    greatest = other if valued == 0 else max(greatest, other)
-                    least = other if valued == 0 else min(least, other)
-                    valued += 1
-            if valued == phases and phases > 0:
+            if extremes(volts, volt_state, i, &least, &greatest) and phases > 1:
+                if (greatest - least) * PERMILLE > limit[6] * greatest:
+                    bits |= CCondition.VOLTAGE_IMBALANCE
+            if extremes(amps, amp_state, i, &least, &greatest):
                 if phases > 1 and greatest > c_loaded:
                     if (greatest - least) * PERMILLE > limit[7] * greatest:
                         bits |= CCondition.CURRENT_IMBALANCE
                     if (greatest - least) * PERMILLE > limit[8] * greatest:
                         bits |= CCondition.SEVERE_CURRENT_IMBALANCE
-                if carries(neutral_state[i]) and neutral[i] > limit[9] and neutral[i] * <int64_t>PERMILLE > limit[10] * greatest:
-                    bits |= CCondition.NEUTRAL_CURRENT
+                if carries(neutral_state[i]) and neutral[i] > limit[9]:
+                    if neutral[i] * <int64_t>PERMILLE > limit[10] * greatest:
+                        bits |= CCondition.NEUTRAL_CURRENT
             for phase in range(phases):
                 found[phase, i] |= bits
         for phase in range(phases):
