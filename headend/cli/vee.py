@@ -73,7 +73,8 @@ def _rows(found: Explanation) -> Iterator[dict[str, object]]:
         detail = "; ".join(
             [note.text, *(f"{instant(one.start)}: {_value(one.value, found.scaler_unit)}" for one in note.sources)]
         )
-        yield _row("estimate", note.step, None, detail)
+        sources = [{"start": instant(one.start), "value": _value(one.value, found.scaler_unit)} for one in note.sources]
+        yield {**_row("estimate", note.step, None, detail), "sources": sources}
     yield _row("result", _words(found.result), _value(found.result.value, found.scaler_unit), f"rules {found.rules}")
     if found.stored is None:
         yield _row("stored", "nothing", None, "this day was never validated")

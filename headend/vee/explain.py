@@ -117,7 +117,10 @@ def _explained(
         index = (start - stored.start) // stored.period
         is_same = stored.scaler_unit == done.scaler_unit and _state(stored, index) == result
     limits = rules.for_channel(done.scaler_unit, done.period, prepared.beside.multiplier)
-    words = {"low": limits.low, "high": limits.high, "spike": limits.spike_permille, "zeros": limits.zero_run}
+    low, high = (
+        f"{done.scaler_unit.to_decimal(limit)} {done.scaler_unit.unit.symbol}" for limit in (limits.low, limits.high)
+    )
+    words = {"low": low, "high": high, "spike": limits.spike_permille, "zeros": limits.zero_run}
     failed = []
     for rule in Rule:
         if rule in result.rules:

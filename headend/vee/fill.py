@@ -69,7 +69,9 @@ def _draw_lines(work: Work, lengths: Int64, longest: int) -> None:
     before = int(inside[np.searchsorted(inside, work.watch.slot) - 1])
     ends = [Source(work.at(slot), int(series.values[slot])) for slot in (before, after)]
     work.note(
-        "linear", f"on a line between the measured values around its gap of {lengths[work.watch.slot]} slots", ends
+        "linear",
+        f"on a line between the measured values at the ends of its gap (length {lengths[work.watch.slot]})",
+        ends,
     )
 
 
@@ -106,7 +108,7 @@ def _from_like_days(work: Work, slots: Int64, history: Int32, usable: Bools) -> 
         at = int(np.searchsorted(slots, work.watch.slot))
         used = [row for row in range(most) if is_usable[row, at]][: rules.like_days]
         sources = [Source(work.at(int(indices[row, at])), int(reference[row, at])) for row in used]
-        work.note("like_day", f"the mean of {len(used)} like days at the same time", sources)
+        work.note("like_day", "the mean of the like days at the same time", sources)
 
 
 def _from_last_year(work: Work, slots: Int64) -> None:
@@ -170,6 +172,6 @@ def _note_rest(work: Work, lengths: Int64, longest: int) -> None:
     if work.series.state[slot] != State.MISSING:
         return
     if lengths[slot] > longest:
-        work.note("limit", f"its gap of {lengths[slot]} slots is longer than the {longest} the rules let be estimated")
+        work.note("limit", f"its gap has {lengths[slot]} slots; the rules let {longest} be estimated")
     else:
         work.note("none", "no line, no like day and nothing else the rules allow could fill it")

@@ -4,6 +4,7 @@ import csv
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -398,6 +399,8 @@ def test_explain_says_what_became_of_a_slot(run: Run, filled: Path) -> None:
     estimate = next(row for row in steps if row["step"] == "estimate")
     assert estimate["what"] == "linear"
     assert "2024-11-20T04:30:00Z" in str(estimate["detail"])
+    sources: Any = estimate["sources"]
+    assert [one["start"] for one in sources] == ["2024-11-20T04:30:00Z", "2024-11-20T06:00:00Z"]
     assert next(row for row in steps if row["step"] == "result")["what"] == "estimated, linear"
     assert steps[-1]["detail"] == "this day was never validated"
     assert run("vee", "explain", "UP1", "--slot", "2024-11-20T06:05+01:00").code == Exit.OK

@@ -75,7 +75,7 @@ def test_failed_rules_come_with_severity_and_source(store: Store) -> None:
     found = explained(store, 1)
 
     assert [(one.name, one.severity) for one in found.failed] == [("range", "reject"), ("spike", "issue")]
-    assert found.failed[0].says == "is outside the limits 0 to 25000"
+    assert found.failed[0].says == "is outside the limits 0 Wh to 25000 Wh"
     assert found.failed[0].source == RULES.sources["range"]
     assert found.result.rules == Rule.RANGE | Rule.SPIKE
 
