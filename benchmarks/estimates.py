@@ -1,4 +1,5 @@
-"""Which estimate is better: gaps cut into ten real households, filled by each method, beside the published errors. ``make bench-estimates``.
+"""Which estimate is better: gaps cut into ten real households, filled by each method, beside the published errors.
+``make bench-estimates``.
 
 Needs the shared data; 300 gaps a household and length take half a minute. What is measured is the error, not the speed.
 """

@@ -1,8 +1,8 @@
 """Sums that keep their quality: channels of several meters into a virtual one, slots of one channel into longer ones.
 
-What a sum is worth is what its worst part is worth: missing, then not yet read, questionable, estimated, edited, measured. Its reason is that of
-the first part in that state, its rule mask has the bits of all. A part that is not expected adds nothing and spoils nothing; a sum
-of such parts alone is not expected.
+What a sum is worth is what its worst part is worth: missing, then not yet read, questionable, estimated, edited,
+measured. Its reason is that of the first part in that state, its rule mask has the bits of all. A part that is not
+expected adds nothing and spoils nothing; a sum of such parts alone is not expected.
 """
 
 from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t, uint32_t
@@ -110,8 +110,9 @@ def combine(
 ):
     """Add up channels slot by slot, each times its factor (1, -1, or a whole weight).
 
-    Shapes: values, state, reason, rules (channels, n), factors (channels,), the four ``out`` arrays (n,), overwritten. A sum without value
-    holds 0. Raises `ValueError` on unequal shapes, unknown states, a factor beyond 10^6, or a sum that does not fit 32 bits.
+    Shapes: values, state, reason, rules (channels, n), factors (channels,), the four ``out`` arrays (n,), overwritten.
+    A sum without value holds 0. Raises `ValueError` on unequal shapes, unknown states, a factor beyond 10^6, or a sum
+    that does not fit 32 bits.
     """
     cdef Py_ssize_t channels = values.shape[0], n = values.shape[1], channel, i, too_large = -1
     cdef Sum sum
@@ -155,8 +156,9 @@ def coarsen(
 ):
     """Add up each ``width`` slots of one channel into a longer one.
 
-    Shapes: values, state, reason, rules (n,), the four ``out`` arrays (n / width,), overwritten. A sum without value holds 0. Raises `ValueError` on
-    unequal shapes, unknown states, n that is no multiple of ``width``, or a sum that does not fit 32 bits.
+    Shapes: values, state, reason, rules (n,), the four ``out`` arrays (n / width,), overwritten. A sum without value
+    holds 0. Raises `ValueError` on unequal shapes, unknown states, n that is no multiple of ``width``, or a sum that
+    does not fit 32 bits.
     """
     cdef Py_ssize_t n = values.shape[0], i, j, too_large = -1
     cdef Sum sum

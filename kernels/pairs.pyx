@@ -1,6 +1,7 @@
 """Rules over two channels of one meter on one grid: energy both ways at once, reactive beside active energy.
 
-Each call judges one channel, ``values`` with its ``rules``, by another one. A row is as in `kernels.validate`. Rules only ever *set* bits.
+Each call judges one channel, ``values`` with its ``rules``, by another one. A row is as in `kernels.validate`. Rules
+only ever *set* bits.
 """
 
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t
@@ -33,8 +34,8 @@ def both_ways(
 ):
     """Flag slots in which import and export are both above ``floor`` (`Rule.BOTH_WAYS`); arrays of shape (n,).
 
-    Both channels count in the same unit and scaler. Returns the slots that failed. Raises `ValueError` on unequal shapes,
-    unknown states or a floor outside 0..2^31-1.
+    Both channels count in the same unit and scaler. Returns the slots that failed. Raises `ValueError` on unequal
+    shapes, unknown states or a floor outside 0..2^31-1.
     """
     cdef Py_ssize_t n = values.shape[0], i, flagged = 0
     check(n, state, other.shape[0], other_state, rules.shape[0], floor)
@@ -57,13 +58,14 @@ def reactive(
     floor,
     tangent_ppm,
 ):
-    """Flag active energy that its reactive energy does not go with; arrays of shape (n,), both counting 10^s of Wh and varh.
+    """Flag active energy that its reactive energy does not go with; arrays of shape (n,), both counting 10^s of Wh and
+    varh.
 
-    Where active ``values`` are above ``floor``: a slot where the reactive channel, ``other``, should have a value and has none
-    fails `Rule.REACTIVE_ABSENT`; one with |reactive| > ``tangent_ppm`` / 10^6 of active fails `Rule.POWER_FACTOR`
-    (tangent of the angle whose cosine is the lowest power factor; 0 leaves this out).
-    Returns the slots that failed each. Raises `ValueError` on unequal shapes, unknown states, a floor outside 0..2^31-1 or a
-    tangent outside 0..10^9.
+    Where active ``values`` are above ``floor``: a slot where the reactive channel, ``other``, should have a value and
+    has none fails `Rule.REACTIVE_ABSENT`; one with |reactive| > ``tangent_ppm`` / 10^6 of active fails
+    `Rule.POWER_FACTOR` (tangent of the angle whose cosine is the lowest power factor; 0 leaves this out).
+    Returns the slots that failed each. Raises `ValueError` on unequal shapes, unknown states, a floor outside 0..2^31-1
+    or a tangent outside 0..10^9.
     """
     cdef Py_ssize_t n = values.shape[0], i, absent = 0, poor = 0
     check(n, state, other.shape[0], other_state, rules.shape[0], floor)

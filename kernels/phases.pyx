@@ -1,8 +1,9 @@
 """Rules over voltage, current and power that hold for a while: limits with a delay, and what the phases say together.
 
-Limits are counts of the channels they are held against; the caller makes them from nominal voltage, basic and maximum current.
-Source: the alarm table of DL/T 645 and Q/GDW meters (firmware defaults; two independent sources agree); how each condition reads is
-said with it.
+Limits are counts of the channels they are held against; the caller makes them from nominal voltage, basic and maximum
+current.
+Source: the alarm table of DL/T 645 and Q/GDW meters (firmware defaults; two independent sources agree); how each
+condition reads is said with it.
 """
 
 from enum import IntFlag
@@ -44,7 +45,8 @@ cdef void keep_held(uint32_t[:, ::1] marks, Py_ssize_t row, uint32_t bit, Py_ssi
 cdef bint extremes(
     const int32_t[:, ::1] values, const uint8_t[:, ::1] state, Py_ssize_t i, int64_t* least, int64_t* greatest
 ) noexcept nogil:
-    """Give the least and greatest value of all phases in a slot; False where one of them carries none, or there is no phase."""
+    """Give the least and greatest value of all phases in a slot; False where one of them carries none, or there is no
+    phase."""
     cdef Py_ssize_t phase
     least[0] = INT32_MAX
     greatest[0] = INT32_MIN
@@ -66,10 +68,11 @@ def beyond(
     shortest,
     rule,
 ):
-    """Flag runs of at least ``shortest`` slots whose values are all below ``low``, or all above ``high``; arrays of shape (n,).
+    """Flag runs of at least ``shortest`` slots whose values are all below ``low``, or all above ``high``; arrays of
+    shape (n,).
 
-    Sets the bit ``rule``; a slot without value ends a run. Returns the slots that failed. Raises `ValueError` on unequal
-    shapes, unknown states, limits beyond 2^31 or out of order, or a run of less than one slot.
+    Sets the bit ``rule``; a slot without value ends a run. Returns the slots that failed. Raises `ValueError` on
+    unequal shapes, unknown states, limits beyond 2^31 or out of order, or a run of less than one slot.
     """
     cdef Py_ssize_t n = values.shape[0], i, j, first = 0, flagged = 0
     check_states(state, n)
@@ -122,17 +125,21 @@ def conditions(
 ):
     """Write what voltages and currents of a meter's phases say together, as bits of `Condition` per phase and slot.
 
-    Shapes: volts, amps, their states and found (phases, n), neutral and its state (n,); ``found`` is overwritten. With U and I of
-    a phase, limits in counts:
+    Shapes: volts, amps, their states and found (phases, n), neutral and its state (n,); ``found`` is overwritten. With
+    U and I of a phase, limits in counts:
 
-    - VOLTAGE_LOSS from U < ``lost`` with I > ``idle``, until U >= ``recovered``; PHASE_BREAK: U < ``broken`` and I < ``idle``
-    - CURRENT_LOSS: U > ``present``, I < ``idle`` and another phase's I > ``loaded``; CURRENT_BREAK: U > ``broken``, I < ``idle``, no such phase
-    - VOLTAGE_IMBALANCE, CURRENT_IMBALANCE, SEVERE_CURRENT_IMBALANCE on all phases: (greatest - least) / greatest above so many permille; currents
-      only where the greatest is above ``loaded``
-    - NEUTRAL_CURRENT on all phases: neutral current above ``neutral_least`` and above ``neutral_permille`` / 1000 of the greatest I
+    - VOLTAGE_LOSS from U < ``lost`` with I > ``idle``, until U >= ``recovered``; PHASE_BREAK: U < ``broken`` and I <
+      ``idle``
+    - CURRENT_LOSS: U > ``present``, I < ``idle`` and another phase's I > ``loaded``; CURRENT_BREAK: U > ``broken``, I <
+      ``idle``, no such phase
+    - VOLTAGE_IMBALANCE, CURRENT_IMBALANCE, SEVERE_CURRENT_IMBALANCE on all phases: (greatest - least) / greatest above
+      so many permille; currents only where the greatest is above ``loaded``
+    - NEUTRAL_CURRENT on all phases: neutral current above ``neutral_least`` and above ``neutral_permille`` / 1000 of
+      the greatest I
 
-    A condition that needs a value its slot does not carry does not stand there. Each must stand for ``shortest`` slots in a row; shorter ones are
-    taken back. Raises `ValueError` on unequal shapes, unknown states, a limit outside 0..2^31 or a run of less than one slot.
+    A condition that needs a value its slot does not carry does not stand there. Each must stand for ``shortest`` slots
+    in a row; shorter ones are taken back. Raises `ValueError` on unequal shapes, unknown states, a limit outside
+    0..2^31 or a run of less than one slot.
     """
     cdef Py_ssize_t phases = volts.shape[0], n = volts.shape[1], phase, i, valued
     cdef int64_t[11] limit

@@ -1,6 +1,7 @@
 """The slow, obvious twins of the rules: `kernels.runs`, `usage`, `pairs`, `phases` and `status`. Tests only.
 
-Rows go in as sequences, ``None`` standing for a slot without value; what comes out are sets of slots, or masks per slot.
+Rows go in as sequences, ``None`` standing for a slot without value; what comes out are sets of slots, or masks per
+slot.
 """
 
 from collections.abc import Mapping, Sequence

@@ -86,7 +86,8 @@ def steps(
 ):
     """Flag each slot that differs too much from the one before (`Rule.STEP`); arrays of shape (n,).
 
-    Value v after u fails if |v - u| > ``floor`` and |v - u| > ``permille`` / 1000 of |u|. Returns the slots that failed.
+    Value v after u fails if |v - u| > ``floor`` and |v - u| > ``permille`` / 1000 of |u|. Returns the slots that
+    failed.
     Raises `ValueError` on unequal shapes, unknown states, permille outside 1..10^9 or floor outside 0..2^31-1.
     """
     cdef Py_ssize_t n = values.shape[0], i, flagged = 0

@@ -1,4 +1,5 @@
-"""What a meter's own status says of its slots, as bits of the rule mask and causes of a miss. Rules only ever *set* bits."""
+"""What a meter's own status says of its slots, as bits of the rule mask and causes of a miss. Rules only ever *set*
+bits."""
 
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
 from kernels.quality cimport CReason, CRule, CState
@@ -17,10 +18,12 @@ def flag_status(
     overflow,
     doubtful,
 ):
-    """Translate a status word per slot; arrays of shape (n,). Each keyword is the mask of the words' bits that mean it, 0: none.
+    """Translate a status word per slot; arrays of shape (n,). Each keyword is the mask of the words' bits that mean it,
+    0: none.
 
-    A slot with a value gets `Rule.POWER_FAILURE`, `Rule.CLOCK_SET`, `Rule.TEST_MODE`, `Rule.OVERFLOW` or `Rule.METER_STATUS`; a slot
-    that is missing gets reason POWER_OFF or CLOCK_MOVED, the power first. Returns the slots that got anything.
+    A slot with a value gets `Rule.POWER_FAILURE`, `Rule.CLOCK_SET`, `Rule.TEST_MODE`, `Rule.OVERFLOW` or
+    `Rule.METER_STATUS`; a slot that is missing gets reason POWER_OFF or CLOCK_MOVED, the power first. Returns the slots
+    that got anything.
     Raises `ValueError` on unequal shapes, unknown states or a mask that is no 32-bit word.
     """
     cdef Py_ssize_t n = words.shape[0], i, kind, flagged = 0

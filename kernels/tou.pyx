@@ -1,6 +1,8 @@
-"""Time of use: sums and maximum demand per tariff bucket within periods, energy per price step, time within a voltage band.
+"""Time of use: sums and maximum demand per tariff bucket within periods, energy per price step, time within a voltage
+band.
 
-A slot's bucket (register, rate) is a small code the caller makes from a calendar. Period j holds slots ``edges[j]`` to ``edges[j + 1]``, exclusive.
+A slot's bucket (register, rate) is a small code the caller makes from a calendar. Period j holds slots ``edges[j]`` to
+``edges[j + 1]``, exclusive.
 """
 
 from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t
@@ -32,7 +34,8 @@ def by_bucket(
 ):
     """Sum the slots that carry a value by period and bucket, and count slots by state.
 
-    Shapes: values, state, bucket (n,), edges (m + 1,), sums (m, k), counts (m, k, 7) with the code of `State` as last index; both are overwritten.
+    Shapes: values, state, bucket (n,), edges (m + 1,), sums (m, k), counts (m, k, 7) with the code of `State` as last
+    index; both are overwritten.
     Raises `ValueError` on other shapes, unknown states, bad edges or a bucket of k or more.
     """
     cdef Py_ssize_t n = values.shape[0], period, i, code
@@ -63,12 +66,13 @@ def demand_by_bucket(
     width,
     step,
 ):
-    """Find each bucket's greatest demand per period: the sum of ``width`` slots in a row, one such span every ``step`` slots from the period's start.
+    """Find each bucket's greatest demand per period: the sum of ``width`` slots in a row, one such span every ``step``
+    slots from the period's start.
 
-    ``step`` = ``width`` gives block demand, less sliding demand. Shapes: values, state, bucket (n,), edges (m + 1,), maxima and slots (m, k).
-    A span counts where all of its slots carry a value and lie in one period and one bucket. ``slots``: where the earliest
-    greatest span starts, -1 (and maximum 0) where there is none. Raises `ValueError` on other shapes, unknown states, bad edges,
-    a bucket of k or more, or a width or step below 1.
+    ``step`` = ``width`` gives block demand, less sliding demand. Shapes: values, state, bucket (n,), edges (m + 1,),
+    maxima and slots (m, k). A span counts where all of its slots carry a value and lie in one period and one bucket.
+    ``slots``: where the earliest greatest span starts, -1 (and maximum 0) where there is none. Raises `ValueError` on
+    other shapes, unknown states, bad edges, a bucket of k or more, or a width or step below 1.
     """
     cdef Py_ssize_t n = values.shape[0], period, first, i, column
     cdef int64_t total
@@ -102,9 +106,11 @@ def demand_by_bucket(
 
 
 def tiers(total, const int64_t[::1] limits not None, int64_t[::1] shares not None):
-    """Cut ``total`` into price steps: what lies below the first limit, between it and the second, and so on; the last step is open.
+    """Cut ``total`` into price steps: what lies below the first limit, between it and the second, and so on; the last
+    step is open.
 
-    Shapes: limits (k,), rising and not negative; shares (k + 1,), overwritten, summing to ``total``. Negative energy stays whole in the first step.
+    Shapes: limits (k,), rising and not negative; shares (k + 1,), overwritten, summing to ``total``. Negative energy
+    stays whole in the first step.
     Raises `ValueError` on other shapes, limits that fall, or a total beyond int64.
     """
     cdef Py_ssize_t i, steps = limits.shape[0]
@@ -138,11 +144,12 @@ def within_band(
     assessed_low,
     assessed_high,
 ):
-    """Count per period the slots below, within and above a band, and those not assessed: without value or outside the assessed range.
+    """Count per period the slots below, within and above a band, and those not assessed: without value or outside the
+    assessed range.
 
-    Shapes: values and state (n,), edges (m + 1,), counts (m, 4), overwritten. All limits are inclusive counts. Source of the method: voltage
-    qualification rate of DL/T 645 and Q/GDW meters. Raises `ValueError` on other shapes, unknown states, bad edges or
-    limits out of order or of 32 bits.
+    Shapes: values and state (n,), edges (m + 1,), counts (m, 4), overwritten. All limits are inclusive counts. Source
+    of the method: voltage qualification rate of DL/T 645 and Q/GDW meters. Raises `ValueError` on other shapes, unknown
+    states, bad edges or limits out of order or of 32 bits.
     """
     cdef Py_ssize_t n = values.shape[0], period, i, column
     check_states(state, n)

@@ -20,8 +20,9 @@ def incomplete_days(
 ):
     """Flag all slots of a day of which too few have a value (`Rule.INCOMPLETE_DAY`).
 
-    Shapes: state and rules (n,), edges (days + 1,) as in `kernels.validate`: a day has as many slots as its edges say, of which those not expected do not
-    count. It fails where slots with a value are fewer than ``permille`` / 1000 of those expected. Returns the days that failed.
+    Shapes: state and rules (n,), edges (days + 1,) as in `kernels.validate`: a day has as many slots as its edges say,
+    of which those not expected do not count. It fails where slots with a value are fewer than ``permille`` / 1000 of
+    those expected. Returns the days that failed.
     Raises `ValueError` on unequal shapes, unknown states, bad edges or permille outside 0..1000.
     """
     cdef Py_ssize_t n = state.shape[0], day, i, failed = 0
@@ -58,10 +59,13 @@ def high_low(
 ):
     """Flag all slots of a day whose period's usage is out of proportion to an earlier period's.
 
-    Shapes: usage, base and known (days,), edges (days + 1,), rules (n,). ``usage``: of the period that ends with the day;
-    ``base``: of the earlier period of the same length; days where ``known`` is 0 are not judged. A day fails the bit ``rule`` if usage <
-    ``low_permille`` / 1000 of base, or usage > ``high_permille`` / 1000 of base; not where neither is above ``least``.
-    Returns the days that failed. Raises `ValueError` on unequal shapes, bad edges, factors outside 0..100000 or out of order, usage beyond 2^45.
+    Shapes: usage, base and known (days,), edges (days + 1,), rules (n,). ``usage``: of the period that ends with the
+    day;
+    ``base``: of the earlier period of the same length; days where ``known`` is 0 are not judged. A day fails the bit
+    ``rule`` if usage < ``low_permille`` / 1000 of base, or usage > ``high_permille`` / 1000 of base; not where neither
+    is above ``least``.
+    Returns the days that failed. Raises `ValueError` on unequal shapes, bad edges, factors outside 0..100000 or out of
+    order, usage beyond 2^45.
     """
     cdef Py_ssize_t days = edges.shape[0] - 1, day, i, failed = 0
     check_edges(edges, rules.shape[0])

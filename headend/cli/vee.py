@@ -46,8 +46,8 @@ def explain_command(
 ) -> None:
     """Say why a slot of METER (a meter or a usage point) is what it is.
 
-    Which rules it failed, which method filled it and from which values, what the register left for it, and whether what stands
-    in the store is what the rules give now.
+    Which rules it failed, which method filled it and from which values, what the register left for it, and whether what
+    stands in the store is what the rules give now.
     """
     app = App.of(ctx, format_name)
     chosen = load_rules(rules or app.settings.vee.rules)

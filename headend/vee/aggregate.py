@@ -1,4 +1,6 @@
-"""Spans of local time of a series: sums, how complete they are, least and greatest value, and the maximum demand with its time. Pure."""
+"""Spans of local time of a series: sums, how complete they are, least and greatest value, and the maximum demand with
+its time. Pure.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +22,13 @@ class Aggregates:
     """Buckets of local time; arrays of shape (m,), ``counts`` (m, 7).
 
     ``span``: how the buckets were cut, None for billing periods.
-    ``starts``, ``ends``: first slot's start and last slot's end [s UTC]; the first and last bucket hold what the series does.
+    ``starts``, ``ends``: first slot's start and last slot's end [s UTC]; the first and last bucket hold what the series
+    does.
     ``sums``: of slots that carry a value, in counts of ``scaler_unit``.  ``counts``: slots by code of `State`.
-    ``minima``, ``maxima``: least and greatest value of a slot, and ``minimum_at``, ``maximum_at`` [s UTC] where it starts.
-    ``demand``: greatest sum of one demand period, and ``demand_at`` [s UTC] where it starts. All times are -1 where there is none.
+    ``minima``, ``maxima``: least and greatest value of a slot, and ``minimum_at``, ``maximum_at`` [s UTC] where it
+    starts.
+    ``demand``: greatest sum of one demand period, and ``demand_at`` [s UTC] where it starts. All times are -1 where
+    there is none.
     """
 
     span: Span | None
@@ -66,9 +71,11 @@ def aggregate(
 ) -> Aggregates:
     """Sum up a series by quarter, half-hour, hour, local day or month, or by billing period.
 
-    ``span``: or the local days on which billing periods begin, and the one behind the last; what lies outside is left out.
-    ``demand_period``: length demand is taken over, whole slots [s]; one slot unless given.  ``demand_step``: from one such period's start to
-    the next's [s]: the demand period itself unless given (block demand), less for sliding demand.
+    ``span``: or the local days on which billing periods begin, and the one behind the last; what lies outside is left
+    out.
+    ``demand_period``: length demand is taken over, whole slots [s]; one slot unless given.  ``demand_step``: from one
+    such period's start to the next's [s]: the demand period itself unless given (block demand), less for sliding
+    demand.
     Raises `ValueError` where one is no multiple of the series' period, or the span is shorter than that.
     """
     width = whole_slots("demand period", demand_period or series.period, series.period)
@@ -100,7 +107,8 @@ def aggregate(
 
 
 def coarsen(series: Series, zone: tzinfo, period: int) -> Series:
-    """Add up a series to longer intervals, on the local grid at its start; what does not fill one at its ends is left out.
+    """Add up a series to longer intervals, on the local grid at its start; what does not fill one at its ends is left
+    out.
 
     Each longer slot is worth what its worst part is worth, see `kernels.combine`.  ``period``: [s]. Raises `ValueError`
     where it is no multiple of the series' own, does not divide a day, or a sum does not fit 32 bits.
@@ -124,7 +132,9 @@ def coarsen(series: Series, zone: tzinfo, period: int) -> Series:
 
 
 def whole_slots(what: str, seconds: int, period: int) -> int:
-    """Give how many slots of ``period`` [s] a length [s] has. Raises `ValueError` where it has no whole number of them."""
+    """Give how many slots of ``period`` [s] a length [s] has. Raises `ValueError` where it has no whole number of
+    them.
+    """
     slots, rest = divmod(seconds, period)
     if rest or slots < 1:
         raise ValueError(f"a {what} of {seconds} s is not a multiple of {period} s")

@@ -1,4 +1,6 @@
-"""Registers against intervals: the sum check of what is complete, and the scaling of estimates so that a span sums to its register exactly."""
+"""Registers against intervals: the sum check of what is complete, and the scaling of estimates so that a span sums to
+its register exactly.
+"""
 
 from collections.abc import Sequence
 
@@ -31,7 +33,9 @@ def check_sums(work: Work, registers: Sequence[RegisterSpan]) -> None:
 
 
 def balance(work: Work, span: RegisterSpan, gap: npt.NDArray[np.bool_]) -> None:
-    """Make the estimates of one span sum to what the register leaves for them, where that is plausible; else say so by the mask."""
+    """Make the estimates of one span sum to what the register leaves for them, where that is plausible; else say so by
+    the mask.
+    """
     if not gap.any() or not _is_plausible(work, span):
         return
     part = slice(span.first, span.last)

@@ -1,4 +1,6 @@
-"""What lies beside a channel at its usage point: the channels it is judged by, and its own year before. Reads the raw layer."""
+"""What lies beside a channel at its usage point: the channels it is judged by, and its own year before. Reads the raw
+layer.
+"""
 
 from collections.abc import Sequence
 
@@ -33,7 +35,9 @@ def gather(
     end: UtcSeconds,
     rules: RuleSet,
 ) -> Beside:
-    """Collect what a run over ``[start, end)`` [s UTC] may look at. A sibling on another grid is left out: it is judged by nobody."""
+    """Collect what a run over ``[start, end)`` [s UTC] may look at. A sibling on another grid is left out: it is judged
+    by nobody.
+    """
     grid = (same_grid[0].period, same_grid[0].offset)
     found = {}
     for sibling in siblings(obis, rules):

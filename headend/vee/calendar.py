@@ -1,6 +1,8 @@
-"""`TariffCalendar`: which tariff bucket (register, rate) a slot belongs to, from seasons, day types, holidays and special days. Data, as TOML.
+"""`TariffCalendar`: which tariff bucket (register, rate) a slot belongs to, from seasons, day types, holidays and
+special days. Data, as TOML.
 
-A slot belongs to the bucket in force when it starts, in local time. A switch that falls within a slot is refused: nobody could say how its energy divides.
+A slot belongs to the bucket in force when it starts, in local time. A switch that falls within a slot is refused:
+nobody could say how its energy divides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +55,9 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class TariffCalendar:
-    """Seasons and day types of several tariffs. ``by_weekday``: day type of each weekday.  ``special``: of single days, before holidays."""
+    """Seasons and day types of several tariffs. ``by_weekday``: day type of each weekday.  ``special``: of single days,
+    before holidays.
+    """
 
     name: str
     version: int
@@ -86,7 +90,8 @@ class TariffCalendar:
     def buckets(self, tariff: str, offsets: Int64, start: int, period: int) -> npt.NDArray[np.uint8]:
         """Give the bucket of each slot of a series, as an index into the tariff's buckets, shape (len(offsets),).
 
-        ``offsets``: from `headend.vee.localtime.utc_offsets`. Raises `ValueError` for a switch within a slot, `SettingsError` for an unknown tariff.
+        ``offsets``: from `headend.vee.localtime.utc_offsets`. Raises `ValueError` for a switch within a slot,
+        `SettingsError` for an unknown tariff.
         """
         chosen = self.tariff(tariff)
         local = start + period * np.arange(len(offsets), dtype=np.int64) + offsets

@@ -1,7 +1,7 @@
 """The checks a rule set may switch on beside its core rules: which figures each has and which bit of the mask it sets.
 
-A check is a table of the rule set's file with ``severity``, ``source`` and its figures, all whole numbers. Power stands for
-energy: a limit in W is mean power over the interval, so that it holds for any capture period.
+A check is a table of the rule set's file with ``severity``, ``source`` and its figures, all whole numbers. Power stands
+for energy: a limit in W is mean power over the interval, so that it holds for any capture period.
 """
 
 from collections.abc import Mapping

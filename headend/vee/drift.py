@@ -16,17 +16,21 @@ from kernels.quality import Rule
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """How far a meter's clock was ahead of ours. ``at``: when it was read. [s UTC]  ``deviation``: meter minus head-end. [s]"""
+    """How far a meter's clock was ahead of ours. ``at``: when it was read. [s UTC]  ``deviation``: meter minus
+    head-end. [s]
+    """
 
     at: UtcSeconds
     deviation: int
 
 
 def flag_drift(series: Series, readings: Sequence[ClockReading], tolerance: int) -> int:
-    """Set `Rule.CLOCK_DRIFT` on slots with a value that touch a time at which the clock may have been off; give how many.
+    """Set `Rule.CLOCK_DRIFT` on slots with a value that touch a time at which the clock may have been off; give how
+    many.
 
-    That time runs from the reading before a bad one to the reading behind it, without end where there is none: nobody knows when within it the clock
-    went wrong. ``readings``: by time.  ``tolerance``: greatest deviation that is fine. [s]
+    That time runs from the reading before a bad one to the reading behind it, without end where there is none: nobody
+    knows when within it the clock went wrong. ``readings``: by time.  ``tolerance``: greatest deviation that is fine.
+    [s]
     """
     flagged = np.zeros(len(series), np.bool_)
     starts = series.start + series.period * np.arange(len(series), dtype=np.int64)

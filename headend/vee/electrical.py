@@ -1,7 +1,7 @@
 """The rules of voltage, current and power: limits from the connection, and what the phases say together.
 
-Source: alarm table of DL/T 645 and Q/GDW meters. Each condition must stand for its delay; an interval as long as the delay, or longer,
-is enough by itself.
+Source: alarm table of DL/T 645 and Q/GDW meters. Each condition must stand for its delay; an interval as long as the
+delay, or longer, is enough by itself.
 """
 
 from collections.abc import Mapping

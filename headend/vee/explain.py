@@ -1,7 +1,7 @@
 """Why a validated slot is what it is: which rules it failed, which method filled it and from what. Nothing is written.
 
-The run is done again for the slot's day with a watch on the slot, so that what is told is what the rules do, not an account kept beside it;
-then the result is held against the version that stands in the store.
+The run is done again for the slot's day with a watch on the slot, so that what is told is what the rules do, not an
+account kept beside it; then the result is held against the version that stands in the store.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,9 @@ class SlotState:
 
 @dataclass(frozen=True, slots=True)
 class FailedRule:
-    """A rule that the slot failed. ``name``: its table in the rule set.  ``severity``, ``source``: None where the rule set has no such table."""
+    """A rule that the slot failed. ``name``: its table in the rule set.  ``severity``, ``source``: None where the rule
+    set has no such table.
+    """
 
     rule: Rule
     name: str
@@ -66,9 +68,11 @@ class FailedRule:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How slot ``[start, start + period)`` [s UTC] came about. ``raw``: at the primary side.  ``notes``: the steps, in order.
+    """How slot ``[start, start + period)`` [s UTC] came about. ``raw``: at the primary side.  ``notes``: the steps, in
+    order.
 
-    ``stored``: the version in force of the slot's day, None where it was never validated.  ``is_as_stored``: it is what the rules give now.
+    ``stored``: the version in force of the slot's day, None where it was never validated.  ``is_as_stored``: it is what
+    the rules give now.
     """
 
     usage_point: str
@@ -86,7 +90,9 @@ class Explanation:
 
 
 def explain(reader: ExplainReader, usage_point: UsagePoint, obis: Obis, at: UtcSeconds, rules: RuleSet) -> Explanation:
-    """Explain the slot of a channel in which an instant falls. Raises `RegistryError` where none is expected there, `VeeError` and the store's errors."""
+    """Explain the slot of a channel in which an instant falls. Raises `RegistryError` where none is expected there,
+    `VeeError` and the store's errors.
+    """
     # A slot that starts before midnight may hold an instant behind it.
     for day in (at // DAY, at // DAY - 1):
         for prepared in prepared_days(reader, usage_point, obis, max(0, day), max(0, day) + 1, rules):

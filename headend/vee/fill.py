@@ -5,8 +5,8 @@
 3. A check meter, where one is given: it measured what the others guess.
 4. The mean of like days, holidays a class of their own; then the same week of the year before; then the class profile.
 
-A gap beyond the rule set's limit gets none of it. No doubted or estimated value is an end or a reference. The balance with
-the register comes after (`headend.vee.balance`).
+A gap beyond the rule set's limit gets none of it. No doubted or estimated value is an end or a reference. The balance
+with the register comes after (`headend.vee.balance`).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Which days serve as reference for an estimate of a day, nearest first. Pure.
 
-Two orders. ``weekday``: the same weekday 1, 2, ... weeks back. ``table``: the two-week like-day table of utility practice (Itron,
-topic 252762), days of this week among them. Holidays are a class of their own: they look to Sundays, and nobody looks to them.
+Two orders. ``weekday``: the same weekday 1, 2, ... weeks back. ``table``: the two-week like-day table of utility
+practice (Itron, topic 252762), days of this week among them. Holidays are a class of their own: they look to Sundays,
+and nobody looks to them.
 """
 
 from collections.abc import Sequence

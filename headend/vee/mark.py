@@ -25,7 +25,9 @@ _REACTIVE_OF = {IMPORT: REACTIVE_IMPORT, EXPORT: REACTIVE_EXPORT}
 
 
 def mark(work: Work, *, judge_values: bool) -> None:
-    """Set the bits of the rules that slots fail, and make questionable what a rule rejects. ``judge_values``: it is an energy channel."""
+    """Set the bits of the rules that slots fail, and make questionable what a rule rejects. ``judge_values``: it is an
+    energy channel.
+    """
     series, checks = work.series, work.rules.checks
     days = whole_days(work.offsets, series.start, series.period) if judge_values else np.zeros(1, np.int64)
     _mark_core(work, days, zero_run=work.limits.zero_run if judge_values else len(series) + 1)
@@ -129,7 +131,9 @@ def _day_totals(series: Series, days: Int64) -> tuple[Int64, npt.NDArray[np.bool
 
 
 def _window_sums(sums: Int64, days: int) -> Int64:
-    """Sum up each day with the ones before it, ``days`` in all; where there are fewer, those there are. Shape as ``sums``."""
+    """Sum up each day with the ones before it, ``days`` in all; where there are fewer, those there are. Shape as
+    ``sums``.
+    """
     total = np.concatenate([np.zeros(days, np.int64), np.cumsum(sums)])
     result: Int64 = total[days:] - total[: len(sums)]
     return result

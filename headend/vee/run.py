@@ -1,8 +1,8 @@
 """Validate and estimate one series: rules, then estimates, then the balance with the register. Pure.
 
-Order: the rules mark the raw values (`mark`); the sum check compares complete spans with the register; gaps are estimated (`fill`);
-last, the estimates between two registers are scaled so that the span sums to the register difference exactly (`balance`): interval V,
-register V, interval E, scale.
+Order: the rules mark the raw values (`mark`); the sum check compares complete spans with the register; gaps are
+estimated (`fill`); last, the estimates between two registers are scaled so that the span sums to the register
+difference exactly (`balance`): interval V, register V, interval E, scale.
 """
 
 from collections.abc import Sequence
@@ -33,16 +33,17 @@ def run_series(
 ) -> Series:
     """Give the validated series of a raw one; ``raw`` is left as it is.
 
-    ``raw``: a usage point's slots, in primary counts, with context: a slot's result is final where ``rules.look_back`` before
-    and ``rules.look_ahead`` behind it are in the series, whatever else is. ``zone``: where its days are cut.
+    ``raw``: a usage point's slots, in primary counts, with context: a slot's result is final where ``rules.look_back``
+    before and ``rules.look_ahead`` behind it are in the series, whatever else is. ``zone``: where its days are cut.
     ``registers``: spans with a known register difference, by slot offsets of ``raw``.
-    ``judge_values``: False for a channel that is no energy: it is judged by range and what the phases say, and never estimated.
+    ``judge_values``: False for a channel that is no energy: it is judged by range and what the phases say, and never
+    estimated.
     ``beside``: what else may be looked at; without it the rules that need it judge nothing.
     ``watch``: collects how its slot came about.
 
-    A measured value that fails a rule whose severity is reject becomes questionable and stays; the mask names every failed rule.
-    A missing slot becomes estimated, with the method as reason, or stays missing with its cause. Slots expected or not
-    expected are left alone. Same input and rules give the same bytes.
+    A measured value that fails a rule whose severity is reject becomes questionable and stays; the mask names every
+    failed rule. A missing slot becomes estimated, with the method as reason, or stays missing with its cause. Slots
+    expected or not expected are left alone. Same input and rules give the same bytes.
     """
     series = Series(
         raw.start,

@@ -21,7 +21,8 @@ Int64Rows = npt.NDArray[np.int64]
 class TimeOfUse:
     """Periods by tariff buckets; arrays of shape (m, k), ``counts`` (m, k, 7), ``starts`` and ``ends`` (m,) [s UTC].
 
-    ``sums``, ``demand``: counts of ``scaler_unit``.  ``demand_at``: where the greatest demand starts [s UTC], -1 where there is none.
+    ``sums``, ``demand``: counts of ``scaler_unit``.  ``demand_at``: where the greatest demand starts [s UTC], -1 where
+    there is none.
     ``calendar``: name and version of what the buckets come from.
     """
 
@@ -47,7 +48,8 @@ def time_of_use(
 ) -> TimeOfUse:
     """Sum up a series by period and tariff bucket; the arguments are those of `headend.vee.aggregate.aggregate`.
 
-    A demand period counts where it lies in one bucket. Raises `ValueError` as there and for a switch within a slot, `SettingsError` for an unknown tariff.
+    A demand period counts where it lies in one bucket. Raises `ValueError` as there and for a switch within a slot,
+    `SettingsError` for an unknown tariff.
     """
     width = whole_slots("demand period", demand_period or series.period, series.period)
     step = whole_slots("demand step", demand_step or width * series.period, series.period)
@@ -75,7 +77,8 @@ def time_of_use(
 
 
 def tiers(total: int, limits: Sequence[int]) -> list[int]:
-    """Cut a period's energy into price steps: up to the first limit, between it and the second, and so on; they sum to ``total``.
+    """Cut a period's energy into price steps: up to the first limit, between it and the second, and so on; they sum to
+    ``total``.
 
     All in counts. Raises `ValueError` for limits that fall or are below 0.
     """

@@ -1,4 +1,5 @@
-"""Virtual meters: signed sums of channels, with quality carried through, and what follows from several series together. Pure.
+"""Virtual meters: signed sums of channels, with quality carried through, and what follows from several series together.
+Pure.
 
 Every figure is exact: a `Fraction`, or None where there is nothing to divide by.
 """
@@ -18,7 +19,8 @@ from kernels import combine, tou
 
 Permille = npt.NDArray[np.int64]
 PASS_BAND, ASSESSED = (930, 1070), (700, 1200)
-"""Shares of nominal voltage. DL/T 645 and Q/GDW meters: qualified within 0.93 to 1.07, assessed within 0.7 to 1.2. [permille]"""
+"""Shares of nominal voltage. DL/T 645 and Q/GDW meters: qualified within 0.93 to 1.07, assessed within 0.7 to 1.2.
+[permille]"""
 
 
 def virtual_meter(parts: Sequence[tuple[Series, int]]) -> Series:
@@ -50,19 +52,25 @@ def virtual_meter(parts: Sequence[tuple[Series, int]]) -> Series:
 
 
 def net(imported: Series, exported: Series) -> Series:
-    """Give import less export, slot by slot; negative where more was fed in than drawn. Raises `ValueError` as `virtual_meter`."""
+    """Give import less export, slot by slot; negative where more was fed in than drawn. Raises `ValueError` as
+    `virtual_meter`.
+    """
     return virtual_meter([(imported, 1), (exported, -1)])
 
 
 def line_loss(supply: Sequence[Series], loads: Sequence[Series]) -> Series:
-    """Give what went into a network and reached no meter: supplies less loads. Raises `ValueError` as `virtual_meter`."""
+    """Give what went into a network and reached no meter: supplies less loads. Raises `ValueError` as
+    `virtual_meter`.
+    """
     return virtual_meter([*((series, 1) for series in supply), *((series, -1) for series in loads)])
 
 
 def load_factors(
     series: Series, zone: tzinfo, span: Span | Sequence[date], demand_period: int | None = None
 ) -> list[Fraction | None]:
-    """Give mean over maximum demand of each span, None where nothing was drawn or the span has a hole. Raises `ValueError` as `aggregate`."""
+    """Give mean over maximum demand of each span, None where nothing was drawn or the span has a hole. Raises
+    `ValueError` as `aggregate`.
+    """
     found = aggregate(series, zone, span, demand_period)
     width = (demand_period or series.period) // series.period
     return [
@@ -72,7 +80,8 @@ def load_factors(
 
 
 def coincidence_factors(meters: Sequence[Series], zone: tzinfo, span: Span | Sequence[date]) -> list[Fraction | None]:
-    """Give the maximum of the sum over the sum of the maxima, of each span; None where nothing was drawn or one has a hole.
+    """Give the maximum of the sum over the sum of the maxima, of each span; None where nothing was drawn or one has a
+    hole.
 
     Raises `ValueError` as `virtual_meter` and `aggregate`.
     """
@@ -89,7 +98,8 @@ def coincidence_factors(meters: Sequence[Series], zone: tzinfo, span: Span | Seq
 
 
 def phase_imbalance(phases: Sequence[Series]) -> Permille:
-    """Give (greatest - least) / greatest of the phases' values in each slot, rounded down, -1 where one is missing or none is above 0. [permille]
+    """Give (greatest - least) / greatest of the phases' values in each slot, rounded down, -1 where one is missing or
+    none is above 0. [permille]
 
     Shape (n,). Raises `ValueError` on other grids or scalers.
     """

@@ -1,4 +1,6 @@
-"""What the steps of one validation run share: the series being made, what the rules mean for it, and what may be looked at beside it."""
+"""What the steps of one validation run share: the series being made, what the rules mean for it, and what may be looked
+at beside it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,8 +65,9 @@ class Watch:
 class Beside:
     """What a run may look at beside its own series. All of it in primary counts, on the series' own grid of time.
 
-    ``obis``: the channel itself, None where only its unit is known.  ``siblings``: other channels of the usage point over the
-    same slots.  ``year``: gives the raw slots of 364 days before, some days around included, None where there are none; asked at most once, and only when needed.
+    ``obis``: the channel itself, None where only its unit is known.  ``siblings``: other channels of the usage point
+    over the same slots.  ``year``: gives the raw slots of 364 days before, some days around included, None where there
+    are none; asked at most once, and only when needed.
     ``check_meter``: the same energy by another meter, over the same slots.  ``multiplier``: of the installation.
     ``clock``: readings of the meter's clock, by time.
     """
@@ -79,7 +82,9 @@ class Beside:
 
 @dataclass(slots=True)
 class Work:
-    """One run's own copy of a series, with what the rules mean for it. ``year``: filled on demand by `previous_year`."""
+    """One run's own copy of a series, with what the rules mean for it. ``year``: filled on demand by
+    `previous_year`.
+    """
 
     series: Series
     offsets: Int64
@@ -106,7 +111,9 @@ class Work:
 
 
 def counts_of(value: int | Fraction, scaler_unit: ScalerUnit, period: int) -> int:
-    """Turn a limit into counts, rounded down and within int32: energy is given as mean power over ``period`` [s], other units as they are."""
+    """Turn a limit into counts, rounded down and within int32: energy is given as mean power over ``period`` [s], other
+    units as they are.
+    """
     worth = Fraction(10) ** scaler_unit.scaler
     if scaler_unit.unit in MEAN_POWER_UNITS:
         worth *= Fraction(HOUR, period)
@@ -114,7 +121,9 @@ def counts_of(value: int | Fraction, scaler_unit: ScalerUnit, period: int) -> in
 
 
 def on_scaler(series: Series, scaler: int) -> tuple[Int32, UInt8]:
-    """Give values and state with a scaler not coarser than the series' own; a count beyond 32 bits has no value then."""
+    """Give values and state with a scaler not coarser than the series' own; a count beyond 32 bits has no value
+    then.
+    """
     factor = 10 ** (series.scaler_unit.scaler - scaler)
     if factor == 1:
         return series.values, series.state

@@ -1,7 +1,7 @@
 """Which estimate is better: gaps cut into real households at seeded places, filled, and held against what was measured.
 
-For each length of gap so many gaps a household, anywhere with four whole weeks before it. Two figures each, pooled over all gaps:
-the sum of |estimate - measured| of the intervals over the sum measured, and the same of whole gaps.
+For each length of gap so many gaps a household, anywhere with four whole weeks before it. Two figures each, pooled over
+all gaps: the sum of |estimate - measured| of the intervals over the sum measured, and the same of whole gaps.
 """
 
 import random
@@ -32,7 +32,8 @@ PUBLISHED: Mapping[tuple[int, str], tuple[float | None, float | None]] = {
     (48, "linear"): (0.921, 0.647), (48, "previous week"): (0.902, 0.338), (48, "3 same weekdays"): (0.818, 0.314),
     (48, "3 same weekdays + register"): (0.758, 0),
 }  # fmt: skip
-"""Gap in half-hours and method -> figure per interval and of the gap's energy, as measured before this project on the same households."""
+"""Gap in half-hours and method -> figure per interval and of the gap's energy, as measured before this project on the
+same households."""
 MARGIN = 3 * 48
 WEEK = 7 * 48
 
