@@ -43,7 +43,7 @@ setup(
     package_data={
         "headend": ["py.typed"],
         "headend.store": ["schema/*.sql"],
-        "headend.config": ["profiles/*.toml", "rules/*.toml", "*.toml"],
+        "headend.config": ["profiles/*.toml", "rules/*.toml", "calendars/*.toml", "*.toml"],
         "drivers": ["py.typed"],
         "kernels": ["*.pxd", "*.pyi", "py.typed"],
         "simulators": ["py.typed", "data/*"],

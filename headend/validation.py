@@ -6,8 +6,8 @@ version. A change of the registry (a swap or a multiplier noted late) has the da
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -19,6 +19,8 @@ from headend.registry.model import UsagePoint
 from headend.store.model import Change, Layer
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
+from headend.vee.beside import siblings
+from headend.vee.likedays import YEAR
 from headend.vee.rules import RuleSet
 from headend.vee.service import channels, run
 
@@ -87,7 +89,7 @@ class Validator:
             if not changes:
                 return
             self._position = changes[-1].seq
-            found = await self._writer.submit(partial(_touched, changes=changes))
+            found = await self._writer.submit(partial(_touched, changes=changes, rules=self._rules))
             for channel, day, seq in found:
                 self._pending[channel].setdefault(day, seq)
 
@@ -97,9 +99,24 @@ class Validator:
         return store.changes(self._position, BATCH)
 
     async def _validate(self, channel: _Channel, days: Iterable[int], now: UtcSeconds) -> ValidationSummary:
-        days = sorted(days)
+        done = ValidationSummary(1)
+        for first, last in self._spans(sorted(days), now // DAY):
+            done.add(await self._run(channel, first, last, now))
+            if done.failed:
+                break
+        return replace(done, channels=0 if done.failed else 1)
+
+    def _spans(self, days: Sequence[int], today: int) -> list[tuple[int, int]]:
+        """Say which days, first and last inclusive, may come out differently: around the changed ones, and a year later."""
         first = max(0, days[0] - -(-self._rules.look_ahead // DAY))
-        last = min(now // DAY, days[-1] + -(-self._rules.look_back // DAY))
+        last = min(today, days[-1] + -(-self._rules.look_back // DAY))
+        spans = [(first, last)]
+        around = self._rules.look_year
+        if around and days[0] + YEAR - around <= today:
+            spans.append((max(last + 1, days[0] + YEAR - around), min(today, days[-1] + YEAR + around)))
+        return spans
+
+    async def _run(self, channel: _Channel, first: int, last: int, now: UtcSeconds) -> ValidationSummary:
         try:
             done = await self._writer.submit(
                 lambda store: run(store, channel.point, channel.obis, first, last + 1, self._rules, now)
@@ -109,7 +126,7 @@ class Validator:
         except HeadendError as error:
             _log.warning("not validated", usage_point=channel.point.name, obis=str(channel.obis), error=str(error))
             return ValidationSummary(failed=[str(error)])
-        return ValidationSummary(1, done.written, done.unchanged)
+        return ValidationSummary(0, done.written, done.unchanged)
 
     async def _advance(self) -> None:
         open_since = min((seq for days in self._pending.values() for seq in days.values()), default=None)
@@ -117,8 +134,8 @@ class Validator:
         await self._writer.submit(lambda store: store.advance_cursor(CURSOR, max(store.cursor(CURSOR), reached or 0)))
 
 
-def _touched(store: Store, changes: Iterable[Change]) -> list[tuple[_Channel, int, int]]:
-    """Say which channels and days of usage points changes touch, with the change's number."""
+def _touched(store: Store, changes: Iterable[Change], rules: RuleSet) -> list[tuple[_Channel, int, int]]:
+    """Say which channels and days of usage points changes touch, with the change's number: those that changed, and those judged by them."""
     points = {point.id: point for point in store.usage_points()}
     known: dict[int, frozenset[Obis]] = {}
     found = []
@@ -146,5 +163,6 @@ def _touched(store: Store, changes: Iterable[Change]) -> list[tuple[_Channel, in
                 continue
             point = points[place.usage_point_id]
             if is_known(point, obis):
-                found.append((_Channel(point, obis), change.day, change.seq))
+                judged = (other for other in known[point.id] if obis in siblings(other, rules))
+                found += [(_Channel(point, one), change.day, change.seq) for one in (obis, *judged)]
     return found

@@ -21,8 +21,15 @@ The contract of every kernel:
 `axdr`           a load profile's buffer straight to columns, and a column onto its grid; twin: `drivers.dlms`
 `blocks`         the codecs inside a stored block: packed values, runs of qualities
 `validate`       missing, range, zero run, spike; sum of intervals against the register
-`estimate`       linear, like day, spread of a register difference
-`aggregate`      sums and counts per bucket, maximum block demand with its slot
-`reference`      the slow, obvious twin of each, for tests
+`runs`           negative, constant and never-zero runs; steps from slot to slot, local peaks
+`usage`          days with too few values; a period's usage against an earlier one's
+`pairs`          import against export, reactive beside active energy
+`phases`         limits that must hold for a while; voltages and currents of the phases together
+`status`         the meter's own status bits as rule bits and causes of a miss
+`estimate`       linear, like day, another row, zero, spread of a register difference
+`aggregate`      sums and counts per bucket, least and greatest value, maximum demand (block, sliding) with its slot
+`tou`            sums and demand by tariff bucket, price steps, time within a voltage band
+`combine`        sums that keep their quality: virtual meters, longer intervals
+`reference`      the slow, obvious twin of each, for tests; `reference_rules` and `reference_sums` are its other rooms
 ===============  =====================================================================================
 """

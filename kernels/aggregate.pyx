@@ -5,26 +5,14 @@ Bucket j holds slots ``edges[j]`` to ``edges[j + 1]``, exclusive. Sums are exact
 
 from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t
 from kernels.quality cimport CState
+from kernels.slots cimport carries, check_edges, check_states
 
 STATES = int(CState.MISSING) + 1
 
 
-cdef inline bint carries(uint8_t state) noexcept nogil:
-    return CState.MEASURED <= state <= CState.EDITED
-
-
 cdef int check(Py_ssize_t n, const uint8_t[::1] state, const int64_t[::1] edges) except -1:
-    cdef Py_ssize_t i
-    if state.shape[0] != n:
-        raise ValueError(f"state has {state.shape[0]} slots, values has {n}")
-    for i in range(n):
-        if state[i] > CState.MISSING:
-            raise ValueError(f"state of slot {i} is {state[i]}, which is no code of State")
-    cdef bint is_fine = edges.shape[0] >= 1 and edges[0] >= 0 and edges[edges.shape[0] - 1] <= n
-    for i in range(1, edges.shape[0]):
-        is_fine = is_fine and edges[i - 1] <= edges[i]
-    if not is_fine:
-        raise ValueError(f"edges must be one or more non-decreasing slot offsets within 0..{n}")
+    check_states(state, n)
+    check_edges(edges, n)
     return 0
 
 
@@ -68,12 +56,14 @@ def maximum_demand(
     int64_t[::1] slots not None,
     *,
     width,
+    step=None,
 ):
-    """Find each bucket's greatest block demand: the sum of ``width`` slots in a row, blocks counted from the bucket's start.
+    """Find each bucket's greatest demand: the sum of ``width`` slots in a row, one such block every ``step`` slots from the bucket's start.
 
+    ``step``: ``width`` unless given, which is block demand; less is sliding demand.
     Shapes: values and state (n,), edges (m + 1,), maxima and slots (m,). A block counts only where all of its slots carry
     a value and lie in the bucket. ``slots``: slot at which the earliest greatest block starts, -1 (and maximum 0) where there is none.
-    Raises `ValueError` on other shapes, unknown states, bad edges or a width below 1.
+    Raises `ValueError` on other shapes, unknown states, bad edges or a width or step below 1.
     """
     cdef Py_ssize_t buckets = edges.shape[0] - 1, bucket, first, i, at
     cdef int64_t total, best
@@ -83,7 +73,10 @@ def maximum_demand(
         raise ValueError(f"maxima has {maxima.shape[0]}, slots {slots.shape[0]} buckets, edges make {buckets}")
     if width < 1:
         raise ValueError(f"width {width} is less than one slot")
+    if step is not None and step < 1:
+        raise ValueError(f"step {step} is less than one slot")
     cdef Py_ssize_t c_width = min(width, values.shape[0] + 1)
+    cdef Py_ssize_t c_step = c_width if step is None else min(step, values.shape[0] + 1)
     with nogil:
         for bucket in range(buckets):
             best = INT64_MIN
@@ -98,6 +91,36 @@ def maximum_demand(
                 if is_whole and total > best:
                     best = total
                     at = first
-                first += c_width
+                first += c_step
             maxima[bucket] = best if at >= 0 else 0
             slots[bucket] = at
+
+
+def extremes(
+    const int32_t[::1] values not None,
+    const uint8_t[::1] state not None,
+    const int64_t[::1] edges not None,
+    int64_t[:, ::1] found not None,
+):
+    """Find each bucket's least and greatest value with their slots: columns least, its slot, greatest, its slot.
+
+    Shapes: values and state (n,), edges (m + 1,), found (m, 4), overwritten. The earliest of equals; 0 and slot -1 where no slot carries a value.
+    Raises `ValueError` on other shapes, unknown states or bad edges.
+    """
+    cdef Py_ssize_t bucket, i, low, high
+    check(values.shape[0], state, edges)
+    if found.shape[0] != edges.shape[0] - 1 or found.shape[1] != 4:
+        raise ValueError(f"found is {found.shape[0]} x {found.shape[1]}, not {edges.shape[0] - 1} x 4")
+    with nogil:
+        for bucket in range(found.shape[0]):
+            low = high = -1
+            for i in range(edges[bucket], edges[bucket + 1]):
+                if carries(state[i]):
+                    if low < 0 or values[i] < values[low]:
+                        low = i
+                    if high < 0 or values[i] > values[high]:
+                        high = i
+            found[bucket, 0] = values[low] if low >= 0 else 0
+            found[bucket, 1] = low
+            found[bucket, 2] = values[high] if high >= 0 else 0
+            found[bucket, 3] = high

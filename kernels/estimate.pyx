@@ -30,15 +30,28 @@ cdef int check_row(Py_ssize_t n, const uint8_t[::1] state, const uint8_t[::1] re
     return 0
 
 
-def linear(int32_t[::1] values not None, uint8_t[::1] state not None, uint8_t[::1] reason not None, *, longest):
+cdef inline bint is_doubted(const uint8_t[::1] doubted, Py_ssize_t i) noexcept nogil:
+    return doubted is not None and doubted[i]
+
+
+def linear(
+    int32_t[::1] values not None,
+    uint8_t[::1] state not None,
+    uint8_t[::1] reason not None,
+    const uint8_t[::1] doubted=None,
+    *,
+    longest,
+):
     """Fill gaps of at most ``longest`` slots on the line between the values at their ends; arrays of shape (n,), in place.
 
-    Both ends must be measured, neither with a power failure in it. Filled slots become ESTIMATED with reason LINEAR.
+    Both ends must be measured, neither with a power failure in it, nor where ``doubted`` (if given) is not 0. Filled slots become ESTIMATED with reason LINEAR.
     Rounded half up to the integer unit, each from the two ends, so errors do not add up. Returns the slots filled.
     Raises `ValueError` on unequal shapes or a negative ``longest``. Source: CPUC VEE, section 4 (point to point).
     """
     cdef Py_ssize_t n = values.shape[0], i, j, first = 0, filled = 0
     check_row(n, state, reason)
+    if doubted is not None and doubted.shape[0] != n:
+        raise ValueError(f"values has {n} slots, doubted {doubted.shape[0]}")
     if longest < 0:
         raise ValueError(f"longest {longest} is negative")
     cdef Py_ssize_t c_longest = min(longest, n)
@@ -53,6 +66,8 @@ def linear(int32_t[::1] values not None, uint8_t[::1] state not None, uint8_t[::
                 and first > 0
                 and is_end(state[i], reason[i])
                 and is_end(state[first - 1], reason[first - 1])
+                and not is_doubted(doubted, i)
+                and not is_doubted(doubted, first - 1)
             ):
                 rise = <int64_t>values[i] - values[first - 1]
                 for j in range(first, i):
@@ -111,6 +126,70 @@ def like_day(
                 reason[i] = CReason.LIKE_DAY
                 filled += 1
     return filled
+
+
+def substitute(
+    int32_t[::1] values not None,
+    uint8_t[::1] state not None,
+    uint8_t[::1] reason not None,
+    const int32_t[::1] source not None,
+    const uint8_t[::1] usable not None,
+    *,
+    method,
+):
+    """Fill each missing slot with the same slot of another row (previous year, class profile, check meter); shape (n,), in place.
+
+    Only where ``usable`` is not 0. Filled slots become ESTIMATED with reason ``method``. Returns the slots filled.
+    Raises `ValueError` on unequal shapes or a method that is no estimate's.
+    """
+    cdef Py_ssize_t n = values.shape[0], i, filled = 0
+    check_row(n, state, reason)
+    if source.shape[0] != n or usable.shape[0] != n:
+        raise ValueError(f"values has {n} slots, source {source.shape[0]}, usable {usable.shape[0]}")
+    if not CReason.LINEAR <= method < CReason.MANUAL:
+        raise ValueError(f"method {method} is no method of an estimate")
+    cdef uint8_t c_method = method
+    with nogil:
+        for i in range(n):
+            if is_gap(state[i], reason[i]) and usable[i]:
+                values[i] = source[i]
+                state[i] = CState.ESTIMATED
+                reason[i] = c_method
+                filled += 1
+    return filled
+
+
+def zero(int32_t[::1] values not None, uint8_t[::1] state not None, uint8_t[::1] reason not None):
+    """Give each slot missing because the power was off the value 0, ESTIMATED with reason ZERO; shape (n,), in place.
+
+    Nothing was drawn, so nothing is guessed. Returns the slots filled. Raises `ValueError` on unequal shapes.
+    """
+    cdef Py_ssize_t n = values.shape[0], i, filled = 0
+    check_row(n, state, reason)
+    with nogil:
+        for i in range(n):
+            if state[i] == CState.MISSING and reason[i] == CReason.POWER_OFF:
+                values[i] = 0
+                state[i] = CState.ESTIMATED
+                reason[i] = CReason.ZERO
+                filled += 1
+    return filled
+
+
+def gap_lengths(const uint8_t[::1] state not None, const uint8_t[::1] reason not None, int64_t[::1] lengths not None):
+    """Write how many slots the gap has that each slot lies in, 0 outside of gaps; arrays of shape (n,). Raises `ValueError` on unequal shapes."""
+    cdef Py_ssize_t n = state.shape[0], i, j, first = 0
+    if reason.shape[0] != n or lengths.shape[0] != n:
+        raise ValueError(f"state has {n} slots, reason {reason.shape[0]}, lengths {lengths.shape[0]}")
+    with nogil:
+        for i in range(n + 1):
+            if i < n and is_gap(state[i], reason[i]):
+                continue
+            for j in range(first, i):
+                lengths[j] = i - first
+            if i < n:
+                lengths[i] = 0
+            first = i + 1
 
 
 def spread(int32_t[::1] values not None, const uint8_t[::1] gap not None, total):

@@ -163,7 +163,7 @@ def half_up(value: Fraction) -> int:
     return floor(value + Fraction(1, 2))
 
 
-def linear(values: Row, state: Row, reason: Row, *, longest: int) -> dict[int, int]:
+def linear(values: Row, state: Row, reason: Row, doubted: Row | None = None, *, longest: int) -> dict[int, int]:
     """Give the slots `kernels.estimate.linear` fills, with their values."""
     filled: dict[int, int] = {}
     for first, last in gaps(state, reason):
@@ -171,6 +171,8 @@ def linear(values: Row, state: Row, reason: Row, *, longest: int) -> dict[int, i
             continue
         ends = (first - 1, last)
         if any(state[end] != State.MEASURED or reason[end] == Reason.POWER_OFF for end in ends):
+            continue
+        if doubted is not None and any(doubted[end] for end in ends):
             continue
         before, after = values[first - 1], values[last]
         for slot in range(first, last):
@@ -209,17 +211,30 @@ def aggregate(values: Row, state: Row, edges: Row) -> list[tuple[int, list[int]]
     return result
 
 
-def maximum_demand(values: Row, state: Row, edges: Row, *, width: int) -> list[tuple[int, int]]:
-    """Give each bucket's greatest block demand and its first slot, as `kernels.aggregate.maximum_demand`."""
+def maximum_demand(
+    values: Row, state: Row, edges: Row, *, width: int, step: int | None = None
+) -> list[tuple[int, int]]:
+    """Give each bucket's greatest demand and its first slot, as `kernels.aggregate.maximum_demand`."""
     result = []
     for start, end in pairwise(edges):
         blocks = {}
-        for first in range(start, end - width + 1, width):
+        for first in range(start, end - width + 1, step or width):
             slots = range(first, first + width)
             if all(State(state[slot]) in HAS_VALUE for slot in slots):
                 blocks[first] = sum(values[slot] for slot in slots)
         at = max(blocks, key=lambda first: blocks[first], default=-1)
         result.append((blocks.get(at, 0), at))
+    return result
+
+
+def extremes(values: Row, state: Row, edges: Row) -> list[tuple[int, int, int, int]]:
+    """Give each bucket's least value, its slot, greatest value and its slot, as `kernels.aggregate.extremes`."""
+    result = []
+    for first, last in pairwise(edges):
+        slots = [slot for slot in range(first, last) if State(state[slot]) in HAS_VALUE]
+        low = min(slots, key=lambda slot: values[slot], default=-1)
+        high = max(slots, key=lambda slot: values[slot], default=-1)
+        result.append((values[low] if slots else 0, low, values[high] if slots else 0, high))
     return result
 
 

@@ -6,36 +6,13 @@ Only slots whose state carries a value are judged. Rules only ever *set* bits: t
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from kernels.quality cimport CRule, CState
+from kernels.slots cimport carries, check_edges, check_states
 
 cdef enum:
     PERMILLE = 1000
 
 cdef int64_t LARGEST_PERMILLE = 1_000_000_000
 cdef int64_t LARGEST_DELTA = <int64_t>1 << 62
-
-
-cdef inline bint carries(uint8_t state) noexcept nogil:
-    return CState.MEASURED <= state <= CState.EDITED
-
-
-cdef int check_edges(const int64_t[::1] edges, Py_ssize_t n) except -1:
-    cdef Py_ssize_t i
-    cdef bint is_fine = edges.shape[0] >= 1 and edges[0] >= 0 and edges[edges.shape[0] - 1] <= n
-    for i in range(1, edges.shape[0]):
-        is_fine = is_fine and edges[i - 1] <= edges[i]
-    if not is_fine:
-        raise ValueError(f"edges must be one or more non-decreasing slot offsets within 0..{n}")
-    return 0
-
-
-cdef int check_states(const uint8_t[::1] state, Py_ssize_t n) except -1:
-    cdef Py_ssize_t i
-    if state.shape[0] != n:
-        raise ValueError(f"state has {state.shape[0]} slots, values has {n}")
-    for i in range(n):
-        if state[i] > CState.MISSING:
-            raise ValueError(f"state of slot {i} is {state[i]}, which is no code of State")
-    return 0
 
 
 cdef Py_ssize_t flag_range(

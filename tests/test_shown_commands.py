@@ -312,6 +312,17 @@ def billing(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
 
 
 @contextmanager
+def validation(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
+    """A store with a month of readings."""
+    fill(shell.directory)
+    yield Taken(
+        answers={
+            "headend vee explain NAAAMYS582 --slot 2026-01-15T12:00Z": "(?s)raw +measured.*this day was never validated"
+        }
+    )
+
+
+@contextmanager
 def integrator(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     """A store with a month of readings."""
     fill(shell.directory)
@@ -394,6 +405,7 @@ PAGES: dict[str, Surroundings] = {
     "docs/meters.md": meters,
     "docs/operator.md": operator,
     "docs/technician.md": technician,
+    "docs/validation.md": validation,
 }
 
 

@@ -6,6 +6,7 @@ the last word on what is an error. Which way was taken shows in no fact.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from kernels import axdr as kernel
 from kernels.quality import Rule
 
 _UNTRUSTED = int(ClockStatus.INVALID_VALUE | ClockStatus.DOUBTFUL_VALUE)
-_RULES = tuple(Rule(mask) for mask in range(2 * max(Rule)))
+_rule = cache(Rule)
 _INTEGERS = frozenset(map(int, axdr.INTEGERS))
 _NO_RULE, _DOUBT = Rule(0), Rule.METER_STATUS
 _FLOATS = frozenset({int(Tag.FLOAT32), int(Tag.FLOAT64)})
@@ -198,7 +199,7 @@ class Rows:
         if not has_value.all():
             for slot in np.flatnonzero(has_value == 0).tolist():
                 laid[slot] = None
-        marks = tuple([_RULES[mask] for mask in rules.tolist()]) if rules.any() else ()
+        marks = tuple([_rule(mask) for mask in rules.tolist()]) if rules.any() else ()
         return IntervalBlock(channel.obis, channel.scaler_unit, first, channel.period, tuple(laid), marks)
 
     def register_values(

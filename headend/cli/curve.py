@@ -4,10 +4,10 @@ from datetime import date
 
 import click
 
-from drivers.obis import Obis, resolve
+from drivers.obis import Obis
 from headend.cli.app import App
 from headend.cli.drawing import draw
-from headend.cli.options import DAY, output_option
+from headend.cli.options import DAY, obis_option, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.words import reason_key, state_key
 from headend.report import Slot, day_slots
@@ -24,17 +24,12 @@ COLUMNS = (
 )
 
 
-def _obis(_: click.Context, __: click.Parameter, text: str) -> Obis:
-    try:
-        return resolve(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @click.command()
 @click.argument("meter")
 @click.option("--day", type=DAY, help="Which day, in the usage point's zone. Default: today.")
-@click.option("--channel", callback=_obis, default=DEFAULT, show_default=True, help="Catalogue name or OBIS code.")
+@click.option(
+    "--channel", callback=obis_option, default=DEFAULT, show_default=True, help="Catalogue name or OBIS code."
+)
 @click.option("--height", type=click.IntRange(3, 40), default=12, show_default=True, help="Lines of the drawing.")
 @output_option
 @click.pass_context

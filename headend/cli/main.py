@@ -27,6 +27,7 @@ COMMANDS = {
     ),
     "missing": ("headend.cli.missing", "List missing slots: which, why, and what to do next."),
     "curve": ("headend.cli.curve", "Draw a meter's day in the terminal, gaps as gaps."),
+    "vee": ("headend.cli.vee", "Explain a validated slot: rules it failed, what filled it."),
     "export": ("headend.cli.export", "Write billing files: csv or nem12."),
     "config": ("headend.cli.config", "Check and show settings; reads no meter."),
     "trace": ("headend.cli.trace", "Take recorded wire traces apart, offline."),

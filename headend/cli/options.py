@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from drivers.obis import Obis
 
 F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = ("table", "json", "ndjson", "csv")
@@ -44,6 +47,39 @@ class Day(click.ParamType):  # type: ignore[type-arg]  # it takes none before cl
 
 
 DAY = Day()
+
+
+class Instant(click.ParamType):  # type: ignore[type-arg]  # it takes none before click 8.5
+    """An instant with its deviation from UTC, written ``2026-11-01T06:30Z`` or ``2026-11-01T07:30+01:00``; given as s UTC."""
+
+    name = "INSTANT"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read an instant."""
+        if isinstance(value, int):
+            return value
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant; write it as 2026-11-01T06:30Z", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} does not say where its clock stands; end it with Z for UTC, or +01:00", param, ctx)
+        if not 1970 <= instant.year < 9998:
+            self.fail(f"{value} is not within 1970 to 9997", param, ctx)
+        return int(instant.timestamp())
+
+
+INSTANT = Instant()
+
+
+def obis_option(_: click.Context, __: click.Parameter, text: str) -> "Obis":
+    """Read a channel by its catalogue name or OBIS code."""
+    from drivers.obis import resolve  # noqa: PLC0415  only for commands that take one
+
+    try:
+        return resolve(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def output_option(function: F) -> F:

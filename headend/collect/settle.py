@@ -251,7 +251,8 @@ def _doubted(store: Store, meter: Meter, block: IntervalBlock) -> IntervalBlock:
         held = {stored.start + index * stored.period for index in stored.has_value.nonzero()[0].tolist()}
     rules = block.rules or (Rule(0),) * len(block.counts)
     starts = range(block.start, block.end, block.period)
-    doubted = (rule if at in held else rule | Rule.METER_STATUS for at, rule in zip(starts, rules, strict=True))
+    doubt = Rule.METER_STATUS | Rule.CLOCK_DRIFT
+    doubted = (rule if at in held else rule | doubt for at, rule in zip(starts, rules, strict=True))
     return replace(block, rules=tuple(doubted))
 
 

@@ -2,8 +2,9 @@
 
 from difflib import get_close_matches
 
+from drivers.facts import UtcSeconds
 from headend.errors import RegistryError
-from headend.registry.model import EndDevice
+from headend.registry.model import EndDevice, UsagePoint
 from headend.store.reader import StoreReader
 
 MAX_SHOWN = 80
@@ -24,3 +25,16 @@ def find_meter(reader: StoreReader, name: str) -> EndDevice:
         else:
             raise
         raise RegistryError(f"no meter {name[:MAX_SHOWN]!r} is registered; {hint}") from error
+
+
+def find_usage_point(reader: StoreReader, name: str, at: UtcSeconds) -> UsagePoint:
+    """Find a usage point by its name, or by that of the meter that hangs there at an instant. Raises `RegistryError`."""
+    points = {point.id: point for point in reader.usage_points()}
+    for point in points.values():
+        if point.name == name:
+            return point
+    device = find_meter(reader, name)
+    for place in reader.installations(end_device_id=device.id):
+        if place.start <= at and (place.end is None or at < place.end):
+            return points[place.usage_point_id]
+    raise RegistryError(f"meter {device.name} is installed nowhere at {at} s UTC; see `headend meter show`")

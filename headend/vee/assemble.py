@@ -100,11 +100,18 @@ def common_scaler_unit(found: Iterable[Piece]) -> ScalerUnit:
 
 
 def assemble(
-    reader: Reader, found: Sequence[Piece], obis: Obis, start: UtcSeconds, end: UtcSeconds, rules: RuleSet
+    reader: Reader,
+    found: Sequence[Piece],
+    obis: Obis,
+    start: UtcSeconds,
+    end: UtcSeconds,
+    rules: RuleSet,
+    *,
+    with_registers: bool = True,
 ) -> Assembled:
     """Lay the pieces that touch ``[start, end)`` [s UTC] into one series; all must share period and offset.
 
-    Slots no piece covers are not expected. Raises `VeeError` where a count does not fit 32 bits with its multiplier.
+    Slots no piece covers are not expected. ``with_registers``: give the register spans too. Raises `VeeError` where a count does not fit 32 bits with its multiplier.
     """
     period, offset = found[0].period, found[0].offset
     target = common_scaler_unit(found)
@@ -124,7 +131,8 @@ def assemble(
         if piece.end is not None and raw.end > piece.end and _is_swap(found, piece):
             part.values[-1], part.rules[-1] = 0, 0
             part.state[-1], part.reason[-1] = State.MISSING, Reason.NO_ROW
-        spans.append(_spans(reader, piece, obis, part, series, rules))
+        if with_registers:
+            spans.append(_spans(reader, piece, obis, part, series, rules))
     return Assembled(series, tuple(joined(spans)))
 
 
@@ -167,6 +175,7 @@ def _spans(
             within=rules.register_within,
             longest=rules.longest_span,
             multiplier=piece.multiplier,
+            dials=rules.register_dials,
         )
     except ValueError as error:
         raise VeeError(f"{error}; correct the meter's profile") from error

@@ -3,7 +3,8 @@
 A slot belongs to the local span in which it starts. Days have 23, 24 or 25 hours where the zone moves its clocks.
 """
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 import numpy as np
@@ -19,9 +20,14 @@ Int64 = npt.NDArray[np.int64]
 class Span(StrEnum):
     """How long a bucket is, in local time."""
 
+    QUARTER = "quarter"
+    HALF_HOUR = "half_hour"
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
+
+
+_LENGTHS = {Span.QUARTER: 900, Span.HALF_HOUR: 1_800, Span.HOUR: HOUR}
 
 
 def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
@@ -67,9 +73,9 @@ def edges(span: Span, offsets: Int64, start: int, period: int) -> Int64:
     Shape (m + 1,), for m spans; (1,) for an empty series.
     """
     local = start + period * np.arange(len(offsets), dtype=np.int64) + offsets
-    if span is Span.HOUR:
+    if (length := _LENGTHS.get(span)) is not None:
         # By the elapsed hour: where clocks go back, the hour that occurs twice is two buckets.
-        number = local // HOUR - offsets // HOUR
+        number = local // length - offsets // length
     elif span is Span.DAY:
         number = local // DAY
     else:
@@ -78,6 +84,18 @@ def edges(span: Span, offsets: Int64, start: int, period: int) -> Int64:
     number = np.maximum.accumulate(number) if len(number) else number
     begins = np.flatnonzero(np.diff(number, prepend=number[:1] - 1)) if len(number) else np.zeros(0, np.int64)
     return np.append(begins, len(offsets)).astype(np.int64)
+
+
+def edges_at(days: Sequence[date], offsets: Int64, start: int, period: int) -> Int64:
+    """Give the slot offset at which each local day of a list starts: billing periods from their first days and the day behind the last.
+
+    ``days``: rising. Slots outside the series are its ends. Shape (len(days),). Raises `ValueError` where they do not rise.
+    """
+    numbers = np.array([(day - EPOCH.date()).days for day in days], np.int64)
+    if (np.diff(numbers) <= 0).any():
+        raise ValueError(f"billing periods must begin one after the other: {', '.join(map(str, days))}")
+    local = np.maximum.accumulate((start + period * np.arange(len(offsets), dtype=np.int64) + offsets) // DAY)
+    return np.searchsorted(local, numbers).astype(np.int64)
 
 
 def whole_days(offsets: Int64, start: int, period: int) -> Int64:
@@ -95,18 +113,33 @@ def whole_days(offsets: Int64, start: int, period: int) -> Int64:
     return found[first:last] if last > first else found[:1]
 
 
-def same_wall_time(slots: Int64, days_back: int, offsets: Int64, period: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+def same_wall_time(
+    slots: Int64, days_back: int | Int64, offsets: Int64, period: int
+) -> tuple[Int64, npt.NDArray[np.bool_]]:
     """Find for each slot the one that started at the same wall-clock time ``days_back`` days before.
 
-    ``period``: divides a day. [s]
+    ``days_back``: one for all, or one each, shape (len(slots),).  ``period``: divides a day. [s]
     Gives slot offsets, shape (len(slots),), and whether each is one: inside the series, on its grid, at a time that existed.
     """
+    return wall_slots(period * slots + offsets[slots] - days_back * DAY, 0, offsets, period)
+
+
+def wall_slots(local: Int64, start: int, offsets: Int64, period: int) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Find in a series the slots that started at these wall-clock times.
+
+    ``local``: local seconds since 1970-01-01T00:00 on the wall.  ``start``, ``offsets``, ``period``: the series' own, as for `utc_offsets`.
+    Gives slot offsets, shape (len(local),), and whether each is one: inside the series, on its grid, at a time that existed.
+    """
     n = len(offsets)
-    straight = slots - days_back * DAY // period
-    inside = (straight >= 0) & (straight < n)
-    shift = offsets[slots] - offsets[np.where(inside, straight, 0)]
-    moved = straight + shift // period
-    inside &= (shift % period == 0) & (moved >= 0) & (moved < n)
-    index = np.where(inside, moved, 0)
-    inside &= offsets[index] + shift == offsets[slots]
+    if not n:
+        return np.zeros(len(local), np.int64), np.zeros(len(local), np.bool_)
+    # Clocks move by less than a day, so the offset at a first guess is that of the slot, or of the other side of one change.
+    guess = np.clip((local - start - offsets[0]) // period, 0, n - 1)
+    for _ in range(2):
+        seconds = local - start - offsets[guess]
+        slot = seconds // period
+        guess = np.clip(slot, 0, n - 1)
+    inside = (seconds % period == 0) & (slot >= 0) & (slot < n)
+    index = np.where(inside, slot, 0)
+    inside &= start + period * index + offsets[index] == local
     return index, inside

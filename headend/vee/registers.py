@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 from drivers.facts import RegisterValue
@@ -40,13 +41,15 @@ def register_spans(
     within: int,
     longest: int,
     multiplier: int = 1,
+    dials: int = 0,
 ) -> list[RegisterSpan]:
     """Make the spans between consecutive registers of one end device that lie on the grid of a series.
 
     A register counts where it was read within ``within`` seconds of a boundary, its own uncertainty included; of several at
     one boundary the nearest, then the earlier. A span is left out that is longer than ``longest`` [s], or over which the
     register went down, and so are the spans before and after a fall: the register rolled over, was reset, or was misread,
-    and a misread zero must not make the register itself the energy of the span behind it. A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
+    and a misread zero must not make the register itself the energy of the span behind it. ``dials``: digits after which the register starts
+    again at 0, 0 where nobody knows; then a drop is a rollover, and no fall, where it is the shorter way round the dials. A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
     """
     nearest: dict[int, tuple[int, int, RegisterValue]] = {}
     for register in registers:
@@ -65,10 +68,13 @@ def register_spans(
     # All in counts of the finest scaler about, so that differences are exact before they are rounded once.
     finest = min([scaler_unit.scaler, *(found[2].scaler_unit.scaler for found in nearest.values())])
     step = int(10 ** (scaler_unit.scaler - finest))
-    points = []
+    points: list[_Point] = []
     for slot, (_, _, register) in sorted(nearest.items()):
         worth = int(10 ** (register.scaler_unit.scaler - finest)) * multiplier
-        points.append(_Point(slot, register.count * worth, worth))
+        total = register.count * worth
+        if points and dials and points[-1].worth == worth:
+            total = points[-1].total + _shorter_way(total - points[-1].total, worth * 10**dials)
+        points.append(_Point(slot, total, worth))
     spans = []
     stands_since = 0
     for index, (before, after) in enumerate(pairwise(points)):
@@ -86,6 +92,68 @@ def register_spans(
         resolution = max(1, before.worth // step, after.worth // step)
         spans.append(RegisterSpan(before.slot, after.slot, (2 * delta + step) // (2 * step), resolution))
     return spans
+
+
+def _shorter_way(step: int, turn: int) -> int:
+    """Give a step round dials of ``turn`` counts as the shorter one, forward if both are as long."""
+    around = step % turn
+    return around if 2 * around <= turn else around - turn
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterPart:
+    """A time within a period in which one end device and one multiplier count. ``start``, ``end``: its register then, in counts of ``scaler_unit``.
+
+    ``dials``: digits after which the register starts again at 0; 0: never. It may do so once in the part.
+    """
+
+    start: int
+    end: int
+    scaler_unit: ScalerUnit
+    multiplier: int = 1
+    dials: int = 0
+
+
+def register_difference(parts: Iterable[RegisterPart]) -> Decimal:
+    """Give what the registers of a period counted in all, at the primary side, in their unit: across swaps, changes of multiplier and rollovers.
+
+    Raises `ValueError` where a register went down and has no dials to go round, does not fit its dials, or units differ.
+    """
+    total = Decimal(0)
+    units = set()
+    for part in parts:
+        turn = 10**part.dials
+        if part.dials and not (0 <= part.start < turn and 0 <= part.end < turn):
+            raise ValueError(f"registers {part.start} and {part.end} do not fit {part.dials} dials")
+        counts = (part.end - part.start) % turn if part.dials else part.end - part.start
+        if counts < 0:
+            raise ValueError(f"the register went from {part.start} down to {part.end}, and nobody knows its dials")
+        units.add(part.scaler_unit.unit)
+        total += part.scaler_unit.to_decimal(counts * part.multiplier)
+    if len(units) > 1:
+        raise ValueError(f"registers count {', '.join(sorted(unit.symbol for unit in units))}; one unit is needed")
+    return total
+
+
+def estimated_register(register: int, intervals: Iterable[int], dials: int = 0) -> int:
+    """Give the register at the end of ``intervals``, which follow the instant at which ``register`` was read: forward only.
+
+    All in counts of the register. Source: usage calculation (Itron): closest preceding register + sum of the intervals between,
+    aware of the rollover. Raises `ValueError` for an interval below 0: the register never runs back.
+    """
+    total = register
+    for interval in intervals:
+        if interval < 0:
+            raise ValueError(f"an interval of {interval} counts would turn the register back")
+        total += interval
+    return total % 10**dials if dials else total
+
+
+def energy_of_pulses(
+    pulses: int, constant: ScalerUnit, weight: int = 1, current_ratio: int = 1, voltage_ratio: int = 1
+) -> Decimal:
+    """Give the energy of pulses: pulses x Ke x CT x PT. Ke is ``weight`` counts of ``constant`` a pulse, the ratios are primary to secondary."""
+    return constant.to_decimal(pulses * weight * current_ratio * voltage_ratio)
 
 
 def tolerance(span: RegisterSpan, *, counts: int, permille: int) -> int:

@@ -1,8 +1,9 @@
 """Run VEE over days of a usage point's channel: read the raw layer, validate, write what changed."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Protocol
 
 import numpy as np
@@ -14,8 +15,11 @@ from headend.registry.model import UsagePoint
 from headend.series import Series
 from headend.store.model import VeeRun
 from headend.vee.assemble import DAY, Piece, Reader, VeeError, assemble, common_scaler_unit, pieces
+from headend.vee.beside import gather
+from headend.vee.registers import RegisterSpan
 from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
 from headend.vee.run import run_series
+from headend.vee.work import Beside, Watch
 from kernels.quality import Rule, State
 
 CHUNK_DAYS = 184
@@ -46,14 +50,17 @@ class VeeSummary:
     written: int = 0
     unchanged: int = 0
     slots: dict[State, int] = field(default_factory=dict)
-    failed: dict[Rule, int] = field(default_factory=dict)
+    failed: dict[Rule, int] = field(default_factory=lambda: dict.fromkeys(Rule, 0))
 
     def count(self, series: Series) -> None:
         """Add a day's slots."""
+        states = np.bincount(series.state, minlength=len(State)).tolist()
         for state in State:
-            self.slots[state] = self.slots.get(state, 0) + int(np.count_nonzero(series.state == state))
-        for rule in Rule:
-            self.failed[rule] = self.failed.get(rule, 0) + int(np.count_nonzero(series.rules & np.uint32(rule)))
+            self.slots[state] = self.slots.get(state, 0) + states[state]
+        masks, counts = np.unique(series.rules, return_counts=True)
+        for mask, count in zip(masks.tolist(), counts.tolist(), strict=True):
+            for rule in Rule(mask):
+                self.failed[rule] += count
 
 
 def run(
@@ -100,35 +107,76 @@ def channels(store: Reader, usage_point: UsagePoint) -> list[Obis]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Days ``[first, last)`` of a channel, with all that their result depends on. ``raw``: in primary counts, with context on both sides."""
+
+    first: int
+    last: int
+    offset: int
+    raw: Series
+    spans: tuple[RegisterSpan, ...]
+    beside: Beside
+    zone: tzinfo
+    rules: RuleSet
+
+    def run(self, watch: Watch | None = None) -> Series:
+        """Validate; gives the series with its context."""
+        is_energy = self.raw.scaler_unit.unit in MEAN_POWER_UNITS
+        return run_series(self.raw, self.zone, self.rules, self.spans, is_energy, beside=self.beside, watch=watch)
+
+
 def validated_days(
     store: Reader, usage_point: UsagePoint, obis: Obis, day_from: int, day_to: int, rules: RuleSet
 ) -> Iterator[tuple[int, Series]]:
     """Give day and validated series of each UTC day of ``[day_from, day_to)`` on which the channel is expected. Writes nothing.
 
+    Raises as `prepared_days`.
+    """
+    for prepared in prepared_days(store, usage_point, obis, day_from, day_to, rules):
+        with _named(usage_point, obis):
+            done = prepared.run()
+        for day in range(prepared.first, prepared.last):
+            yield day, done.window(day * DAY + prepared.offset, (day + 1) * DAY + prepared.offset)
+
+
+def prepared_days(
+    store: Reader, usage_point: UsagePoint, obis: Obis, day_from: int, day_to: int, rules: RuleSet
+) -> Iterator[Prepared]:
+    """Read what the UTC days of ``[day_from, day_to)`` on which the channel is expected depend on, chunk by chunk.
+
     Raises `VeeError` for a channel no meter there delivers, a zone that is none, or a grid that changes within a day.
     """
-    where = f"usage point {usage_point.name}, {obis}"
-    if not 0 <= day_from <= day_to:
-        raise VeeError(f"{where}: days {day_from} to {day_to} are no span")
-    try:
-        zone = parse_zone(usage_point.zone)
-    except ValueError as error:
-        raise VeeError(f"{where}: {error}; correct the usage point's zone") from error
-    found = pieces(store, usage_point.id, obis)
-    if not found:
-        raise VeeError(f"{where}: no meter installed there is expected to deliver it; see `headend meter show`")
-    try:
-        scaler_unit = common_scaler_unit(found)
-        is_energy = scaler_unit.unit in MEAN_POWER_UNITS
-        for first, last, same_grid in _chunks(found, day_from, day_to):
+    with _named(usage_point, obis):
+        if not 0 <= day_from <= day_to:
+            raise VeeError(f"days {day_from} to {day_to} are no span")
+        try:
+            zone = parse_zone(usage_point.zone)
+        except ValueError as error:
+            raise VeeError(f"{error}; correct the usage point's zone") from error
+        found = pieces(store, usage_point.id, obis)
+        if not found:
+            raise VeeError("no meter installed there is expected to deliver it; see `headend meter show`")
+        common_scaler_unit(found)
+        chunks = _chunks(found, day_from, day_to)
+    while True:
+        with _named(usage_point, obis):
+            if (chunk := next(chunks, None)) is None:
+                return
+            first, last, same_grid = chunk
             start, end = max(0, first * DAY - rules.look_back), last * DAY + rules.look_ahead
             whole = assemble(store, same_grid, obis, start, end, rules)
-            done = run_series(whole.series, zone, rules, whole.spans, judge_values=is_energy)
-            offset = same_grid[0].offset
-            for day in range(first, last):
-                yield day, done.window(day * DAY + offset, (day + 1) * DAY + offset)
+            beside = gather(store, usage_point, obis, same_grid, start, end, rules)
+        yield Prepared(first, last, same_grid[0].offset, whole.series, whole.spans, beside, zone, rules)
+
+
+@contextmanager
+def _named(usage_point: UsagePoint, obis: Obis) -> Iterator[None]:
+    """Say in a `VeeError` which usage point and channel it is about."""
+    try:
+        yield
     except VeeError as error:
-        raise VeeError(f"{where}: {error}") from error
+        raise VeeError(f"usage point {usage_point.name}, {obis}: {error}") from error
 
 
 def _chunks(found: Sequence[Piece], day_from: int, day_to: int) -> Iterator[tuple[int, int, list[Piece]]]:

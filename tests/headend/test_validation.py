@@ -173,3 +173,26 @@ async def test_a_registry_change_before_anything_is_validated_is_no_change_to_fo
     await writer.submit(lambda store: move(store, "UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-01,,UTC,10"))
 
     assert await writer.submit(lambda store: store.last_seq()) == 0
+
+
+async def test_late_value_has_the_year_behind_it_validated_again(tmp_path: Path) -> None:
+    parsed = table.parse(METERS.replace("2024-09-01", "2023-01-01"), load_profiles())
+    with Store.open(tmp_path / "old.db", lambda: NOW) as store:
+        table.apply(store, parsed.rows)
+        writer = GroupCommitWriter(store)
+        later = TODAY - 1
+        await writer.submit(lambda store: store.mark_missing(
+            store.end_device("SIM1").id, ENERGY, later * DAY, (later + 1) * DAY, Reason.NO_ROW, None
+        ))  # fmt: skip
+        validator = Validator(writer, load_rules("residential"))
+        await validator.catch_up(NOW, with_today=False)
+
+        await writer.submit(lambda store: record(store, "SIM1", later - 364, (100,) * 48))
+        await validator.catch_up(NOW, with_today=False)
+
+        filled = await writer.submit(
+            lambda store: store.validated_series(store.usage_point("UP1").id, ENERGY, later * DAY, (later + 1) * DAY)
+        )
+        assert filled.values.tolist() == [100] * 48
+        assert set(filled.reason.tolist()) == {Reason.PREVIOUS_YEAR}
+        await writer.close()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels import reference
-from kernels.aggregate import STATES, aggregate, maximum_demand
+from kernels.aggregate import STATES, aggregate, extremes, maximum_demand
 from kernels.quality import State
 from tests.kernels.strategies import Row, edges_of, rows
 
@@ -18,9 +18,9 @@ def sums_and_counts(values: Any, state: Any, edges: Any) -> Any:
     return sums, counts
 
 
-def maxima_and_slots(values: Any, state: Any, edges: Any, width: int) -> Any:
+def maxima_and_slots(values: Any, state: Any, edges: Any, width: int, step: int | None = None) -> Any:
     maxima, slots = np.full(len(edges) - 1, 9, np.int64), np.full(len(edges) - 1, 9, np.int64)
-    maximum_demand(values, state, edges, maxima, slots, width=width)
+    maximum_demand(values, state, edges, maxima, slots, width=width, step=step)
     return maxima, slots
 
 
@@ -35,15 +35,33 @@ def test_sums_and_counts_agree_with_their_twin(drawn: Row, draw: st.DataObject) 
     assert list(zip(sums.tolist(), counts.tolist(), strict=True)) == expected
 
 
-@given(rows(), st.integers(1, 5), st.data())
-def test_maximum_demand_agrees_with_its_twin(drawn: Row, width: int, draw: st.DataObject) -> None:
+@given(rows(), st.integers(1, 5), st.none() | st.integers(1, 5), st.data())
+def test_maximum_demand_agrees_with_its_twin(drawn: Row, width: int, step: int | None, draw: st.DataObject) -> None:
     values, state, _ = drawn
     edges = draw.draw(edges_of(len(values)))
 
-    maxima, slots = maxima_and_slots(values, state, edges, width)
+    maxima, slots = maxima_and_slots(values, state, edges, width, step)
 
-    expected = reference.maximum_demand(values.tolist(), state.tolist(), edges.tolist(), width=width)
+    expected = reference.maximum_demand(values.tolist(), state.tolist(), edges.tolist(), width=width, step=step)
     assert list(zip(maxima.tolist(), slots.tolist(), strict=True)) == expected
+
+
+@given(rows(), st.data())
+def test_least_and_greatest_agree_with_their_twin(drawn: Row, draw: st.DataObject) -> None:
+    values, state, _ = drawn
+    edges = draw.draw(edges_of(len(values)))
+    found = np.full((len(edges) - 1, 4), 9, np.int64)
+
+    extremes(values, state, edges, found)
+
+    assert [tuple(row) for row in found.tolist()] == reference.extremes(values.tolist(), state.tolist(), edges.tolist())
+
+
+def test_sliding_demand_finds_what_blocks_cut_in_two() -> None:
+    values, state = np.array([1, 9, 9, 1], np.int32), np.full(4, State.MEASURED, np.uint8)
+
+    assert [array.tolist() for array in maxima_and_slots(values, state, np.array([0, 4]), 2)] == [[10], [0]]
+    assert [array.tolist() for array in maxima_and_slots(values, state, np.array([0, 4]), 2, 1)] == [[18], [1]]
 
 
 def test_every_state_has_its_column() -> None:
@@ -92,3 +110,7 @@ def test_wrong_shapes_and_edges_are_value_errors() -> None:
         maximum_demand(values, state, edges, one, one.copy(), width=0)
     with pytest.raises(ValueError, match="maxima"):
         maximum_demand(values, state, edges, np.zeros(0, np.int64), one, width=1)
+    with pytest.raises(ValueError, match="step 0"):
+        maximum_demand(values, state, edges, one, one.copy(), width=1, step=0)
+    with pytest.raises(ValueError, match="found is 2 x 4"):
+        extremes(values, state, edges, np.zeros((2, 4), np.int64))

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kernels import reference
-from kernels.estimate import like_day, linear, spread
+from kernels.estimate import gap_lengths, like_day, linear, spread, substitute, zero
 from kernels.quality import Reason, State
 from tests.kernels.strategies import INT32, Row, rows
 
@@ -28,13 +28,16 @@ def after(before: Any, filled: dict[int, int], method: Reason) -> Any:
     return [values, state, reason]
 
 
-@given(rows(), st.integers(0, 10))
-def test_linear_agrees_with_its_twin(drawn: Row, longest: int) -> None:
+@given(rows(), st.integers(0, 10), st.data())
+def test_linear_agrees_with_its_twin(drawn: Row, longest: int, draw: st.DataObject) -> None:
     values, state, reason = drawn
-    filled = reference.linear(values.tolist(), state.tolist(), reason.tolist(), longest=longest)
+    n = len(values)
+    doubted = draw.draw(st.none() | st.lists(st.integers(0, 1), min_size=n, max_size=n))
+    filled = reference.linear(values.tolist(), state.tolist(), reason.tolist(), doubted, longest=longest)
     expected = after(drawn, filled, Reason.LINEAR)
 
-    count = linear(values, state, reason, longest=longest)
+    mask = None if doubted is None else np.array(doubted, np.uint8)
+    count = linear(values, state, reason, mask, longest=longest)
 
     assert [values.tolist(), state.tolist(), reason.tolist()] == expected
     assert count == len(filled)
@@ -179,3 +182,62 @@ def test_unequal_shapes_and_limits_are_value_errors() -> None:
         like_day(values, state, reason, days[:, :2].copy(), usable, most=1)
     with pytest.raises(ValueError, match="contiguous"):
         like_day(values, state, reason, np.zeros((2, 6), np.int32)[:, ::2], usable, most=1)
+
+
+def test_slot_that_is_doubted_is_no_end() -> None:
+    values, state, reason = row([10, 0, 20], [M, X, M])
+
+    assert linear(values, state, reason, np.array([0, 0, 1], np.uint8), longest=4) == 0
+    assert linear(values, state, reason, np.array([0, 1, 0], np.uint8), longest=4) == 1
+
+
+@given(rows(), st.data())
+def test_another_row_fills_the_gaps_where_it_may(drawn: Row, draw: st.DataObject) -> None:
+    values, state, reason = drawn
+    n = len(values)
+    source = np.array(draw.draw(st.lists(INT32, min_size=n, max_size=n)), np.int32)
+    usable = np.array(draw.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.uint8)
+    gaps = [slot for first, last in reference.gaps(state.tolist(), reason.tolist()) for slot in range(first, last)]
+    filled = {slot: int(source[slot]) for slot in gaps if usable[slot]}
+    expected = after(drawn, filled, Reason.CHECK_METER)
+
+    count = substitute(values, state, reason, source, usable, method=Reason.CHECK_METER)
+
+    assert [values.tolist(), state.tolist(), reason.tolist()] == expected
+    assert count == len(filled)
+
+
+@given(rows())
+def test_power_off_is_zero_and_lengths_are_those_of_the_gaps(drawn: Row) -> None:
+    values, state, reason = drawn
+    codes = list(zip(state.tolist(), reason.tolist(), strict=True))
+    off = {slot: 0 for slot, code in enumerate(codes) if code == (State.MISSING, Reason.POWER_OFF)}
+    expected = after(drawn, off, Reason.ZERO)
+    lengths = np.full(len(values), -1, np.int64)
+
+    gap_lengths(state, reason, lengths)
+    of_gaps = [0] * len(values)
+    for first, last in reference.gaps(state.tolist(), reason.tolist()):
+        of_gaps[first:last] = [last - first] * (last - first)
+    count = zero(values, state, reason)
+
+    assert lengths.tolist() == of_gaps
+    assert [values.tolist(), state.tolist(), reason.tolist()] == expected
+    assert count == len(off)
+
+
+def test_shapes_and_methods_of_substitutes_are_checked() -> None:
+    values, state, reason = row([1, 2], [M, X])
+    usable = np.ones(2, np.uint8)
+
+    with pytest.raises(ValueError, match="source 1"):
+        substitute(values, state, reason, values[:1], usable, method=Reason.CHECK_METER)
+    for method in (Reason.NO_ROW, Reason.MANUAL):
+        with pytest.raises(ValueError, match="no method"):
+            substitute(values, state, reason, values.copy(), usable, method=method)
+    with pytest.raises(ValueError, match="doubted 1"):
+        linear(values, state, reason, usable[:1], longest=1)
+    with pytest.raises(ValueError, match="lengths 1"):
+        gap_lengths(state, reason, np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="state 1"):
+        zero(values, state[:1], reason)

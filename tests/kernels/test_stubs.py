@@ -8,6 +8,7 @@ from tests.shared import REPOSITORY
 ALLOWED = r"""
 kernels\..*\.__test__
 kernels\.quality\.C(State|Reason|Rule)
+kernels\.phases\.CCondition
 """
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -384,3 +385,44 @@ def test_periods_counted_in_one_pass_are_as_if_counted_one_by_one(filled: Path) 
 
     assert together == alone
     assert len({link.coverage.expected for links in together for link in links}) == 3
+
+
+def test_explain_says_what_became_of_a_slot(run: Run, filled: Path) -> None:
+    assert filled.exists()
+
+    done = run("vee", "explain", "SIM0000001", "--slot", "2024-11-20T05:05Z", "-o", "json")
+
+    assert json.loads(done.out)["start"] == "2024-11-20T05:00:00Z"
+    assert json.loads(done.out)["schema"] == "headend.vee-explain/1"
+    steps = rows(done.out)
+    assert (steps[0]["step"], steps[0]["what"], steps[0]["value"]) == ("raw", "missing, no row", None)
+    estimate = next(row for row in steps if row["step"] == "estimate")
+    assert estimate["what"] == "linear"
+    assert "2024-11-20T04:30:00Z" in str(estimate["detail"])
+    sources: Any = estimate["sources"]
+    assert [one["start"] for one in sources] == ["2024-11-20T04:30:00Z", "2024-11-20T06:00:00Z"]
+    assert next(row for row in steps if row["step"] == "result")["what"] == "estimated, linear"
+    assert steps[-1]["detail"] == "this day was never validated"
+    assert run("vee", "explain", "UP1", "--slot", "2024-11-20T06:05+01:00").code == Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("UP1", "--slot", "2024-11-20T05:05"), Exit.USAGE, "end it with Z for UTC"),
+        (("UP1", "--slot", "noon"), Exit.USAGE, "is no instant"),
+        (("UP1", "--slot", "1969-11-20T05:05Z"), Exit.USAGE, "not within 1970"),
+        (("NONE", "--slot", "2024-11-20T05:05Z"), Exit.USAGE, "NONE"),
+        (("UP1", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "no slot is expected"),
+        (("SIM0000001", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "is installed nowhere"),
+        (("UP1", "--slot", "2024-11-20T05:05Z", "--rules", "none"), Exit.CONFIG, "is no rule set"),
+    ],
+)
+def test_what_cannot_be_explained_says_what_to_correct(
+    run: Run, filled: Path, arguments: tuple[str, ...], code: Exit, words: str
+) -> None:
+    assert filled.exists()
+
+    done = run("vee", "explain", *arguments)
+
+    assert (done.code, words in done.err + done.out) == (code, True), done.err

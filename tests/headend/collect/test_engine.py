@@ -314,7 +314,7 @@ async def test_a_wrong_clock_is_told_once_and_doubts_every_interval_of_the_visit
         await engine.run_due()
 
     series = scene.series(MIDNIGHT, NOON + HOUR)
-    assert set(series.rules.tolist()) == {int(Rule.METER_STATUS)}
+    assert set(series.rules.tolist()) == {int(Rule.METER_STATUS | Rule.CLOCK_DRIFT)}
     assert set(series.state.tolist()) == {int(State.QUESTIONABLE)}
     assert series.values.tolist() == [FakeMeter.count(slot) for slot in range(MIDNIGHT, NOON + HOUR, HALF_HOUR)]
     assert [(event.kind, event.text) for event in scene.events()] == [

@@ -61,3 +61,24 @@ def test_hours_days_and_months_all_sum_to_the_same() -> None:
     zone = parse_zone("Australia/Lord_Howe")
 
     assert len({int(aggregate(series, zone, span).sums.sum()) for span in Span}) == 1
+
+
+@pytest.mark.parametrize("period", [60, 300, 600, 900, 1800, 3600])
+@pytest.mark.parametrize(
+    ("zone", "first", "hours"),
+    [
+        ("Europe/Berlin", "2024-03-30T23:00", 23), ("Europe/Berlin", "2024-10-26T22:00", 25),
+        ("Europe/Berlin", "2024-06-01T22:00", 24), ("Asia/Kolkata", "2024-03-30T18:30", 24),
+        ("Asia/Kathmandu", "2024-03-30T18:15", 24), ("Australia/Lord_Howe", "2024-04-06T13:00", 24.5),
+    ],
+)  # fmt: skip
+def test_local_day_sums_its_hours_at_every_interval_and_zone(period: int, zone: str, first: str, hours: float) -> None:
+    if hours * 3600 % period:
+        return  # that day ends within an interval of an hour
+    start = int(datetime.fromisoformat(first).replace(tzinfo=UTC).timestamp())
+    slots = int(hours * 3600) // period
+
+    days = aggregate(build([1] * (slots + 86_400 // period), period, start), parse_zone(zone), Span.DAY)
+
+    assert days.sums.tolist()[:2] == [slots, 86_400 // period]
+    assert days.ends[0] - days.starts[0] == hours * 3600

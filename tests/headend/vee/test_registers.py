@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from drivers.facts import RegisterValue
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
-from headend.vee.registers import RegisterSpan, register_spans, tolerance
+from headend.vee.registers import RegisterPart, RegisterSpan, register_difference, register_spans, tolerance
 from tests.headend.vee.series import MONDAY, WH
 
 OBIS = Obis.parse("1-0:1.8.0*255")
@@ -103,3 +103,43 @@ def test_spans_lie_in_order_within_the_series_and_never_overlap(drawn: list[tupl
     edges = [edge for span in found for edge in (span.first, span.last)]
     assert edges == sorted(edges)
     assert all(0 <= span.first < span.last <= 96 and span.delta >= 0 for span in found)
+
+
+def rolled(counts: list[int], dials: int) -> list[int]:
+    found = register_spans(
+        [reading(900 * slot, count) for slot, count in enumerate(counts)],
+        start=MONDAY, period=900, slots=96, scaler_unit=WH, within=10, longest=86_400, dials=dials,
+    )  # fmt: skip
+    return [span.delta for span in found]
+
+
+def test_register_goes_round_its_dials_where_they_are_known() -> None:
+    assert rolled([999_940, 999_980, 20, 60], 6) == [40, 40, 40]
+    assert rolled([999_940, 999_980, 20, 60], 0) == []
+    assert rolled([5_000, 5_100, 0, 5_300, 5_400, 5_500, 5_600], 6) == rolled(
+        [5_000, 5_100, 0, 5_300, 5_400, 5_500, 5_600], 0
+    )
+
+
+def test_period_adds_up_across_a_swap_another_multiplier_and_a_rollover() -> None:
+    parts = [
+        RegisterPart(999_900, 100, WH, multiplier=40, dials=6),
+        RegisterPart(100, 150, WH, multiplier=60, dials=6),
+        RegisterPart(5, 8, KWH),
+    ]
+
+    assert register_difference(parts) == 200 * 40 + 50 * 60 + 3_000
+    assert register_difference([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        (RegisterPart(5, 4, WH), "nobody knows its dials"),
+        (RegisterPart(100, 4, WH, dials=2), "do not fit 2 dials"),
+        (RegisterPart(1, 4, ScalerUnit(0, Unit.VAR_HOUR)), "one unit is needed"),
+    ],
+)
+def test_period_that_cannot_be_added_up_is_refused(part: RegisterPart, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        register_difference([RegisterPart(1, 2, WH), part])

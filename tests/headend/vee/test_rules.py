@@ -8,14 +8,19 @@ import pytest
 from drivers.units import ScalerUnit, Unit
 from headend.errors import SettingsError
 from headend.toml_file import read_toml
-from headend.vee.rules import load_rules, parse_rules
-from kernels.quality import Rule
+from headend.vee.checks import KINDS, tangent_ppm
+from headend.vee.rules import CORE, load_rules, parse_rules
+from kernels.quality import Reason, Rule
+from tests.shared import REPOSITORY
 
 SHIPPED = sorted(
     entry.name.removesuffix(".toml")
     for entry in (files("headend.config") / "rules").iterdir()
     if entry.name.endswith(".toml")
 )
+
+
+VERSIONS = {"commercial": 2, "prosumer": 1, "residential": 2, "transformer-check": 1}
 
 
 def document() -> dict[str, Any]:
@@ -26,14 +31,19 @@ def document() -> dict[str, Any]:
 def test_every_shipped_rule_set_loads_and_names_a_source_for_each_rule(name: str) -> None:
     rules = load_rules(name)
 
-    assert set(rules.sources) == {"range", "zero_run", "spike", "sum_check", "registers", "estimate"}
+    written = {
+        key
+        for key, value in read_toml(files("headend.config") / "rules" / f"{name}.toml").items()
+        if isinstance(value, dict)
+    }
+    assert set(rules.sources) == written >= {"range", "zero_run", "spike", "sum_check", "registers", "estimate"}
     assert all(rules.sources.values())
-    assert rules.failing == Rule.RANGE
-    assert rules.title.startswith(f"{name} 1 (")
+    assert rules.failing == Rule.RANGE | Rule.TEST_MODE | Rule.OVERFLOW
+    assert rules.title.startswith(f"{name} {VERSIONS[name]} (")
 
 
-def test_both_rule_sets_are_shipped_with_the_measured_spike_ratios() -> None:
-    assert SHIPPED == ["commercial", "residential"]
+def test_four_rule_sets_are_shipped_with_the_measured_spike_ratios() -> None:
+    assert sorted(VERSIONS) == SHIPPED
     assert load_rules("residential").spike_permille == 12_000
     assert load_rules("commercial").spike_permille == 1_800
 
@@ -72,7 +82,7 @@ def test_every_fault_is_named_at_once_with_its_key() -> None:
     broken = document()
     broken["version"] = 0
     broken["spike"] = {"severity": "fatal", "permille": "many", "florr": 3}
-    broken["range"] = {"severity": "failed", "source": "x", "limits": {"kWh": {"low": 0}, "Wh": {"low": 5, "high": 1}}}
+    broken["range"] = {"severity": "reject", "source": "x", "limits": {"kWh": {"low": 0}, "Wh": {"low": 5, "high": 1}}}
     del broken["zero_run"]
     broken["colour"] = "blue"
 
@@ -90,7 +100,7 @@ def test_every_fault_is_named_at_once_with_its_key() -> None:
 @pytest.mark.parametrize("limits", [5, {"Wh": 5}, None])
 def test_limits_that_are_no_table_are_a_fault(limits: object) -> None:
     broken = document()
-    broken["range"] = {"severity": "failed", "source": "x"} | ({} if limits is None else {"limits": limits})
+    broken["range"] = {"severity": "reject", "source": "x"} | ({} if limits is None else {"limits": limits})
 
     with pytest.raises(SettingsError, match="limits"):
         parse_rules("mine", broken)
@@ -98,7 +108,7 @@ def test_limits_that_are_no_table_are_a_fault(limits: object) -> None:
 
 @pytest.mark.parametrize("name", ["nosuch", "../residential", "", "a/b", "x" * 500])
 def test_unknown_rule_set_names_the_shipped_ones(name: str) -> None:
-    with pytest.raises(SettingsError, match=r"shipped: commercial, residential"):
+    with pytest.raises(SettingsError, match=r"shipped: commercial, prosumer, residential, transformer-check"):
         load_rules(name)
 
 
@@ -112,3 +122,68 @@ def test_rule_set_of_ones_own_is_given_by_its_file(tmp_path: Path) -> None:
         load_rules(str(own))
     with pytest.raises(SettingsError, match="cannot be read"):
         load_rules(str(tmp_path / "absent.toml"))
+
+
+def test_every_check_of_the_program_is_on_in_a_shipped_rule_set() -> None:
+    used = {check for name in SHIPPED for check in load_rules(name).checks}
+
+    # A negative value is out of range in every shipped set; the run is for channels whose lower limit is below 0.
+    assert set(KINDS) - used == {"negative_run"}
+
+
+def test_upper_limit_follows_from_connection_and_transformers() -> None:
+    rules = load_rules("transformer-check")
+
+    limits = rules.for_channel(ScalerUnit(0, Unit.WATT_HOUR), 900, multiplier=100)
+
+    assert rules.connection is not None
+    assert rules.connection.power(100) == 3 * 230 * 6 * 100
+    assert (limits.low, limits.high) == (0, 3 * 230 * 6 * 100 * 1200 // 1000 // 4)
+    assert rules.for_channel(ScalerUnit(0, Unit.WATT_HOUR), 900).high == 3 * 230 * 6 * 1200 // 1000 // 4
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"voltage": {"severity": "issue", "source": "x"}}, "voltage.severity: needs a table connection"),
+        ({"step": {"severity": "issue", "source": "x", "permille": 0}}, "step.permille: is 0"),
+        ({"step": {"severity": "warning", "source": "x", "permille": 5}}, "information, issue, reject"),
+        ({"step": {"severity": "issue", "permille": 5}}, "step.source: is missing"),
+        ({"step": 5}, "step: must be a table"),
+        ({"high_low": {"severity": "issue", "source": "x", "days": 7, "low_permille": 9, "high_permille": 8}}, "is 9, above"),
+        ({"holidays": {"source": "x", "yearly": ["02-30"], "dates": ["2026-13-01"]}}, "no day of the year"),
+        ({"profile": {"source": "x", "workday": [1], "saturday": [1] * 24, "sunday": [1] * 24}}, "1 hours, not 24"),
+    ],
+)  # fmt: skip
+def test_fault_of_a_check_names_its_key(change: dict[str, Any], what: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_rules("mine", document() | change)
+
+    assert what in "\n".join(caught.value.faults)
+
+
+def test_reach_grows_with_what_the_checks_look_at() -> None:
+    plain = parse_rules("mine", document())
+    check = {"severity": "issue", "source": "x"}
+    long_run = parse_rules("mine", document() | {"never_zero": {**check, "hours": 240}})
+    year = parse_rules(
+        "mine", document() | {"high_low_year": {**check, "days": 7, "low_permille": 1, "high_permille": 9}}
+    )
+
+    assert long_run.look_back - plain.look_back == long_run.look_ahead - plain.look_ahead == 8 * 86_400
+    assert (plain.look_year, year.look_year) == (1, 8)
+
+
+@pytest.mark.parametrize(("cosine", "tangent"), [(300, 3_179_797), (999, 44_754), (1, 999_999_499)])
+def test_tangent_of_a_power_factor_is_rounded_down(cosine: int, tangent: int) -> None:
+    assert tangent_ppm(cosine) == tangent
+
+
+def test_every_rule_and_method_is_on_the_page_for_people() -> None:
+    page = (REPOSITORY / "docs" / "validation.md").read_text()
+    methods = [reason.name.lower() for reason in Reason if Reason.LINEAR <= reason <= Reason.REGISTER_LUMP]
+
+    assert [name for name in (*KINDS, *CORE, *SHIPPED, *methods) if f"`{name}`" not in page] == []
+    assert {kind.rule for kind in KINDS.values()} | set(CORE.values()) == set(Rule) - {
+        Rule.FLOAT_RESOLUTION, Rule.UNPROTECTED
+    }  # fmt: skip

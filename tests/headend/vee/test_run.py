@@ -1,7 +1,7 @@
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ import pytest
 from drivers.units import ScalerUnit, Unit
 from drivers.zone import parse_zone
 from headend.series import Series
+from headend.vee.holidays import Holidays
+from headend.vee.likedays import Order
 from headend.vee.registers import RegisterSpan
 from headend.vee.rules import load_rules
 from headend.vee.run import run_series
+from headend.vee.work import Beside
 from kernels.quality import Reason, Rule, State
 from tests.headend.vee.series import DAY, MONDAY, WH, Slot, build, same, seen
 from tests.shared import REPOSITORY
@@ -163,11 +166,20 @@ def test_reference_is_the_same_wall_clock_time_across_a_change_of_clocks() -> No
     assert series.values[gap[0]] == 60 + 2
 
 
-def test_power_off_is_never_estimated_nor_an_end() -> None:
+def test_power_off_is_zero_and_never_an_end() -> None:
     series = run([10, None, Reason.POWER_OFF, None, 40])
 
-    assert seen(series) == [10, "MISSING", "MISSING", "MISSING", 40]
-    assert series.reason.tolist() == [0, Reason.NO_ANSWER, Reason.POWER_OFF, Reason.NO_ANSWER, 0]
+    assert seen(series) == [10, "MISSING", 0, "MISSING", 40]
+    assert series.reason.tolist() == [0, Reason.NO_ANSWER, Reason.ZERO, Reason.NO_ANSWER, 0]
+    assert series.state[2] == State.ESTIMATED
+
+
+@pytest.mark.parametrize("rule", [Rule.POWER_FAILURE, Rule.CLOCK_SET, Rule.TEST_MODE, Rule.OVERFLOW])
+def test_interval_that_is_not_whole_is_never_an_end(rule: Rule) -> None:
+    raw = build([10, None, 30])
+    raw.rules[2] = rule
+
+    assert seen(run_series(raw, UTC, RULES)) == [10, "MISSING", 30]
 
 
 def test_slots_expected_or_not_expected_are_left_alone() -> None:
@@ -258,3 +270,50 @@ def test_same_input_gives_the_same_bytes() -> None:
 
 def test_empty_series_stays_empty() -> None:
     assert len(run_series(Series.empty(MONDAY, 900, WH, 0), UTC, RULES)) == 0
+
+
+def test_check_meter_fills_what_no_line_does_before_any_guess() -> None:
+    slots = weeks(2, range(60, 70))
+    check = build([7] * len(slots))
+    check.state[WEEK + 61] = State.QUESTIONABLE
+
+    series = run_series(build(slots), UTC, RULES, beside=Beside(check_meter=check))
+
+    assert series.values[WEEK + 60 : WEEK + 63].tolist() == [7, 100 + 61 % 48, 7]
+    assert series.reason[WEEK + 60 : WEEK + 63].tolist() == [Reason.CHECK_METER, Reason.LIKE_DAY, Reason.CHECK_METER]
+
+
+def test_gap_beyond_the_limit_is_left_but_the_register_still_knows_its_energy() -> None:
+    rules = replace(RULES, longest_gap=5 * 3600)
+    slots = weeks(2, range(60, 70))
+
+    assert run_series(build(slots), UTC, rules).has_value.all()
+    slots[WEEK + 70] = None
+    left = run_series(build(slots), UTC, rules)
+    lump = run_series(build(slots), UTC, rules, [RegisterSpan(WEEK + 60, WEEK + 71, 1100, 1)])
+
+    assert seen(left)[WEEK + 60 : WEEK + 71] == ["MISSING"] * 11
+    assert lump.values[WEEK + 60 : WEEK + 71].tolist() == [100] * 11
+    assert set(lump.reason[WEEK + 60 : WEEK + 71].tolist()) == {Reason.REGISTER_LUMP}
+
+
+def test_holiday_is_estimated_from_sundays_and_is_nobodys_reference() -> None:
+    slots: list[Slot] = [10 * (slot // 48 % 7) + slot // WEEK for slot in range(3 * WEEK)]
+    slots[2 * WEEK + 60 : 2 * WEEK + 70] = [None] * 10  # a Tuesday
+    holiday = replace(RULES, holidays=Holidays(frozenset({date(2024, 1, 16)})))
+    other = replace(RULES, holidays=Holidays(frozenset({date(2024, 1, 9)})))
+
+    # Sundays 2 and 9 days before have 61 and 60; Tuesdays one and two weeks before have 11 and 10.
+    assert run_series(build(slots), UTC, holiday).values[2 * WEEK + 60] == 61
+    assert run_series(build(slots), UTC, other).values[2 * WEEK + 60] == 10
+    assert run_series(build(slots), UTC, RULES).values[2 * WEEK + 60] == 11
+
+
+def test_two_week_table_takes_days_of_this_week_too() -> None:
+    table = replace(RULES, order=Order.TABLE)
+    slots: list[Slot] = [slot // 48 for slot in range(3 * WEEK)]
+    wednesday = 2 * WEEK + 2 * 48
+    slots[wednesday : wednesday + 10] = [None] * 10
+
+    # Wednesday last week (9), Tuesday (15), Tuesday last week (8); the mean of the first three.
+    assert run_series(build(slots), UTC, table).values[wednesday] == round((9 + 15 + 8) / 3)

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -293,3 +294,16 @@ def test_a_register_misread_as_zero_is_not_booked_as_consumption(store: Store) -
     run(store, point, OBIS, FIRST, FIRST + 1, RULES, NOW)
 
     assert day(store, point) == [100] * 48
+
+
+def test_register_that_went_round_its_dials_scales_the_estimates_too(store: Store) -> None:
+    point, device = install(store, "SIM:1")
+    record(store, device, [10, None, 30, *[5] * 45])
+    register(store, device, MONDAY, 999_960)
+    register(store, device, MONDAY + 3 * 1800, 60)
+
+    run(store, point, OBIS, FIRST, FIRST + 1, RULES, NOW)
+    assert day(store, point)[:3] == [10, 20, 30]
+
+    run(store, point, OBIS, FIRST, FIRST + 1, replace(RULES, register_dials=6), NOW)
+    assert day(store, point)[:3] == [10, 60, 30]
