@@ -192,7 +192,8 @@ cdef Fault unpack(
         n = edges[channel + 1] - first
         count = count_values(has_value + first, n)
         if count == 0:
-            memset(out + first, 0, n * sizeof(int32_t))
+            if n:
+                memset(out + first, 0, n * sizeof(int32_t))
             continue
         fault = take_leb(&at, end, &base)
         if fault != FINE:
