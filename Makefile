@@ -35,6 +35,7 @@ demo: $(DEMO_STAMP)
 	$(BIN)/headend demo
 
 ## Lint, types, tests with release kernels, kernel tests with bounds checks and with sanitizers.
+test: EXAMPLES = --hypothesis-profile few
 test: $(STAMP) peers check checked-kernels sanitize fuzz
 	$(BIN)/python -m pytest
 
@@ -48,11 +49,11 @@ checked-kernels: $(STAMP)
 	HEADEND_CHECKED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/checked --build-lib build/checked/lib
 	cd build/checked/lib && PYTHONPATH=.:../../.. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --checked-kernels
 
-## Kernel tests with address and undefined-behavior sanitizers; the first report ends the run.
+## Kernel tests with address and undefined-behavior sanitizers; the first report ends the run. `make test` tries fewer examples.
 ## Python itself is built without: the sanitizer's library is loaded before it, and its own leaks are not looked for.
 sanitize: $(STAMP)
 	HEADEND_SANITIZED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib build_ext --parallel 2
-	cd build/sanitized/lib && PYTHONPATH=.:../../.. LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --sanitized-kernels --capture=sys --ignore ../../../tests/kernels/test_stubs.py
+	cd build/sanitized/lib && PYTHONPATH=.:../../.. LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --sanitized-kernels --capture=sys $(EXAMPLES) --ignore ../../../tests/kernels/test_stubs.py
 
 ## Feed each parser inputs of its own invention, so many seconds each by the clock; `make fuzz SECONDS=600 TARGETS=hdlc`.
 SECONDS ?= 10

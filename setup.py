@@ -14,7 +14,9 @@ from setuptools import Extension, find_namespace_packages, setup
 CHECKED = os.environ.get("HEADEND_CHECKED_KERNELS") == "1"
 SANITIZED = os.environ.get("HEADEND_SANITIZED_KERNELS") == "1"
 if CHECKED and SANITIZED:
-    raise SystemExit("HEADEND_CHECKED_KERNELS and HEADEND_SANITIZED_KERNELS are two builds: a bounds check hides what to find")
+    raise SystemExit(
+        "HEADEND_CHECKED_KERNELS and HEADEND_SANITIZED_KERNELS are two builds: a bounds check hides what to find"
+    )
 MODE = "checked" if CHECKED else "sanitized" if SANITIZED else "release"
 # Python's own flags make signed integers wrap; a kernel must not count on that.
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZED else []
@@ -39,7 +41,7 @@ extensions = [
         [str(source)],
         define_macros=[("HEADEND_CHECKED", str(int(CHECKED))), ("HEADEND_SANITIZED", str(int(SANITIZED)))],
         depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))],
-        extra_compile_args=["-O1", "-g", "-fno-wrapv", *SANITIZERS] if SANITIZED else ["-O3"],
+        extra_compile_args=["-O0", "-g1", "-fno-wrapv", *SANITIZERS] if SANITIZED else ["-O3"],
         extra_link_args=SANITIZERS,
     )
     for source in sorted(Path("kernels").glob("*.pyx"))
@@ -53,7 +55,7 @@ setup(
         "headend.store": ["schema/*.sql"],
         "headend.config": ["profiles/*.toml", "rules/*.toml", "*.toml"],
         "drivers": ["py.typed"],
-        "kernels": ["*.pxd", "*.pyi", "py.typed"],
+        "kernels": ["*.h", "*.pxd", "*.pyi", "py.typed"],
         "simulators": ["py.typed", "data/*"],
     },
     ext_modules=cythonize(extensions, build_dir=f"build/cython-{MODE}", compiler_directives=DIRECTIVES),  # type: ignore[no-untyped-call]  # Cython ships no types

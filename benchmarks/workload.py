@@ -30,7 +30,8 @@ class Fleet:
 
     @property
     def has_value(self) -> npt.NDArray[np.bool_]:
-        return self.state != State.MISSING
+        has_value: npt.NDArray[np.bool_] = self.state != State.MISSING
+        return has_value
 
 
 def fleet(meters: int, seed: int) -> Fleet:

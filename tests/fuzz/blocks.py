@@ -132,7 +132,9 @@ class Rows:
         row = np.isin(state[1], [int(code) for code in HAS_VALUE])
         self.has_value = np.tile(row, (PER_ROUND, 1)).view(np.uint8)
         cells = [[int(value) if has else None for value, has in zip(line, row, strict=True)] for line in values]
-        self.seeds = [reference.encode_row(line, edges) for line in cells] + [reference.encode_old_row(line) for line in cells]
+        self.seeds = [reference.encode_row(line, edges) for line in cells] + [
+            reference.encode_old_row(line) for line in cells
+        ]
         self.out = Guarded.make((PER_ROUND, edges[-1]), np.int32)
 
     def decode(self, damaged: Damaged, first: int, last: int) -> None:
@@ -160,7 +162,10 @@ class Bodies:
     def __init__(self, random: np.random.Generator, edges: list[int]) -> None:
         self.edges = np.array(edges, np.int64)
         rows = rows_of(random, edges[-1])
-        self.seeds = [reference.encode_body(*(part.tolist() for part in row), edges) for row in zip(*rows, strict=True)]
+        self.seeds = [
+            reference.encode_body(values.tolist(), state.tolist(), reason.tolist(), rules.tolist(), edges)
+            for values, state, reason, rules in zip(*rows, strict=True)
+        ]
         self.out = [Guarded.make((PER_ROUND, edges[-1]), part.dtype) for part in rows]
 
     def decode(self, damaged: Damaged, first: int, last: int) -> None:
@@ -175,7 +180,8 @@ class Bodies:
             raise AssertionError("a state that nobody knows")
         back = [np.empty_like(array) for array in arrays]
         out, ends = np.empty(blocks.body_bound(self.edges), np.uint8), np.empty(1, np.int64)
-        used = blocks.encode_bodies(*arrays, self.edges, out, ends)
+        values, state, reason, rules = arrays
+        used = blocks.encode_bodies(values, state, reason, rules, self.edges, out, ends)
         blocks.decode_bodies(out[:used], np.zeros(1, np.int64), ends, self.edges, *back)
         if not all(np.array_equal(mine, theirs) for mine, theirs in zip(arrays, back, strict=True)):
             raise AssertionError("what was accepted does not come back")
@@ -228,6 +234,7 @@ class Blocks:
 
 
 Target = Rows | Bodies | Runs | Blocks
+Way = Callable[[Target, "Damaged", int], Iterator[int]]
 
 
 def alone(target: Target, damaged: Damaged, count: int) -> Iterator[int]:
@@ -258,11 +265,15 @@ def fuzz(count: int, seed: int = 0) -> tuple[Counter[str], Counter[str], int]:
     """
     random = np.random.default_rng(seed)
     # Of eleven rounds ten are the kernels', where a decoder can do harm, and one the whole block's, slower by ten times.
-    plan = [(Rows, alone), (Rows, together), (Bodies, alone), (Bodies, together), (Runs, alone)] * 2 + [(Blocks, alone)]
+    ways: tuple[tuple[type[Target], Way], ...] = (
+        (Rows, alone), (Rows, together), (Bodies, alone), (Bodies, together), (Runs, alone),
+    )  # fmt: skip
+    whole: tuple[type[Target], Way] = (Blocks, alone)
+    plan = [*ways, *ways, whole]
     done: Counter[str] = Counter()
     accepted: Counter[str] = Counter()
     before = 0
-    kept: dict[tuple[type, int], Target] = {}
+    kept: dict[tuple[type[Target], int], Target] = {}
     for turn, (kind, way) in enumerate(cycle(plan)):
         if sum(done.values()) >= count:
             break

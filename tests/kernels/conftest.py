@@ -1,13 +1,15 @@
 import pytest
+from hypothesis import settings
 
 import kernels.quality
+
+settings.register_profile("few", max_examples=20)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--checked-kernels", action="store_true", help="the kernels under test must be the build with bounds checks"
     )
-
 
     parser.addoption("--sanitized-kernels", action="store_true", help="they must be the build with sanitizers")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kernels import blocks as codec
 from tests.fuzz import blocks
 
 COUNT = 100_000
@@ -27,8 +28,8 @@ def test_fuzzer_sees_what_is_written_beside_a_row() -> None:
 
 
 def test_fuzzer_sees_a_decoder_that_takes_what_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks.blocks, "decode_runs", lambda data, out: out.fill(len(data)))
-    monkeypatch.setattr(blocks.blocks, "encode_runs", lambda codes: bytes(int(codes[0]) + 1))
+    monkeypatch.setattr(codec, "decode_runs", lambda data, out: out.fill(len(data)))
+    monkeypatch.setattr(codec, "encode_runs", lambda codes: bytes(int(codes[0]) + 1))
 
     with pytest.raises(AssertionError, match="does not come back"):
         blocks.fuzz(20_000)
