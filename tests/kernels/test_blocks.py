@@ -254,6 +254,7 @@ def test_flipped_bit_in_values_is_an_error_or_a_row_of_the_right_length(cells: l
         (b"\x02\x80\x00\x00", "needlessly long"),
         (b"\x02\x00\x21\x00", "padding"),
         (b"\x02\x00\x01\x04", "padding"),
+        (b"\x02\x00\x01\x01", "does not begin with its base"),
         (b"\x02\x00\x00\x00", "behind its last slot"),
         (b"\x01\xff\xff\xff\xff\x7f\x00", "longer than 32 bits"),
         (b"\x01\x80\x00\x00", "needlessly long"),
