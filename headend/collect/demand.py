@@ -1,0 +1,187 @@
+"""What falls due for a meter in a day, and what it costs the line: the planner's own jobs, each with its time. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from drivers.contract import Endpoint
+from drivers.cost import Ask, Cost, Medium, NotComputed, VisitCost
+from drivers.errors import DriverError
+from drivers.facts import UtcSeconds
+from headend.collect.job import Job, JobKind
+from headend.collect.plan import DAY, Ledger, clock_checks, plan, polls
+from headend.collect.schedule import Meter, boundary_at, next_due, next_tick
+from headend.registry.model import ChannelExpectation
+from headend.series import Series
+from headend.settings import CollectSettings
+from kernels.quality import State
+
+LOOK_BACK = (3_600, DAY, 8 * DAY, 32 * DAY, 366 * DAY)
+"""How far back the tick before is looked for, the nearest first. [s]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What is reckoned with. ``latencies``: until an answer begins, by profile [s]; else what the profile declares.
+
+    ``failures``: share of attempts that fail.  ``period``: of every interval channel, as if it were so [s]; None as it is.
+    """
+
+    settings: CollectSettings
+    costs: Mapping[str, VisitCost]
+    latencies: Mapping[str, float] = field(default_factory=dict)
+    failures: float = 0.0
+    period: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job that falls due at an instant [s UTC], and its time on the line. [s]  ``cost``: undisturbed."""
+
+    at: UtcSeconds
+    job: Job
+    cost: Cost
+    seconds: float
+    waiting: float
+
+    @property
+    def boundary(self) -> UtcSeconds | None:
+        """The interval boundary that a poll is for, else None. [s UTC]"""
+        if self.job.kind is not JobKind.REGISTERS or not self.job.spans:
+            return None
+        return max(span.end for span in self.job.spans)
+
+
+class Demands:
+    """What meters ask of a link of one kind in a day. What meters have in common is planned and counted once."""
+
+    def __init__(self, assumptions: Assumptions, day: UtcSeconds) -> None:
+        """``day``: midnight before the day. [s UTC]"""
+        self._assumptions = assumptions
+        self._day = day
+        self._jobs: dict[tuple[object, ...], tuple[tuple[UtcSeconds, Job], ...]] = {}
+        self._costs: dict[tuple[object, ...], Cost] = {}
+
+    def scheduled(self, meter: Meter, medium: Medium) -> tuple[Due, ...]:
+        """Give what falls due in the day and in the one before it, in order. Raises `NotComputed`."""
+        return self._reckoned(meter, medium, None)
+
+    def backfill(self, meter: Meter, medium: Medium, days: int) -> tuple[Due, ...]:
+        """Give what fetches so many days of load profile up to the day, newest first. Raises `NotComputed`."""
+        return self._reckoned(meter, medium, days)
+
+    def _reckoned(self, meter: Meter, medium: Medium, days: int | None) -> tuple[Due, ...]:
+        lasting = _lasting(meter, self._day, self._assumptions.period)
+        key = (days, *_alike(lasting))
+        if key not in self._jobs:
+            settings, day = self._assumptions.settings, self._day
+            found = (
+                jobs_of(lasting, settings, day - DAY, day + DAY)
+                if days is None
+                else _backfill(lasting, settings, day, days)
+            )
+            self._jobs[key] = tuple(found)
+        return tuple(self._due(lasting, medium, at, replace(job, device=meter.device)) for at, job in self._jobs[key])
+
+    def _due(self, meter: Meter, medium: Medium, at: UtcSeconds, job: Job) -> Due:
+        assert meter.profile is not None
+        cost, latency = self._cost(meter, medium, job), self.latency(meter)
+        # Attempt k comes about where the k before it failed; a failed one takes as long as a good one, and then an answer is
+        # waited for in vain and listened for as long again.
+        failures, timing = self._assumptions.failures, meter.profile.timing
+        attempts = sum(failures**number for number in range(timing.retries + 1))
+        seconds = attempts * (cost.seconds(medium, latency) + failures * 2 * timing.latency)
+        return Due(at, job, cost, seconds, attempts * cost.turns * latency)
+
+    def _cost(self, meter: Meter, medium: Medium, job: Job) -> Cost:
+        """Count a job's visit; windows of one length cost the same wherever they lie."""
+        assert meter.profile is not None
+        device = meter.device
+        # Longer names and addresses take more octets; an address alone does not show how many.
+        address = device.address if meter.profile.protocol == "dlms" else ""
+        key = (medium, job.kind, job.registers, job.end - job.start, address, len(device.name), *_alike(meter))
+        if key not in self._costs:
+            count = self._assumptions.costs.get(meter.profile.protocol)
+            if count is None:
+                raise NotComputed(f"protocol {meter.profile.protocol}")
+            endpoint = Endpoint(meter.device.name, meter.device.address, meter.profile, options=meter.device.options)
+            is_profile = job.kind is JobKind.LOAD_PROFILE
+            ask = Ask(job.registers, job.window if is_profile else None, is_profile or job.kind is JobKind.CLOCK)
+            try:
+                self._costs[key] = count(endpoint, ask, medium, self.latency(meter))
+            except (DriverError, ValueError) as error:
+                raise NotComputed(str(error)) from error
+        return self._costs[key]
+
+    def latency(self, meter: Meter) -> float:
+        """Give the time until an answer begins that is reckoned with. [s]"""
+        assert meter.profile is not None
+        return self._assumptions.latencies.get(meter.profile.name, meter.profile.timing.latency)
+
+
+def jobs_of(
+    meter: Meter, settings: CollectSettings, start: UtcSeconds, end: UtcSeconds
+) -> Iterator[tuple[UtcSeconds, Job]]:
+    """Give the jobs that fall due in ``[start, end)`` [s UTC] as the engine plans them where every answer comes."""
+    since = start - 1
+    tick = tick_before(settings.profile_schedule, start)
+    while (now := next_due([meter], settings, since)) < end:
+        yield from ((now, job) for job in polls([meter], settings, since, now))
+        if next_tick(settings.clock_check, since) <= now:
+            yield from ((now, job) for job in clock_checks([meter], now))
+        if next_tick(settings.profile_schedule, since) <= now:
+            yield from ((now, job) for job in _profile_jobs(meter, settings, tick, now))
+            tick = now
+        since = now
+
+
+def tick_before(cron: str, instant: UtcSeconds) -> UtcSeconds:
+    """Find the last instant before ``instant`` [s UTC] that a cron expression names, a year back at most."""
+    for reach in LOOK_BACK:
+        found = instant - reach
+        while (tick := next_tick(cron, found)) < instant:
+            found = tick
+        if found > instant - reach:
+            return found
+    return instant - LOOK_BACK[-1]
+
+
+def _profile_jobs(meter: Meter, settings: CollectSettings, since: UtcSeconds, now: UtcSeconds) -> Sequence[Job]:
+    """Plan a tick at which the slots that ended within ``(since, now]`` are open."""
+    series = [
+        (item, _expected(item, boundary_at(item, since), boundary_at(item, now)))
+        for item in meter.expectations
+        if item.origin == "load_profile" and boundary_at(item, since) < boundary_at(item, now)
+    ]
+    return plan([Ledger(meter, series)], settings, now).jobs
+
+
+def _backfill(meter: Meter, settings: CollectSettings, now: UtcSeconds, days: int) -> Iterator[tuple[UtcSeconds, Job]]:
+    assert meter.profile is not None
+    bare = replace(meter, profile=replace(meter.profile, registers=()))
+    yield from ((now, job) for job in _profile_jobs(bare, settings, now - days * DAY, now))
+
+
+def _expected(item: ChannelExpectation, start: UtcSeconds, end: UtcSeconds) -> Series:
+    return Series.empty(start, item.period, item.scaler_unit, (end - start) // item.period, State.EXPECTED)
+
+
+def _lasting(meter: Meter, now: UtcSeconds, period: int | None) -> Meter:
+    """Give the meter as if it had been there for long: what is expected now or later, at all times."""
+    expectations = {
+        item.obis: replace(
+            item, start=0, end=None, period=period or item.period, offset=item.offset % (period or item.period)
+        )
+        for item in sorted(meter.expectations, key=lambda item: item.start)
+        if item.end is None or item.end > now
+    }
+    profile = meter.profile
+    if profile is not None and period is not None:
+        channels = tuple(replace(channel, period=period) for channel in profile.channels)
+        profile = replace(profile, channels=channels)
+    return replace(meter, profile=profile, expectations=tuple(expectations.values()))
+
+
+def _alike(meter: Meter) -> tuple[object, ...]:
+    """Name what two meters have in common that have the same to do."""
+    grids = tuple((item.obis, item.origin, item.period, item.offset) for item in meter.expectations)
+    return meter.device.profile, tuple(sorted(meter.device.options.items())), grids
