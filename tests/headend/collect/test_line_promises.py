@@ -1,14 +1,14 @@
 """What a shared line is promised: one meter's trouble costs the others next to nothing. In virtual time, at 9600 8E1."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from drivers.contract import ByteStream, Driver, Endpoint, SessionContext
+from drivers.contract import Driver, Endpoint, SessionContext
 from drivers.counters import NoCounters
 from drivers.dlms import driver as dlms
 from drivers.dlms.events import NEED_DATA, Apdu
@@ -21,60 +21,18 @@ from drivers.modbus.pdu import ReadRequest, ReadResponse, decode_request
 from drivers.modbus.rtu import RequestReader, RtuFrame
 from drivers.obis import Obis
 from drivers.profile import MeterProfile, ModbusIdentity, ModbusPoint, ModbusProfile, TimingProfile
-from drivers.transports import MemoryStream, null_modem
 from drivers.units import ScalerUnit, Unit
 from headend.collect.job import Priority
 from headend.collect.latency import Latencies, Pace
 from headend.collect.line import Carrier, LineOwner
 from headend.collect.visit import Answer, Question, Visit
 from tests.drivers.dlms.meter import DAY, PROFILE, Meter
+from tests.headend.collect.paced import Bus, Respond
 from tests.headend.collect.virtual import LoopClock, run
 
-BAUD, BITS = 9600, 11
-CHARACTER = BITS / BAUD  # [s]
-FIFO = 14  # characters that a UART gathers
-TURN = 0.020  # a meter's latency [s]
+CHARACTER = 11 / 9600  # [s]
 HOST_MARGIN = 0.1  # what the drivers allow the host [s]
 DECLARED = 1.0  # latency that the profile declares [s]
-Respond = Callable[[bytes], bytes]
-
-
-class Bus:
-    """A paced line as an `Open`: ``respond`` hears each question when it is complete, and answers after `TURN`.
-
-    ``said``: what the host sent, and when. [s]
-    """
-
-    def __init__(self, respond: Respond) -> None:
-        self.respond = respond
-        self.said: list[tuple[float, bytes]] = []
-        self.far: MemoryStream | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def open(self, url: str) -> ByteStream:
-        near, far = null_modem(url, BAUD, BITS)
-        self.far = far
-        self._tasks.append(asyncio.create_task(self._carry(far)))
-        return near
-
-    async def _carry(self, far: MemoryStream) -> None:
-        loop = asyncio.get_running_loop()
-        with suppress(DriverError):
-            while True:
-                question = await far.read(1e6)
-                self.said.append((loop.time(), question))
-                await asyncio.sleep(len(question) * CHARACTER)
-                if answer := self.respond(question):
-                    await asyncio.sleep(TURN)
-                    for begin in range(0, len(answer), FIFO):
-                        piece = answer[begin : begin + FIFO]
-                        await asyncio.sleep(len(piece) * CHARACTER)
-                        await far.write(piece)
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @asynccontextmanager
