@@ -1,17 +1,20 @@
 """What a visit to a Modbus meter costs its line: the reads that the driver will choose, and the silence before each."""
 
+from dataclasses import replace
 from typing import Final
 
 from drivers.contract import Endpoint
 from drivers.cost import Ask, Cost, Medium, NotComputed
 from drivers.errors import ProfileError
+from drivers.facts import UtcSeconds
 from drivers.modbus import records
 from drivers.modbus.ascii import encode_frame
 from drivers.modbus.coalesce import Bounds, coalesce, pace_of
+from drivers.modbus.learned import decode_learned
 from drivers.modbus.pdu import MAX_PDU, Function, ReadRequest, Request
 from drivers.modbus.rtu import RtuFrame, silence_of
 from drivers.modbus.values import BILLED, REGISTERS
-from drivers.profile import ModbusPoint, ModbusProfile
+from drivers.profile import MeterProfile, ModbusPoint, ModbusProfile
 
 MBAP_HEADER: Final = 7  # MODBUS Messaging on TCP/IP V1.0b, clause 3.1.3 [octet]
 UNIT: Final = 1  # its value does not change a length
@@ -79,3 +82,17 @@ def _exchange(modbus: ModbusProfile, request: Request, silence: float) -> Cost:
         case _:
             sizes = [len(RtuFrame(UNIT, bytes(size)).encode()) for size in (len(pdu), answer)]
     return Cost(sizes[0], sizes[1], 1, silence)
+
+
+def with_learned(profile: MeterProfile, entry: bytes | None, now: UtcSeconds) -> tuple[MeterProfile, float | None]:
+    """Give a profile with what its meters taught us (`kind_of` names the entry), and their latency where it is known. [s]"""
+    learned = decode_learned(entry, now) if entry else None
+    if learned is None or profile.modbus is None:
+        return profile, None
+    modbus = profile.modbus
+    known = replace(
+        modbus,
+        holes=(*modbus.holes, *sorted(learned.holes, key=lambda hole: (hole.table, hole.address, hole.count))),
+        max_registers=min(modbus.max_registers, learned.limit or modbus.max_registers),
+    )
+    return replace(profile, modbus=known), None if learned.latency is None else learned.latency / 1000

@@ -7,6 +7,7 @@ from drivers.contract import Endpoint
 from drivers.cost import Ask, Cost, Medium, NotComputed, VisitCost
 from drivers.errors import DriverError
 from drivers.facts import UtcSeconds
+from drivers.obis import Obis
 from headend.collect.job import Job, JobKind
 from headend.collect.plan import DAY, Ledger, clock_checks, plan, polls
 from headend.collect.schedule import Meter, boundary_at, next_due, next_tick
@@ -24,6 +25,7 @@ class Assumptions:
     """What is reckoned with. ``latencies``: until an answer begins, by profile [s]; else what the profile declares.
 
     ``failures``: share of attempts that fail.  ``period``: of every interval channel, as if it were so [s]; None as it is.
+    ``shortest``: no polled channel is given a shorter one. [s]
     """
 
     settings: CollectSettings
@@ -31,6 +33,7 @@ class Assumptions:
     latencies: Mapping[str, float] = field(default_factory=dict)
     failures: float = 0.0
     period: int | None = None
+    shortest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Demands:
         return self._reckoned(meter, medium, days)
 
     def _reckoned(self, meter: Meter, medium: Medium, days: int | None) -> tuple[Due, ...]:
-        lasting = _lasting(meter, self._day, self._assumptions.period)
+        lasting = _lasting(meter, self._day, self._assumptions)
         key = (days, *_alike(lasting))
         if key not in self._jobs:
             settings, day = self._assumptions.settings, self._day
@@ -165,18 +168,18 @@ def _expected(item: ChannelExpectation, start: UtcSeconds, end: UtcSeconds) -> S
     return Series.empty(start, item.period, item.scaler_unit, (end - start) // item.period, State.EXPECTED)
 
 
-def _lasting(meter: Meter, now: UtcSeconds, period: int | None) -> Meter:
+def _lasting(meter: Meter, now: UtcSeconds, assumptions: Assumptions) -> Meter:
     """Give the meter as if it had been there for long: what is expected now or later, at all times."""
-    expectations = {
-        item.obis: replace(
-            item, start=0, end=None, period=period or item.period, offset=item.offset % (period or item.period)
-        )
-        for item in sorted(meter.expectations, key=lambda item: item.start)
-        if item.end is None or item.end > now
-    }
+    expectations: dict[Obis, ChannelExpectation] = {}
+    for item in sorted(meter.expectations, key=lambda item: item.start):
+        if item.end is None or item.end > now:
+            period = assumptions.period or item.period
+            if item.origin == "register":
+                period = max(period, assumptions.shortest)
+            expectations[item.obis] = replace(item, start=0, end=None, period=period, offset=item.offset % period)
     profile = meter.profile
-    if profile is not None and period is not None:
-        channels = tuple(replace(channel, period=period) for channel in profile.channels)
+    if profile is not None and assumptions.period is not None:
+        channels = tuple(replace(channel, period=assumptions.period) for channel in profile.channels)
         profile = replace(profile, channels=channels)
     return replace(meter, profile=profile, expectations=tuple(expectations.values()))
 

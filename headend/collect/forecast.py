@@ -26,8 +26,6 @@ COSTS: Final[Mapping[str, VisitCost]] = {"dlms": dlms_cost, "modbus": modbus_cos
 """Who counts a protocol's visits. A protocol that is not here is said to be not computed."""
 TIGHT: Final = 0.8
 """Share of its time, or of a tolerance, from which on a link has no room for a bad day."""
-MOST_TURNS: Final = 3_000_000
-"""Longest play of back-fill among scheduled work, in jobs times jobs that wait."""
 
 
 class Verdict(StrEnum):
@@ -59,7 +57,7 @@ class Backfill:
 
     ``free``: line time left by scheduled work in a night, or in a day without one. [s]
     ``nights``: nights, or days, that it takes; None where nothing is left.  ``worst_boundary``: as of a link, while it goes on;
-    None where nothing is polled at boundaries, or that was not played.
+    None where nothing is polled at boundaries.
     """
 
     days: int
@@ -138,9 +136,9 @@ class Forecaster:
         return Forecaster(replace(self._assumptions, **changes), self._day)  # type: ignore[arg-type]
 
     @property
-    def period(self) -> int | None:
-        """Period that all channels are given. [s]"""
-        return self._assumptions.period
+    def assumptions(self) -> Assumptions:
+        """What is reckoned with."""
+        return self._assumptions
 
     def link(
         self, name: str, medium: Medium, meters: Sequence[Meter], *, days: int = 0, night: Night | None = None
@@ -216,10 +214,8 @@ class Forecaster:
         if start + window.length > self._day + DAY:
             parts = [(start, self._day + DAY), (self._day, start + window.length - DAY)]
         free = max(0.0, sum(end - begin - busy_within(outcome, begin, end) for begin, end in parts))
-        worst = None
-        if len(jobs) * (len(jobs) + len(dues)) <= MOST_TURNS:
-            both = self._polls(play([*dues, *jobs], self._day + DAY))
-            worst = max((lateness for _, lateness in both), default=None)
+        polls = self._polls(play([*dues, *jobs], self._day + DAY))
+        worst = max((lateness for _, lateness in polls), default=None)
         return Backfill(
             days, len(by_meter), seconds, max(due.seconds for due in jobs), free,
             -int(-seconds // free) if free > 0 else None, worst,

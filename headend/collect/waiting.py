@@ -4,16 +4,14 @@ The rules are the engine's: turns as `Turns` gives them, no job planned while on
 boundary has come is not made any more.
 """
 
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from drivers.facts import UtcSeconds
 from headend.collect.demand import Due
 from headend.collect.job import JobKind, Priority
 from headend.collect.turns import Turns
-
-UNLIMITED: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,65 +43,70 @@ class _Waiting:
     since: float
     due: Due
 
-    @property
-    def key(self) -> tuple[int, JobKind]:
-        return self.due.job.key
+
+class _Line:
+    """What waits for the line, by class in order of arrival, and what is on its way."""
+
+    def __init__(self, dues: Iterable[Due]) -> None:
+        self._coming = sorted(dues, key=lambda due: due.at)
+        self._next = 0
+        self._waiting: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in Priority}
+        self._busy: Counter[tuple[int, JobKind]] = Counter()
+        self._turns = Turns()
+        self.missed: list[Due] = []
+
+    def next_arrival(self) -> float | None:
+        """Say when something falls due next; None where nothing does, or something waits. [s UTC]"""
+        if any(self._waiting.values()) or self._next == len(self._coming):
+            return None
+        return float(self._coming[self._next].at)
+
+    def arrive(self, now: float) -> None:
+        """Let wait what has fallen due by ``now`` [s UTC]; the jobs of one instant are planned together."""
+        while self._next < len(self._coming) and (at := self._coming[self._next].at) <= now:
+            before = frozenset(self._busy)
+            while self._next < len(self._coming) and (due := self._coming[self._next]).at == at:
+                if due.job.key in before:
+                    self.missed.append(due)
+                else:
+                    self._busy[due.job.key] += 1
+                    self._waiting[due.job.priority].append(_Waiting(due.job.priority, self._next, float(at), due))
+                self._next += 1
+
+    def choose(self, now: float) -> Due | None:
+        """Give the turn to one that waits; None where nobody does."""
+        # The most urgent and the oldest are both first of their class.
+        firsts = [waiting[0] for waiting in self._waiting.values() if waiting]
+        if not firsts:
+            return None
+        return self._waiting[self._turns.choose(firsts, now).priority].popleft().due
+
+    def done(self, due: Due) -> None:
+        """Take note that a job is not on its way any more."""
+        self._busy[due.job.key] -= 1
+        if not self._busy[due.job.key]:
+            del self._busy[due.job.key]
 
 
-def play(dues: Iterable[Due], until: float = UNLIMITED) -> Outcome:
-    """Play jobs through a line, one at a time, those that began before ``until`` [s UTC]; in order of when they fall due."""
-    coming = sorted(dues, key=lambda due: due.at)
-    turns = Turns()
-    waiting: dict[int, _Waiting] = {}
-    busy: set[tuple[int, JobKind]] = set()
+def play(dues: Iterable[Due], until: float) -> Outcome:
+    """Play jobs through a line, one at a time, those that begin before ``until``. [s UTC]"""
+    line = _Line(dues)
     played: list[Played] = []
-    missed: list[Due] = []
-    now, at = 0.0, 0
-    while at < len(coming) or waiting:
-        if not waiting:
-            now = max(now, float(coming[at].at))
-        at = _arrive(coming, at, now, waiting, busy, missed)
-        if now >= until:
+    now = 0.0
+    while now < until:
+        now = max(now, line.next_arrival() or now)
+        line.arrive(now)
+        due = line.choose(now)
+        if due is None:
             break
-        chosen = turns.choose(waiting.values(), now)
-        del waiting[chosen.order]
-        due = chosen.due
         if due.job.expires_at is not None and now >= due.job.expires_at:
-            missed.append(due)
-            busy.discard(chosen.key)
-            continue
-        played.append(Played(due, now, now + due.seconds))
-        # What falls due while it is on its way meets it there.
-        at = _arrive(coming, at, now + due.seconds, waiting, busy, missed)
-        now += due.seconds
-        if not any(other.key == chosen.key for other in waiting.values()):
-            busy.discard(chosen.key)
-    return Outcome(tuple(played), tuple(missed))
-
-
-def _arrive(
-    coming: list[Due],
-    at: int,
-    now: float,
-    waiting: dict[int, _Waiting],
-    busy: set[tuple[int, JobKind]],
-    missed: list[Due],
-) -> int:
-    """Let wait what has fallen due by ``now`` [s UTC]; give the place of the next."""
-    before = frozenset(busy)
-    first = at
-    while at < len(coming) and coming[at].at <= now:
-        due = coming[at]
-        # The jobs of one instant are planned together, so several of one kind may be among them.
-        if at > first and coming[at - 1].at != due.at:
-            before = frozenset(busy)
-        if due.job.key in before:
-            missed.append(due)
+            line.missed.append(due)
         else:
-            busy.add(due.job.key)
-            waiting[at] = _Waiting(due.job.priority, at, float(due.at), due)
-        at += 1
-    return at
+            played.append(Played(due, now, now + due.seconds))
+            now += due.seconds
+            line.arrive(now)  # what falls due meanwhile meets it on its way
+        line.done(due)
+    return Outcome(tuple(played), tuple(line.missed))
 
 
 def busy_within(outcome: Outcome, start: UtcSeconds, end: UtcSeconds) -> float:
