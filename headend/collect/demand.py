@@ -38,13 +38,22 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job that falls due at an instant [s UTC], and its time on the line. [s]  ``cost``: undisturbed."""
+    """A job that falls due at an instant [s UTC], and its time on the line, of it ``waiting`` for answers. [s]
+
+    ``cost``: undisturbed.  ``device``: id of the end device; the job is one that meters alike have in common.
+    """
 
     at: UtcSeconds
     job: Job
     cost: Cost
     seconds: float
     waiting: float
+    device: int
+
+    @property
+    def key(self) -> tuple[int, JobKind]:
+        """Name of the work that must not be planned twice at a time."""
+        return self.device, self.job.kind
 
     @property
     def boundary(self) -> UtcSeconds | None:
@@ -62,7 +71,7 @@ class Demands:
         self._assumptions = assumptions
         self._day = day
         self._jobs: dict[tuple[object, ...], tuple[tuple[UtcSeconds, Job], ...]] = {}
-        self._costs: dict[tuple[object, ...], Cost] = {}
+        self._dues: dict[tuple[object, ...], tuple[Due, ...]] = {}
 
     def scheduled(self, meter: Meter, medium: Medium) -> tuple[Due, ...]:
         """Give what falls due in the day and in the one before it, in order. Raises `NotComputed`."""
@@ -73,47 +82,58 @@ class Demands:
         return self._reckoned(meter, medium, days)
 
     def _reckoned(self, meter: Meter, medium: Medium, days: int | None) -> tuple[Due, ...]:
+        assert meter.profile is not None
+        device = meter.device
         lasting = _lasting(meter, self._day, self._assumptions)
-        key = (days, *_alike(lasting))
+        # Longer names and addresses take more octets; an address alone does not show how many.
+        address = device.address if meter.profile.protocol == "dlms" else ""
+        key = (medium, address, len(device.name), days, *_alike(lasting))
+        if key not in self._dues:
+            costs: dict[tuple[object, ...], Cost] = {}
+            self._dues[key] = tuple(
+                self._due(lasting, medium, at, job, costs) for at, job in self._jobs_of(lasting, days)
+            )
+        return tuple(Due(one.at, one.job, one.cost, one.seconds, one.waiting, device.id) for one in self._dues[key])
+
+    def _jobs_of(self, meter: Meter, days: int | None) -> tuple[tuple[UtcSeconds, Job], ...]:
+        key = (days, *_alike(meter))
         if key not in self._jobs:
             settings, day = self._assumptions.settings, self._day
             found = (
-                jobs_of(lasting, settings, day - DAY, day + DAY)
+                jobs_of(meter, settings, day - DAY, day + DAY)
                 if days is None
-                else _backfill(lasting, settings, day, days)
+                else _backfill(meter, settings, day, days)
             )
             self._jobs[key] = tuple(found)
-        return tuple(self._due(lasting, medium, at, replace(job, device=meter.device)) for at, job in self._jobs[key])
+        return self._jobs[key]
 
-    def _due(self, meter: Meter, medium: Medium, at: UtcSeconds, job: Job) -> Due:
+    def _due(
+        self, meter: Meter, medium: Medium, at: UtcSeconds, job: Job, costs: dict[tuple[object, ...], Cost]
+    ) -> Due:
         assert meter.profile is not None
-        cost, latency = self._cost(meter, medium, job), self.latency(meter)
+        key = (job.kind, job.registers, job.end - job.start)  # windows of one length cost the same wherever they lie
+        if key not in costs:
+            costs[key] = self._cost(meter, medium, job)
+        cost, latency = costs[key], self.latency(meter)
         # Attempt k comes about where the k before it failed; a failed one takes as long as a good one, and then an answer is
         # waited for in vain and listened for as long again.
         failures, timing = self._assumptions.failures, meter.profile.timing
         attempts = sum(failures**number for number in range(timing.retries + 1))
         seconds = attempts * (cost.seconds(medium, latency) + failures * 2 * timing.latency)
-        return Due(at, job, cost, seconds, attempts * cost.turns * latency)
+        return Due(at, job, cost, seconds, attempts * cost.turns * latency, meter.device.id)
 
     def _cost(self, meter: Meter, medium: Medium, job: Job) -> Cost:
-        """Count a job's visit; windows of one length cost the same wherever they lie."""
         assert meter.profile is not None
-        device = meter.device
-        # Longer names and addresses take more octets; an address alone does not show how many.
-        address = device.address if meter.profile.protocol == "dlms" else ""
-        key = (medium, job.kind, job.registers, job.end - job.start, address, len(device.name), *_alike(meter))
-        if key not in self._costs:
-            count = self._assumptions.costs.get(meter.profile.protocol)
-            if count is None:
-                raise NotComputed(f"protocol {meter.profile.protocol}")
-            endpoint = Endpoint(meter.device.name, meter.device.address, meter.profile, options=meter.device.options)
-            is_profile = job.kind is JobKind.LOAD_PROFILE
-            ask = Ask(job.registers, job.window if is_profile else None, is_profile or job.kind is JobKind.CLOCK)
-            try:
-                self._costs[key] = count(endpoint, ask, medium, self.latency(meter))
-            except (DriverError, ValueError) as error:
-                raise NotComputed(str(error)) from error
-        return self._costs[key]
+        count = self._assumptions.costs.get(meter.profile.protocol)
+        if count is None:
+            raise NotComputed(f"protocol {meter.profile.protocol}")
+        endpoint = Endpoint(meter.device.name, meter.device.address, meter.profile, options=meter.device.options)
+        is_profile = job.kind is JobKind.LOAD_PROFILE
+        ask = Ask(job.registers, job.window if is_profile else None, is_profile or job.kind is JobKind.CLOCK)
+        try:
+            return count(endpoint, ask, medium, self.latency(meter))
+        except (DriverError, ValueError) as error:
+            raise NotComputed(str(error)) from error
 
     def latency(self, meter: Meter) -> float:
         """Give the time until an answer begins that is reckoned with. [s]"""

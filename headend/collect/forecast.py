@@ -188,7 +188,7 @@ class Forecaster:
     def _polls(self, outcome: Outcome) -> list[tuple[int, float]]:
         """Give the end device of each poll of the day, and how late it was. [s]"""
         return [
-            (one.due.job.device.id, one.lateness)
+            (one.due.device, one.lateness)
             for one in outcome.played
             if one.due.at >= self._day and one.lateness is not None
         ]
@@ -240,7 +240,7 @@ def _sums(dues: Iterable[Due], key: Callable[[Due], str]) -> dict[str, float]:
 def _consumers(dues: Sequence[Due]) -> tuple[Consumer, ...]:
     meters: dict[str, set[int]] = {}
     for due in dues:
-        meters.setdefault(due.job.device.profile, set()).add(due.job.device.id)
+        meters.setdefault(due.job.device.profile, set()).add(due.device)
     shares = _sums(dues, lambda due: due.job.device.profile)
     found = [Consumer(profile, len(meters[profile]), seconds / DAY) for profile, seconds in shares.items()]
     return tuple(sorted(found, key=lambda one: (-one.share, one.profile)))

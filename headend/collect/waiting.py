@@ -66,10 +66,10 @@ class _Line:
         while self._next < len(self._coming) and (at := self._coming[self._next].at) <= now:
             before = frozenset(self._busy)
             while self._next < len(self._coming) and (due := self._coming[self._next]).at == at:
-                if due.job.key in before:
+                if due.key in before:
                     self.missed.append(due)
                 else:
-                    self._busy[due.job.key] += 1
+                    self._busy[due.key] += 1
                     self._waiting[due.job.priority].append(_Waiting(due.job.priority, self._next, float(at), due))
                 self._next += 1
 
@@ -83,9 +83,9 @@ class _Line:
 
     def done(self, due: Due) -> None:
         """Take note that a job is not on its way any more."""
-        self._busy[due.job.key] -= 1
-        if not self._busy[due.job.key]:
-            del self._busy[due.job.key]
+        self._busy[due.key] -= 1
+        if not self._busy[due.key]:
+            del self._busy[due.key]
 
 
 def play(dues: Iterable[Due], until: float) -> Outcome:
