@@ -108,7 +108,7 @@ class WhatIf:
 @click.option(
     "--meters",
     "file",
-    type=click.File("rb"),
+    type=click.File("rb", lazy=True),
     help="Plan for the meters of this table (CSV, - for stdin), registered or not.",
 )
 @click.option(

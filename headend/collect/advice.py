@@ -6,7 +6,7 @@ from math import ceil
 from typing import Final
 
 from drivers.cost import Medium
-from headend.collect.forecast import Forecaster, LinkForecast, Verdict
+from headend.collect.forecast import TIGHT, Forecaster, LinkForecast, Verdict
 from headend.collect.job import JobKind
 from headend.collect.plan import DAY
 from headend.collect.schedule import Meter, next_tick
@@ -68,8 +68,18 @@ def _ways(forecaster: Forecaster, forecast: LinkForecast, meters: Sequence[Meter
     def of(medium: Medium = medium, meters: Sequence[Meter] = meters, **changes: object) -> LinkForecast:
         return forecaster.other(**changes).link(forecast.link, medium, meters)
 
+    if polled and _keeps_up(forecast, assumptions.period or min(polled)):
+        yield f"tolerate {ceil(forecast.worst_boundary or 0)} s after a boundary (boundary_tolerance)"
     if found := _first(lambda period: of(shortest=period), periods):
         yield f"drop to {duration(found[0])} ({_figure(found[1])})"
+    elif forecast.load > 1 or forecast.missed:
+        # A tolerance is shorter than the period it was made for; a longer one can have a longer one.
+        late = ((period, of(shortest=period)) for period in periods)
+        if both := next((one for one in late if _keeps_up(one[1], one[0]) and one[1].load <= TIGHT), None):
+            yield (
+                f"drop to {duration(both[0])} and tolerate {ceil(both[1].worst_boundary or 0)} s after a boundary"
+                f" ({percent(both[1].load)})"
+            )
     if found := _first(lambda every: of(settings=_less_often(assumptions.settings, every)), hours):
         yield f"read load profiles every {found[0]} h ({_figure(found[1])})"
     if found := _first(lambda baud: of(replace(medium, bits_per_second=baud)), bauds):
@@ -79,6 +89,13 @@ def _ways(forecaster: Forecaster, forecast: LinkForecast, meters: Sequence[Meter
     bare = [_without_registers(meter) for meter in meters]
     if bare != list(meters) and (less := of(meters=bare)).verdict is not Verdict.DOES_NOT_FIT:
         yield f"read no running registers beside the channels ({_figure(less)})"
+
+
+def _keeps_up(forecast: LinkForecast, period: int) -> bool:
+    """Say whether nothing but a tolerance stands against a plan whose shortest period is this. [s]"""
+    return (
+        forecast.load <= 1 and not forecast.missed and bool(forecast.late) and (forecast.worst_boundary or 0) < period
+    )
 
 
 def _ticks(cron: str) -> int:
