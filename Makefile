@@ -64,6 +64,7 @@ peers:
 nightly: $(STAMP) peers
 	$(BIN)/python -m pytest -m nightly --timeout 7200
 	$(BIN)/python -m tests.fuzz --seconds 600 --jobs 2
+	$(BIN)/python benchmarks/noise.py
 
 ## make bench-NAME runs benchmarks/NAME.py; its last line is one JSON object of figures.
 bench-%: $(STAMP) peers

@@ -80,6 +80,23 @@ def silent_for(stream: ByteStream) -> float:
     return stream.silent_for() if isinstance(stream, KnowsSilence) else 0.0
 
 
+MOST_GATHERED = 64
+"""Octets that a UART may gather before it hands on the first: the deepest of the usual ones; OMAP's wait for 48."""
+
+
+@runtime_checkable
+class KnowsGathering(Protocol):
+    """A link that has seen how many octets of an answer arrive together."""
+
+    def gathers(self) -> int:
+        """Give the octets that may gather before the first is handed on. [octet]"""
+
+
+def gathers(stream: ByteStream) -> int:
+    """Give the octets that may gather before the first is handed on, the most there are where the link does not know. [octet]"""
+    return stream.gathers() if isinstance(stream, KnowsGathering) else MOST_GATHERED
+
+
 class CounterStore(Protocol):
     """Invocation counters, reserved durably before use and never lowered (docs/decisions/invocation-counters.md)."""
 

@@ -10,11 +10,12 @@ from typing import Literal, cast, get_args
 from drivers.obis import Obis
 from drivers.units import ScalerUnit
 
-Protocol = Literal["dlms", "modbus", "dlt645", "push"]
+Protocol = Literal["dlms", "modbus", "dlt645", "iec62056", "push"]
 WordOrder = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 ValueType = Literal[
     "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bcd16", "bcd32", "bcd64"
 ]
+IdentityType = Literal["text", "hex", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 Parity = Literal["line", "gateway", "hidden"]
 Table = Literal["holding", "input"]
 Origin = Literal["load_profile", "register", "push"]
@@ -81,11 +82,13 @@ class TimingProfile:
 
     ``latency``: longest time the meter takes before its first byte. [s]  ``turnaround``: silence to keep after an answer. [s]
     ``retries``: further attempts after a retryable failure, within one job.
+    ``margin``: what the host and its adapters may take beyond that, whatever the speed of the world; no file says it. [s, real]
     """
 
     latency: float = 1.0
     turnaround: float = 0.0
     retries: int = 1
+    margin: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +217,27 @@ class ModbusPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class ModbusIdentity:
-    """Registers that hold the serial number: a number (uint32 and the like) or ASCII text (``text``, two per register)."""
+class ModbusBlock:
+    """Registers that the meter gives all at once or not at all: ``count`` from zero-based ``address``."""
 
     address: int
-    type: ValueType | Literal["text"]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusIdentity:
+    """Registers that hold the serial number. ``block``: what has to be read to get at them, None for no more than they are.
+
+    ``type``: a number (uint32 and the like), ASCII ``text`` (two characters per register, or one and a NUL), or the registers'
+    own ``hex`` digits, where the number is put together of fields.
+    """
+
+    address: int
+    type: IdentityType
     count: int = 2
     table: Table = "holding"
     word_order: WordOrder = "ABCD"
+    block: ModbusBlock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +371,90 @@ class Dlt645Profile:
     events: tuple[Dlt645Events, ...] = ()
 
 
+ReadForm = Literal["R1", "R2", "R3", "R4", "R5", "R6"]
+Field = Literal["stamp", "status", "period", "count", "columns", "values", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Iec62056Point:
+    """One data set. ``address``: as the meter prints it; empty for the code itself, in full or reduced.
+
+    ``scaler_unit``: what a printed 1 is worth where the meter prints no unit beside it.  ``form``: of reads by address.
+    """
+
+    obis: Obis
+    address: str = ""
+    scaler_unit: ScalerUnit | None = None
+    form: ReadForm = "R1"
+
+
+@dataclass(frozen=True, slots=True)
+class Iec62056Column:
+    """A column of the load profile: ``address`` as its header prints it, or in the order of the rows.
+
+    ``obis``: an interval channel, or a register whose snapshots stand there.  ``scaler_unit``: as of `Iec62056Point`.
+    """
+
+    obis: Obis
+    address: str
+    scaler_unit: ScalerUnit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Iec62056LoadProfile:
+    """How a model gives its load profile. ``form``: of the read, or ``readout`` where it is printed there.
+
+    ``window``: how start and end are written, of YY MM DD hh mm ss and Z, which says the time kept; empty to ask for all.
+    ``header``, ``row``: what stands in the parentheses behind the address, and then again and again.
+    ``doubtful``: bits of the status with which a row is doubtful.  ``days``: of the window that one question is for.
+    """
+
+    address: str
+    columns: tuple[Iec62056Column, ...]
+    form: ReadForm | Literal["readout"] = "R5"
+    window: str = "ZYYMMDDhhmm"
+    header: tuple[Field, ...] = ("stamp", "status", "period", "count", "columns")
+    row: tuple[Field, ...] = ("values",)
+    doubtful: int = 0
+    days: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Iec62056Log:
+    """A log of events: data sets that begin with when it happened and a status, whose number is the event's code."""
+
+    address: str
+    text: str
+    form: ReadForm = "R5"
+
+
+@dataclass(frozen=True, slots=True)
+class Iec62056Profile:
+    """IEC 62056-21 settings and data sets. ``opening``: what registers come from; the identification tells the mode.
+
+    ``unasked`` is mode D.  ``first_baud``, ``max_baud``: of the opening, and the fastest we agree to. [bit/s]
+    ``check_character``: False for meters of modes A and B that send none.  ``level``: what the password is sent as.
+    ``parity``: as of DL/T 645.  ``identity``: data sets of the serial number, the first that is there counts.
+    ``date`` and ``time``, or ``clock`` with both: data sets of the meter's clock.
+    """
+
+    opening: Literal["readout", "programming", "unasked"] = "readout"
+    first_baud: int = 300
+    max_baud: int = 19_200
+    characters: Literal["7E1", "8N1"] = "7E1"
+    check_character: bool = True
+    wake_up: bool = False
+    level: Literal["none", "P1", "P2"] = "none"
+    parity: Literal["line", "gateway", "hidden"] = "line"
+    identity: tuple[str, ...] = ("0.0.0", "C.1.0")
+    date: str = ""
+    time: str = ""
+    clock: str = ""
+    points: tuple[Iec62056Point, ...] = ()
+    load_profile: Iec62056LoadProfile | None = None
+    events: tuple[Iec62056Log, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class PushChannel:
     """One channel in a pushed message: ``path`` of its value within a row; ``unit_factor`` as ModbusPoint.factor."""
@@ -400,10 +500,12 @@ class CallProfile:
     """How to understand a meter that calls us with data-notifications.
 
     ``authentication_key``: ``withheld`` where the utility gives none, so that no tag can be verified; values are then
-    questionable.  ``objects``: only those the message itself leaves without scaler and unit.
+    questionable.  ``objects``: only those the message itself leaves without scaler and unit.  ``checksum``: ``absent`` for meters
+    whose telegrams have none (P1, versions 2.2 and 3); what they print nobody vouches for.
     """
 
     authentication_key: AuthenticationKey = "required"
+    checksum: Literal["required", "absent"] = "required"
     objects: tuple[CalledObject, ...] = ()
 
 
@@ -424,5 +526,6 @@ class MeterProfile:
     dlms: DlmsProfile | None = None
     modbus: ModbusProfile | None = None
     dlt645: Dlt645Profile | None = None
+    iec62056: Iec62056Profile | None = None
     push: PushProfile | None = None
     call: CallProfile | None = None

@@ -6,7 +6,7 @@ whole. A profile with ``abstract = true`` is there to be inherited from and is n
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from drivers.errors import ProfileError
 from drivers.obis import Obis, resolve
@@ -19,7 +19,9 @@ from drivers.profile import (
     DlmsColumn,
     DlmsProfile,
     DlmsRegister,
+    IdentityType,
     MeterProfile,
+    ModbusBlock,
     ModbusHole,
     ModbusIdentity,
     ModbusLoadProfile,
@@ -37,6 +39,7 @@ from drivers.profile import (
     parse_authentication,
 )
 from drivers.profile_dlt645 import NO_OBIS, parse_dlt645, read_scaler_unit
+from drivers.profile_iec62056 import parse_iec62056
 from drivers.profile_rules import REGISTERS, WIDTH, check
 from drivers.table import MAX_FAULTS, CheckedTable, Faults, nearest, type_name
 from drivers.zone import parse_zone
@@ -47,10 +50,7 @@ MAX_DIALS = 18  # decimal digits that always fit int64
 
 _HEX = re.compile(r"[0-9A-Fa-f]*", re.ASCII)
 
-_PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "dlt645", "push")
-_IDENTITY_TYPES: Final[tuple[ValueType | Literal["text"], ...]] = (
-    "text", "uint16", "int16", "uint32", "int32", "uint64", "int64",
-)  # fmt: skip
+_PROTOCOLS: Final[tuple[Protocol, ...]] = ("dlms", "modbus", "dlt645", "iec62056", "push")
 _SELECTIVE: Final[tuple[SelectiveAccess, ...]] = ("range", "entry", "none")
 _WAYS: Final[tuple[SelectiveAccess, ...]] = ("range", "columns", "entry", "none")
 
@@ -151,6 +151,7 @@ def _profile(name: str, top: CheckedTable) -> MeterProfile:
         dlms=_dlms(top.table("dlms")) if protocol == "dlms" else None,
         modbus=_modbus(top.table("modbus")) if protocol == "modbus" else None,
         dlt645=parse_dlt645(top.table("dlt645")) if protocol == "dlt645" else None,
+        iec62056=parse_iec62056(top.table("iec62056")) if protocol == "iec62056" else None,
         push=_push(top.table("push")) if protocol == "push" and (top.has("push") or not top.has("call")) else None,
         call=_call(top.table("call")) if top.has("call") else None,
     )
@@ -380,16 +381,26 @@ def _point(row: CheckedTable, base: int) -> ModbusPoint:
 
 
 def _modbus_identity(row: CheckedTable, base: int) -> ModbusIdentity:
-    kind: ValueType | Literal["text"] = row.choice("type", _IDENTITY_TYPES)
+    kind: IdentityType = row.choice("type", get_args(IdentityType))
     identity = ModbusIdentity(
         address=row.integer("address", None, base, REGISTERS - 1 + base) - base,
         type=kind,
-        count=row.integer("count", None if kind == "text" else WIDTH[kind], 1, 125),
+        count=row.integer("count", WIDTH.get(kind), 1, 125),
         table=row.choice("table", ("holding", "input"), "holding"),
         word_order=row.choice("word_order", ("ABCD", "CDAB", "BADC", "DCBA"), "ABCD"),
+        block=_block(row.table("block"), base) if row.has("block") else None,
     )
     row.finish()
     return identity
+
+
+def _block(row: CheckedTable, base: int) -> ModbusBlock:
+    block = ModbusBlock(
+        address=row.integer("address", None, base, REGISTERS - 1 + base) - base,
+        count=row.integer("count", None, 1, 125),
+    )
+    row.finish()
+    return block
 
 
 def _push(table: CheckedTable) -> PushProfile:
@@ -410,6 +421,7 @@ def _push(table: CheckedTable) -> PushProfile:
 def _call(table: CheckedTable) -> CallProfile:
     profile = CallProfile(
         authentication_key=table.choice("authentication_key", ("required", "withheld"), "required"),
+        checksum=table.choice("checksum", ("required", "absent"), "required"),
         objects=tuple(_called_object(row) for row in table.tables("objects")),
     )
     table.finish()

@@ -15,6 +15,7 @@ from drivers.profile import (
     PushProfile,
 )
 from drivers.profile_dlt645 import check_dlt645
+from drivers.profile_iec62056 import check_iec62056
 from drivers.table import Faults
 
 WIDTH = {
@@ -46,6 +47,9 @@ def check(profile: MeterProfile, faults: Faults) -> None:
         _origins(profile, ("load_profile", "register"), faults)
         _readable(profile, {point.obis for point in profile.dlt645.points}, "dlt645.points", faults)
         check_dlt645(profile, profile.dlt645, faults)
+    if profile.iec62056:
+        _origins(profile, ("load_profile", "register"), faults)
+        check_iec62056(profile, profile.iec62056, faults)
     if profile.push:
         _push(profile, profile.push, faults)
     if profile.call:
@@ -199,12 +203,15 @@ def _modbus_identity(profile: MeterProfile, modbus: ModbusProfile, faults: Fault
         return
     if not profile.maker:
         faults.add("maker", "is missing; a Modbus meter is named maker:serial")
-    if identity.type != "text" and identity.count != WIDTH[identity.type]:
+    if identity.count != WIDTH.get(identity.type, identity.count):
         faults.add("modbus.identity.count", f"{identity.type} takes {WIDTH[identity.type]} registers")
-    if identity.address + identity.count > REGISTERS:
-        faults.add("modbus.identity.address", f"ends beyond register {REGISTERS - 1}")
-    if identity.count > modbus.max_registers:
-        faults.add("modbus.identity.count", f"{identity.count} is more than max_registers {modbus.max_registers}")
+    block, where = (identity.block, "modbus.identity.block") if identity.block else (identity, "modbus.identity")
+    if not 0 <= identity.address - block.address <= block.count - identity.count:
+        faults.add(f"{where}.address", "does not hold the registers of modbus.identity whole")
+    if block.address + block.count > REGISTERS:
+        faults.add(f"{where}.address", f"ends beyond register {REGISTERS - 1}")
+    if block.count > modbus.max_registers:
+        faults.add(f"{where}.count", f"{block.count} is more than max_registers {modbus.max_registers}")
 
 
 def _readable(profile: MeterProfile, readable: set[Obis], place: str, faults: Faults) -> None:
@@ -239,7 +246,7 @@ def _push(profile: MeterProfile, push: PushProfile, faults: Faults) -> None:
 
 
 def _call(profile: MeterProfile, call: CallProfile, faults: Faults) -> None:
-    if profile.protocol in {"modbus", "dlt645"}:
+    if profile.protocol in {"modbus", "dlt645", "iec62056"}:
         faults.add("call", f"has no place in a {profile.protocol} profile; meters call over DLMS/COSEM")
     if profile.protocol == "push" and not profile.push:
         for index in range(len(profile.channels)):

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -12,24 +13,31 @@ from typing import Any, TypeVar
 
 import structlog
 
-from drivers.contract import Driver
+from drivers.contract import Driver, SessionContext
+from drivers.counters import NoCounters
 from drivers.dlms.driver import open_session as open_dlms
 from drivers.dlt645.driver import open_session as open_dlt645
+from drivers.errors import PortUnavailable
 from drivers.facts import RegisterValue
+from drivers.iec62056.driver import open_session as open_iec62056
+from drivers.listen_url import parse_listen_url
 from drivers.modbus.driver import open_session as open_modbus
 from drivers.obis import Obis
 from drivers.profile import MeterProfile
 from drivers.push.decode import PushMessage
 from drivers.transports import open_transport as open_any
+from drivers.transports.url import parse_url
 from headend.clock import Clock
 from headend.collect.engine import Engine
 from headend.collect.job import RoundSummary
 from headend.collect.line import Open
+from headend.collect.modbus_proxy import Door, ModbusProxy
+from headend.errors import SettingsError
 from headend.ingest.desk import CallSummary, Desk
 from headend.ingest.dial_in import DialIn
 from headend.ingest.mqtt import OtherProfile, ingest
 from headend.secrets import Secrets
-from headend.settings import Settings
+from headend.settings import ProxySettings, Settings
 from headend.store.errors import StoreFull
 from headend.store.model import Recorded
 from headend.store.store import Store
@@ -38,7 +46,12 @@ from headend.validation import ValidationSummary, Validator
 from headend.vee.rules import load_rules
 
 T = TypeVar("T")
-DRIVERS: Mapping[str, Driver] = {"dlms": open_dlms, "modbus": open_modbus, "dlt645": open_dlt645}
+DRIVERS: Mapping[str, Driver] = {
+    "dlms": open_dlms,
+    "modbus": open_modbus,
+    "dlt645": open_dlt645,
+    "iec62056": open_iec62056,
+}
 VALIDATION_PACE = 900.0
 """How often closed days that changed are validated. [clock s]"""
 ROOM_PACE = 60.0
@@ -109,6 +122,8 @@ async def serve(
                 title = bytes.fromhex(settings.dlms.system_title)
                 desk = Desk(intake.with_room, profiles, secrets, clock, summary.calls, system_title=title)
                 tasks.append(DialIn(settings.push, desk).run(stop))
+            context = SessionContext(clock.now, os.urandom, NoCounters(), timeout_scale)
+            tasks += [_share(engine, settings.proxy, place, context, stop) for place in settings.proxy.lines]
         await _together(tasks, stop)
         await validator.catch_up(clock.now(), with_today=True)
         summary.validation = validator.total
@@ -230,6 +245,31 @@ async def _one_round(engine: Engine, summary: ServiceSummary, stop: asyncio.Even
         work.cancel()
         stopping.cancel()
         await asyncio.gather(*either, return_exceptions=True)
+
+
+async def _share(
+    engine: Engine, settings: ProxySettings, place: str, context: SessionContext, stop: asyncio.Event
+) -> None:
+    """Let other Modbus masters share a line until told to stop. Raises `SettingsError`."""
+    where, link = parse_listen_url(place), settings.lines[place]
+    try:
+        parse_url(link)
+    except ValueError as error:
+        raise SettingsError([f"proxy.lines: {error}"]) from error
+    line, timing = await engine.share(link)
+    proxy = ModbusProxy(line, Door(where.port, where.host, place in settings.may_write), timing, context)
+    serving = asyncio.ensure_future(proxy.serve())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+    except PortUnavailable as error:
+        raise SettingsError([f"proxy.lines: {error}"]) from error
+    finally:
+        serving.cancel()
+        stopping.cancel()
+        await asyncio.gather(serving, stopping, return_exceptions=True)
 
 
 async def _keep_validating(validator: Validator, clock: Clock, stop: asyncio.Event) -> None:

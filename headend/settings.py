@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, get_origin
+from typing import Annotated, Literal, Self, get_origin
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.listen_url import parse_listen_url
 from drivers.table import nearest
@@ -60,6 +60,18 @@ def _listen(places: tuple[str, ...]) -> tuple[str, ...]:
     for place in places:
         parse_listen_url(place)
     return places
+
+
+def _proxied(lines: dict[str, str]) -> dict[str, str]:
+    """Refuse what is no place to listen for Modbus TCP, or no link."""
+    for place, link in lines.items():
+        if parse_listen_url(place).kind != "tcp":
+            raise ValueError(f"{place!r}: Modbus TCP comes over tcp://")
+        if "://" not in link:
+            raise ValueError(
+                f"{link!r} is no link; write it as the meter table does, serial:///dev/serial/by-id/...?baud=9600"
+            )
+    return lines
 
 
 Cron = Annotated[str, AfterValidator(_cron)]
@@ -125,6 +137,24 @@ class PushSettings(_Section):
     message_timeout: int = Field(default=30, ge=1, le=3_600)
 
 
+class ProxySettings(_Section):
+    """Other Modbus masters that share a line of ours through a Modbus TCP port. Without ``lines`` there is none.
+
+    ``lines``: the link of a line of RTU units, as the meter table names it, by where to listen (``tcp://127.0.0.1:1502``).
+    ``may_write``: those of the places that carry on what changes a meter, too.
+    """
+
+    lines: Annotated[dict[str, str], AfterValidator(_proxied)] = Field(default={})
+    may_write: tuple[str, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        """Refuse a place that may write and is none."""
+        if unknown := [place for place in self.may_write if place not in self.lines]:
+            raise ValueError(f"may_write: {unknown[0]} is not one of lines")
+        return self
+
+
 class VeeSettings(_Section):
     """``rules``: name of a shipped rule set, or the path of one of your own (.toml)."""
 
@@ -159,6 +189,7 @@ class Settings(_Section):
     collect: CollectSettings = CollectSettings()
     mqtt: MqttSettings = MqttSettings()
     push: PushSettings = PushSettings()
+    proxy: ProxySettings = ProxySettings()
     vee: VeeSettings = VeeSettings()
     export: ExportSettings = ExportSettings()
     dlms: DlmsSettings = DlmsSettings()

@@ -33,7 +33,7 @@ from drivers.dlt645.values import NOT_SUPPORTED, encode_count, encode_instant
 from drivers.errors import RemoteProtocolError
 from drivers.zone import parse_zone
 from simulators import faults
-from simulators.faults import LineDeed, LineFault
+from simulators.faults import Chances, LineDeed, LineFault
 from simulators.line import Answer
 from simulators.meter import Meter, Position
 
@@ -80,9 +80,10 @@ class Dlt645Bus:
                 continue  # clause 5.3.4: a meter keeps quiet over what it does not understand
             if frame is NEED_DATA:
                 return answer
-            said = [octets for place in self._places if (octets := place.answer(frame, now, self._random))]
+            said = {place: octets for place in self._places if (octets := place.answer(frame, now, self._random))}
             if said:
-                answer = Answer(self._latency, _collided(said))
+                slowest = max(place.delay(now) for place in said)
+                answer = Answer(self._latency + slowest, _collided(tuple(said.values())))
 
 
 class Dlt645Conversation:
@@ -115,7 +116,11 @@ class _Place:
         self._largest = largest
         self._rest: dict[int, bytes] = {}  # parts of the last long answer, by their sequence number
         self._before = b""
-        self._chances: dict[int, int] = {}
+        self._chances = Chances()
+
+    def delay(self, now: int) -> float:
+        """How much longer than others its meter takes at ``now`` [s UTC]. [s]"""
+        return faults.delay(self._position.at(now).faults, now)
 
     def answer(self, frame: Frame, now: int, randomness: random.Random) -> bytes:
         """Answer a frame, noise and misdeeds included; empty for silence."""
@@ -175,27 +180,19 @@ class _Place:
     def _deviate(self, meter: Meter, said: Frame) -> bytes:
         """Encode an answer as the meter's misdeeds make it; empty where it is lost."""
         is_part = decode_control(said.control).function == Control.FOLLOW_UP
-        if is_part and self._happens(meter, LineDeed.LOST_FOLLOW_UP):
+        if is_part and self._chances.happens(meter.faults, LineDeed.LOST_FOLLOW_UP):
             return b""
-        if self._happens(meter, LineDeed.OTHER_ADDRESS):
+        if self._chances.happens(meter.faults, LineDeed.OTHER_ADDRESS):
             said = replace(said, address=f"{(int(said.address) + 1) % 10**12:012d}")
-        if len(said.data) > 4 and self._happens(meter, LineDeed.OTHER_ITEM):
+        if len(said.data) > 4 and self._chances.happens(meter.faults, LineDeed.OTHER_ITEM):
             said = replace(said, data=bytes((said.data[0] ^ 1,)) + said.data[1:])
         octets = said.encode(WAKE_UP)
         before, self._before = self._before, octets
-        if before and self._happens(meter, LineDeed.STALE_ANSWER):
+        if before and self._chances.happens(meter.faults, LineDeed.STALE_ANSWER):
             octets = before
-        if self._happens(meter, LineDeed.BAD_CHECKSUM):
+        if self._chances.happens(meter.faults, LineDeed.BAD_CHECKSUM):
             octets = octets[:-2] + bytes((octets[-2] ^ 1,)) + octets[-1:]
         return octets
-
-    def _happens(self, meter: Meter, deed: LineDeed) -> bool:
-        happens = False
-        for place, one in enumerate(meter.faults):
-            if isinstance(one, LineFault) and one.deed is deed:
-                chance = self._chances[place] = self._chances.get(place, 0) + 1
-                happens |= one.first <= chance < one.first + one.times
-        return happens
 
 
 def _is(fault: object, deed: LineDeed) -> bool:

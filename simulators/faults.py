@@ -29,6 +29,20 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """The meter takes so much longer before each answer. ``ms``: [ms]"""
+
+    ms: int
+    start: int = 0
+    end: int = FOREVER
+
+    def __post_init__(self) -> None:
+        """Refuse an answer before its question."""
+        if self.ms < 0:
+            raise ValueError("fault slow: ms is 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Noise:
     """Line noise on the meter's answers.
 
@@ -169,19 +183,32 @@ class Misdeed:
 
 
 class LineDeed(StrEnum):
-    """What a DL/T 645 meter can do against its protocol. Each answer that could be so is a chance."""
+    """What a meter on a line can do against its protocol. Each answer that could be so is a chance."""
 
     OTHER_ADDRESS = "other-address"  # answers as the next meter
-    OTHER_ITEM = "other-item"  # names another data identifier
     BAD_CHECKSUM = "bad-checksum"
     STALE_ANSWER = "stale-answer"  # what the request before was answered
+    # DL/T 645 alone.
+    OTHER_ITEM = "other-item"  # names another data identifier
     LOST_FOLLOW_UP = "lost-follow-up"  # keeps quiet when asked for a follow-up frame
     NO_BLOCKS = "no-blocks"  # refuses block identifiers, always
+    # Modbus, and what of it others know; those of libmodbus's misbehaving test server are among them.
+    OTHER_FUNCTION = "other-function"
+    OTHER_TRANSACTION = "other-transaction"  # Modbus TCP: the number of another request
+    SHORT_ANSWER = "short-answer"  # one register too few
+    LONG_ANSWER = "long-answer"  # one register too many
+    BUSY = "busy"  # exception 06
+    LOST_ANSWER = "lost-answer"
+    CUT_ANSWER = "cut-answer"  # the second half never comes
+    TRICKLED_ANSWER = "trickled-answer"  # with a pause of 5 ms after each octet
+    # IEC 62056-21 alone; of those above it knows bad-checksum, stale-answer and cut-answer.
+    REPEAT_PLEASE = "repeat-please"  # NAK, whatever it was asked
+    ECHO = "echo"  # repeats what it heard in front of the answer, as optical heads do
 
 
 @dataclass(frozen=True, slots=True)
 class LineFault:
-    """A DL/T 645 meter deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
+    """A meter on a line deviates: at chance number ``first`` (from 1) and so many ``times`` in a row."""
 
     deed: LineDeed
     first: int = 1
@@ -193,11 +220,40 @@ class LineFault:
             raise ValueError(f"fault {self.deed}: first and times count from 1")
 
 
-Fault = Dead | Silent | Noise | MissingRows | ClockDrift | Rollover | MeterSwap | MalformedPayload | Misdeed | LineFault
+class Chances:
+    """Counts what one meter could have done, so that each `LineFault` happens when it is declared to."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def happens(self, faults: "Sequence[Fault]", deed: LineDeed) -> bool:
+        """Take a chance to do ``deed``; say whether it happens."""
+        happens = False
+        for place, one in enumerate(faults):
+            if isinstance(one, LineFault) and one.deed is deed:
+                chance = self._counts[place] = self._counts.get(place, 0) + 1
+                happens |= one.first <= chance < one.first + one.times
+        return happens
+
+
+Fault = (
+    Dead
+    | Silent
+    | Slow
+    | Noise
+    | MissingRows
+    | ClockDrift
+    | Rollover
+    | MeterSwap
+    | MalformedPayload
+    | Misdeed
+    | LineFault
+)
 
 _NAMES: dict[str, type[Fault]] = {
     "dead": Dead,
     "silent": Silent,
+    "slow": Slow,
     "noise": Noise,
     "missing-rows": MissingRows,
     "drift": ClockDrift,
@@ -251,6 +307,11 @@ def is_silent(faults: Sequence[Fault], now: int) -> bool:
     return any(
         isinstance(fault, Dead) or (isinstance(fault, Silent) and fault.start <= now < fault.end) for fault in faults
     )
+
+
+def delay(faults: Sequence[Fault], now: int) -> float:
+    """How much longer a meter with these faults takes before an answer at ``now`` [s UTC]. [s]"""
+    return sum(fault.ms for fault in faults if isinstance(fault, Slow) and fault.start <= now < fault.end) / 1000
 
 
 def has_row(faults: Sequence[Fault], start: int) -> bool:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -31,12 +31,24 @@ seed_option = click.option("--seed", default=1, show_default=True, help="Seed of
 rate_option = click.option(
     "--rate", default=1.0, show_default=True, type=click.FloatRange(0.001, 100_000), help="World seconds per second."
 )
+carried_option = click.option(
+    "--tcp",
+    "port",
+    type=click.IntRange(0, 65_535),
+    help="Carry the line's bytes on this loopback port; 0 for a free one.",
+)
 faults_option = click.option(
     "--fault",
     "faults",
     multiple=True,
     help="What is wrong with the first meter, or with meter N where 'N:' stands in front, for example 'silent,start=+60,end=+120', "
     "'2:dead', 'noise,before=3', or of DLMS 'wrong-tag,first=2,times=1,stage=get'.",
+)
+troubles_option = click.option(
+    "--trouble",
+    "troubles",
+    multiple=True,
+    help="What is wrong with the pty's line: 'echo', 'bit-errors=100' of a million, 'second-master=5', each so many seconds.",
 )
 
 
@@ -86,8 +98,17 @@ def world(
 @rate_option
 @seed_option
 @faults_option
+@troubles_option
 def modbus(
-    *, port: int | None, pty: bool, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]
+    *,
+    port: int | None,
+    pty: bool,
+    count: int,
+    start: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+    troubles: tuple[str, ...],
 ) -> None:
     """Run Modbus meters on their own until interrupted.
 
@@ -95,18 +116,15 @@ def modbus(
     """
     if (port is None) == (not pty):
         raise click.UsageError("choose one of --tcp PORT and --pty")
+    if troubles and not pty:
+        raise click.UsageError("--trouble is of a line; it goes with --pty")
     from simulators.serve import Standing, serve_modbus  # noqa: PLC0415  # heavy; --help stays light
 
-    _run(lambda: serve_modbus(port, Standing(count, start, rate, seed, _parse(faults, start))))
+    _run(lambda: serve_modbus(port, Standing(count, start, rate, seed, _parse(faults, start)), troubles))
 
 
 @main.command()
-@click.option(
-    "--tcp",
-    "port",
-    type=click.IntRange(0, 65_535),
-    help="Carry the line's bytes on this loopback port; 0 for a free one.",
-)
+@carried_option
 @click.option("--pty", is_flag=True, help="Serve on a pseudo-terminal paced to the line's speed.")
 @click.option(
     "--baud", default=2400, show_default=True, type=click.Choice([1200, 2400, 4800, 9600]), help="Speed of the pty."
@@ -116,8 +134,18 @@ def modbus(
 @rate_option
 @seed_option
 @faults_option
+@troubles_option
 def dlt645(
-    *, port: int | None, pty: bool, baud: int, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]
+    *,
+    port: int | None,
+    pty: bool,
+    baud: int,
+    count: int,
+    start: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+    troubles: tuple[str, ...],
 ) -> None:
     """Run DL/T 645 meters on their own until interrupted.
 
@@ -125,9 +153,61 @@ def dlt645(
     """
     if (port is None) == (not pty):
         raise click.UsageError("choose one of --tcp PORT and --pty")
+    if troubles and not pty:
+        raise click.UsageError("--trouble is of a line; it goes with --pty")
     from simulators.serve import Standing, serve_dlt645  # noqa: PLC0415  # heavy; --help stays light
 
-    _run(lambda: serve_dlt645(port, Standing(count, start, rate, seed, _parse(faults, start)), baud))
+    _run(lambda: serve_dlt645(port, Standing(count, start, rate, seed, _parse(faults, start)), baud, troubles))
+
+
+@main.command()
+@carried_option
+@click.option("--pty", is_flag=True, help="Serve on a pseudo-terminal paced to the speed of --baud.")
+@click.option(
+    "--mode", default="C", show_default=True, type=click.Choice(["A", "B", "C"]), help="How meters open a session."
+)
+@click.option(
+    "--baud",
+    default=9600,
+    show_default=True,
+    type=click.Choice([300, 600, 1200, 2400, 4800, 9600, 19200]),
+    help="Speed that meters propose.",
+)
+@click.option("--password-file", type=A_FILE, help="Password of programming mode; left out, it is 00000000.")
+@click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="How many.")
+@start_option
+@rate_option
+@seed_option
+@faults_option
+def iec62056(
+    *,
+    port: int | None,
+    pty: bool,
+    mode: Literal["A", "B", "C"],
+    baud: int,
+    password_file: Path | None,
+    count: int,
+    start: int,
+    rate: float,
+    seed: int,
+    faults: tuple[str, ...],
+) -> None:
+    """Run IEC 62056-21 meters on their own until interrupted.
+
+    They share one line, on a pseudo-terminal or over TCP; addresses are 1001 and up.
+    """
+    if (port is None) == (not pty):
+        raise click.UsageError("choose one of --tcp PORT and --pty")
+    from simulators.iec62056 import Settings  # noqa: PLC0415  # heavy; --help stays light
+    from simulators.serve import Standing, serve_iec62056  # noqa: PLC0415  # heavy; --help stays light
+
+    secret = password_file.read_bytes().rstrip(b"\r\n") if password_file else Settings().password
+    settings = Settings(mode, baud, secret)
+    try:
+        settings.identification()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    _run(lambda: serve_iec62056(port, Standing(count, start, rate, seed, _parse(faults, start)), settings))
 
 
 @main.command()
@@ -254,6 +334,22 @@ def dlms(
         password=password_file, keys=keys_file, signing_key=signing_key_file, client_key=client_key_file, **setup
     )
     _run(lambda: serve_dlms(framing, port, options, Standing(count, start, rate, seed, _parse(faults, start))))
+
+
+@main.command()
+@click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="How many of each.")
+@start_option
+@rate_option
+@seed_option
+@faults_option
+def line(*, count: int, start: int, rate: float, seed: int, faults: tuple[str, ...]) -> None:
+    """Run Modbus, DL/T 645 and DLMS meters on one line at three speeds until interrupted.
+
+    They hang on a pseudo-terminal, which tells no parity: meters answer at their speed, whatever the parity.
+    """
+    from simulators.serve import Standing, serve_line  # noqa: PLC0415  # heavy; --help stays light
+
+    _run(lambda: serve_line(Standing(count, start, rate, seed, _parse(faults, start))))
 
 
 @main.command()

@@ -11,9 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
+from drivers.dlt645.control import Edition
+from drivers.dlt645.services import Identifier, read
+from drivers.modbus.pdu import Function, ReadRequest
+from drivers.modbus.rtu import RtuFrame
 from drivers.trace.text import MAX_TEXT, TraceError, parse_trace
-from drivers.transports.url import SerialUrl, parse_url
-from simulators import control, dlt645, town, world
+from drivers.transports.url import Form, SerialUrl, parse_url
+from simulators import control, dlt645, iec62056, mixed, town, world
+from simulators.bridge import bridged
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms import gateway
@@ -22,9 +27,11 @@ from simulators.dlms.options import Options
 from simulators.dlt645 import Dlt645Bus, Dlt645Conversation
 from simulators.faults import Fault
 from simulators.household import bundled
-from simulators.line import Line
+from simulators.iec62056 import Iec62056Bus, Iec62056Conversation
+from simulators.line import Line, parse_troubles
 from simulators.meter import Meter, Position, position
-from simulators.modbus import NAME_FORMAT, ModbusBus, ModbusTcpConversation
+from simulators.mixed import MixedLine
+from simulators.modbus import ENERGY, NAME_FORMAT, ModbusBus, ModbusTcpConversation
 from simulators.replay import ReplayBus, ReplayConversation, Script
 from simulators.tcp import HOST, serving
 from simulators.town import DAY, DIALS, HOUR, REGISTER_REFRESH
@@ -101,8 +108,11 @@ class Standing:
         ]
 
 
-async def serve_modbus(port: int | None, meters: Standing) -> None:
-    """Serve Modbus TCP on ``port`` (0 for a free one), or RTU on a pty where ``port`` is None, until a signal."""
+async def serve_modbus(port: int | None, meters: Standing, troubles: Sequence[str] = ()) -> None:
+    """Serve Modbus TCP on ``port`` (0 for a free one), or RTU on a pty where ``port`` is None, until a signal.
+
+    ``troubles``: of the pty's line, see `parse_troubles`. Raises `ValueError` for one that is unknown.
+    """
     stop = _stop_on_signal()
     clock = meters.clock()
     positions = meters.positions(NAME_FORMAT, [str(unit) for unit in range(1, meters.count + 1)])
@@ -114,7 +124,13 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
             )
             await stop.wait()
         return
-    line = Line(ModbusBus(positions, seeded(meters.seed, "modbus")), clock, baud=world.BAUD)
+    stranger = RtuFrame(1, ReadRequest(Function.READ_HOLDING_REGISTERS, ENERGY, 2).encode()).encode()
+    line = Line(
+        ModbusBus(positions, seeded(meters.seed, "modbus")),
+        clock,
+        baud=world.BAUD,
+        troubles=parse_troubles(troubles, stranger),
+    )
     with line.opened() as path:
         _tell(
             f"Modbus RTU on {path}, 9600 8N1, units 1 to {meters.count}",
@@ -123,8 +139,11 @@ async def serve_modbus(port: int | None, meters: Standing) -> None:
         await _until(stop, line.run())
 
 
-async def serve_dlt645(port: int | None, meters: Standing, baud: int) -> None:
-    """Serve DL/T 645 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal."""
+async def serve_dlt645(port: int | None, meters: Standing, baud: int, troubles: Sequence[str] = ()) -> None:
+    """Serve DL/T 645 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal.
+
+    ``troubles``: of the pty's line, see `parse_troubles`. Raises `ValueError` for one that is unknown.
+    """
     stop = _stop_on_signal()
     addresses = [f"{1000 + number:012d}" for number in range(1, meters.count + 1)]
     bus = Dlt645Bus(meters.positions(dlt645.NAME_FORMAT, addresses), seeded(meters.seed, "dlt645"))
@@ -135,9 +154,28 @@ async def serve_dlt645(port: int | None, meters: Standing, baud: int) -> None:
             _tell(f"DL/T 645 on {HOST}:{bound}, {what}", f"{row} tcp://{HOST}:{bound}")
             await stop.wait()
         return
-    line = Line(bus, meters.clock(), baud=baud, bits_per_character=11)
+    stranger = read(addresses[0], Identifier("00010000"), Edition.E2007).encode()
+    line = Line(bus, meters.clock(), baud=baud, bits_per_character=11, troubles=parse_troubles(troubles, stranger))
     with line.opened() as path:
         _tell(f"DL/T 645 on {path}, {baud} 8E1, {what}", f"{row} serial://{path}?baud={baud}&parity=E")
+        await _until(stop, line.run())
+
+
+async def serve_iec62056(port: int | None, meters: Standing, settings: iec62056.Settings) -> None:
+    """Serve IEC 62056-21 meters on ``port`` (0 for a free one), or on a pty where it is None, until a signal."""
+    stop = _stop_on_signal()
+    addresses = [f"{1000 + number:08d}" for number in range(1, meters.count + 1)]
+    bus = Iec62056Bus(meters.positions(iec62056.NAME_FORMAT, addresses), seeded(meters.seed, "iec62056"), settings)
+    row = f"a meter row with profile sim-iec62056, address {addresses[0]}, link"
+    what = f"mode {settings.mode}, addresses {addresses[0]} to {addresses[-1]}"
+    if port is not None:
+        async with serving(meters.clock(), lambda: Iec62056Conversation(bus), port) as bound:
+            _tell(f"IEC 62056-21 on {HOST}:{bound}, {what}", f"{row} tcp://{HOST}:{bound}")
+            await stop.wait()
+        return
+    line = Line(bus, meters.clock(), baud=settings.speed)
+    with line.opened() as path:
+        _tell(f"IEC 62056-21 on {path}, {what}", f"{row} serial://{path}?baud=300&bits=7&parity=E")
         await _until(stop, line.run())
 
 
@@ -155,6 +193,37 @@ async def serve_dlms(framing: str, port: int, options: Options, meters: Standing
         _tell(
             f"DLMS ({framing}, {settings.authentication}) on {HOST}:{bound}, addresses {addresses[0]} to {addresses[-1]}",
             f"a meter row with profile sim-dlms-{framing}, link tcp://{HOST}:{bound}, address {addresses[0]}",
+        )
+        await stop.wait()
+
+
+async def serve_line(meters: Standing) -> None:
+    """Serve Modbus, DL/T 645 and DLMS meters, so many of each, on one pty at three speeds, until a signal."""
+    stop = _stop_on_signal()
+    numbers = range(1, meters.count + 1)
+    chance = seeded(meters.seed, "line")
+    modbus, chinese, hdlc = Form(9600), Form(2400, "E"), Form(19200)
+    stations = [
+        *(
+            mixed.modbus_station(modbus, one, chance)
+            for one in meters.positions(NAME_FORMAT, [str(unit) for unit in numbers])
+        ),
+        *(
+            mixed.dlt645_station(chinese, one, chance)
+            for one in meters.positions(dlt645.NAME_FORMAT, [f"{1000 + number:012d}" for number in numbers])
+        ),
+        *(
+            mixed.dlms_station(hdlc, DlmsPlace(one), chance)
+            for one in meters.positions(
+                gateway.NAME_FORMAT, [f"1/{FIRST_PHYSICAL_ADDRESS + number - 1}" for number in numbers]
+            )
+        ),
+    ]
+    line = MixedLine(stations, chance, meters.clock().now)
+    with bridged(line, (modbus, chinese, hdlc)) as path:
+        _tell(
+            f"A line on {path}: of each {meters.count}, Modbus at 9600, DL/T 645 at 2400, DLMS at 19200 baud",
+            f"headend scan {path} --fast",
         )
         await stop.wait()
 

@@ -63,5 +63,8 @@ async def _converse(
     while data := await reader.read(READ_SIZE):
         for answer in talk.receive(data, clock.now()):
             await clock.sleep(answer.latency)
-            writer.write(answer.data)
-            await writer.drain()
+            size = 1 if answer.pause else max(1, len(answer.data))
+            for at in range(0, len(answer.data), size):
+                writer.write(answer.data[at : at + size])
+                await writer.drain()
+                await clock.sleep(answer.pause)

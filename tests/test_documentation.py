@@ -26,6 +26,11 @@ from drivers.profile import (
     Dlt645LoadRecord,
     Dlt645Point,
     Dlt645Profile,
+    Iec62056Column,
+    Iec62056LoadProfile,
+    Iec62056Log,
+    Iec62056Point,
+    Iec62056Profile,
     MeterProfile,
     TimingProfile,
 )
@@ -273,9 +278,19 @@ def test_every_field_of_a_dlms_profile_is_explained_to_contributors() -> None:
 
 def test_every_field_of_a_dlt645_profile_is_explained_to_contributors() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = text[text.index("A **DL/T 645** model") : text.index("A concentrator that **pushes**")]
+    section = text[text.index("A **DL/T 645** model") : text.index("An **IEC 62056-21** model")]
 
     for kind in (Dlt645Profile, Dlt645Point, Dlt645Column, Dlt645LoadRecord, Dlt645Freeze, Dlt645Events):
+        for field in fields(kind):
+            name = {"scaler_unit": "scaler"}.get(field.name, field.name)
+            assert f"`{name}`" in section, f"{kind.__name__}.{field.name}"
+
+
+def test_every_field_of_an_iec_62056_21_profile_is_explained_to_contributors() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text[text.index("An **IEC 62056-21** model") : text.index("A concentrator that **pushes**")]
+
+    for kind in (Iec62056Profile, Iec62056Point, Iec62056Column, Iec62056LoadProfile, Iec62056Log):
         for field in fields(kind):
             name = {"scaler_unit": "scaler"}.get(field.name, field.name)
             assert f"`{name}`" in section, f"{kind.__name__}.{field.name}"

@@ -366,6 +366,8 @@ def technician(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
         answers={
             "headend identify tcp://192.0.2.10:4059 --address 1": "active_energy_import .* Wh",
             "headend identify tcp://192.0.2.10:4059 --address 1 --draft acme-e50.toml": "is a valid profile",
+            "headend scan /dev/ttyUSB0 --full --dry-run": "115200 8N1 +modbus +247",
+            "headend meter import found.csv --dry-run": r" 2 +0 +0 +yes",
             "headend read SIM:1001": "active_energy_import .* Wh",
             "headend read SIM:1001 active_energy_import": "active_energy_import .* Wh",
             "headend curve SIM:1001 --day 2026-01-01": "missing 48",

@@ -39,7 +39,7 @@ class PushedObject:
     """One object of a list. ``scaler_unit``: as the message says; None where it does not.
 
     ``class_id``, ``attribute``, ``data_index``: 0 where the message names none. ``logical_name``: None for an item that
-    only its position names; ``position`` counts items of a flat list.
+    only its position names; ``position`` counts items of a flat list.  ``captured_at``: where it is not the message's time.
     """
 
     logical_name: Obis | None
@@ -49,17 +49,22 @@ class PushedObject:
     attribute: int = 0
     data_index: int = 0
     position: int = 0
+    captured_at: CosemDateTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One data-notification. ``count``: items of its list.  ``octets``: body of one that is no list but an octet-string."""
+    """One data-notification. ``count``: items of its list.  ``octets``: body of one that is no list but an octet-string.
+
+    ``is_checked``: False for a telegram without a checksum.
+    """
 
     long_invoke_id: int
     date_time: CosemDateTime | None
     objects: tuple[PushedObject, ...]
     count: int = 0
     octets: bytes = b""
+    is_checked: bool = True
 
     @property
     def version(self) -> str:
@@ -172,18 +177,25 @@ def facts(
         rules |= Rule.METER_STATUS
     captured_at = received_at if instant is None else instant
     spread = uncertainty if instant is None else 0
-    registers = _registers(values, captured_at, spread, rules)
+    registers = _registers(values, captured_at, spread, rules, clock)
     return PushedFacts(name(notification), captured_at, instant is not None, registers, tuple(unscaled))
 
 
 def _registers(
-    values: Sequence[tuple[Obis, PushedObject, ScalerUnit]], captured_at: UtcSeconds, uncertainty: int, rules: Rule
+    values: Sequence[tuple[Obis, PushedObject, ScalerUnit]],
+    captured_at: UtcSeconds,
+    uncertainty: int,
+    rules: Rule,
+    clock: ClockProfile,
 ) -> tuple[RegisterValue, ...]:
     found: dict[Obis, RegisterValue] = {}
     for obis, item, worth in values:
         try:
             count, coarse = objects.decode_count(item.data, worth, worth, str(obis))
-            value = RegisterValue(obis, count, worth, captured_at, uncertainty, rules | coarse)
+            own, is_doubtful = _instant(item.captured_at, clock)
+            coarse |= Rule.METER_STATUS if is_doubtful else Rule(0)
+            at, spread = (captured_at, uncertainty) if own is None else (own, 0)
+            value = RegisterValue(obis, count, worth, at, spread, rules | coarse)
         except (RemoteProtocolError, ValueError):
             continue
         first = found.setdefault(obis, value)

@@ -166,7 +166,10 @@ class Dlt645Session:
         freeze = next((one for one in self._dlt645.freezes if one.name == name), None)
         if freeze is None:
             raise MeterRefused(f"profile {self._profile.name} has no freezes named {name[:40]!r}", ErrorWord.NO_DATA)
-        days = stamps.Days(await self._read(freeze.day, 2), self._profile.clock.zone) if freeze.day else None
+        days = None
+        if freeze.day:
+            day = await self._agreed(lambda: self._read(freeze.day, 2), bytes)
+            days = stamps.Days(day, self._profile.clock.zone)
         values: list[RegisterValue] = []
         for number in range(1, min(count, freeze.depth) + 1):
             stamp = days.before(self._now(), number) if days else await self._frozen_at(freeze, number)
@@ -197,9 +200,9 @@ class Dlt645Session:
         return events
 
     async def _frozen_at(self, freeze: Dlt645Freeze, number: int) -> UtcSeconds | None:
-        identifier = Identifier(freeze.stamp).with_last(number)
+        di = str(Identifier(freeze.stamp).with_last(number))
         try:
-            octets = await self._exchange.read(identifier, expected=len(FREEZE_LAYOUT) // 2)
+            octets = await self._agreed(lambda: self._read(di, len(FREEZE_LAYOUT) // 2), bytes)
         except MeterRefused:
             return None
         return decode_instant(octets, FREEZE_LAYOUT, self._profile.clock.zone)

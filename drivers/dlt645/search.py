@@ -9,6 +9,7 @@ No I/O: whoever asks takes `next_query`, reads an identifier from that address, 
 Source: DL/T 645-2007, clause 5.2.2 (shortened addressing: the high bytes that are not named are AAH).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -46,11 +47,17 @@ class Progress:
 class AddressSearch:
     """State of one search over one line."""
 
-    def __init__(self, low_digits: str = "", *, thorough: bool = False) -> None:
-        """``low_digits``: search only addresses that end so, for one search cut over several sittings. Raises `ValueError`."""
-        shortened(low_digits)
+    def __init__(
+        self, low_digits: str = "", *, thorough: bool = False, unresolved: Sequence[str] | None = None
+    ) -> None:
+        """``low_digits``: search only addresses that end so, for one search cut over several sittings. Raises `ValueError`.
+
+        ``unresolved``: what an earlier search of the same left, to go on from there.
+        """
         self.found: list[str] = []
-        self._open = [low_digits]
+        self._open = [low_digits] if unresolved is None else list(reversed(unresolved))
+        for digits in (low_digits, *self._open):
+            shortened(digits)
         self._base = len(low_digits)
         self._thorough = thorough
         self._decided = 0.0

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from drivers.contract import ByteStream, SessionContext
+from drivers.contract import ByteStream, SessionContext, gathers
 from drivers.dlt645.address import OCTETS, covers
 from drivers.dlt645.control import ControlCode, Edition, decode_control, refusal
 from drivers.dlt645.frame import MAX_DATA, NEED_DATA, OVERHEAD, Frame, FrameReader
@@ -20,7 +20,6 @@ from drivers.profile import TimingProfile
 from drivers.transports.base import Deadline, pause
 
 T = TypeVar("T")
-HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters (USB: 16 ms), whatever the speed of the world [s]
 MAX_STRANGERS: Final = 16
 ANSWER_WAKE_UP: Final = 4  # clause 5.3.1: one to four FE in front
 FOLLOW_UP_ATTEMPTS: Final = 2  # the number of a follow-up frame makes asking again safe
@@ -78,14 +77,19 @@ class Exchange:
         else.  ``expected``: octets of data in the answer, at most. Raises as `read`.
         """
         octets = request.encode(self._wake_up)
-        allowance = self._allowance(len(octets) + expected + OVERHEAD + ANSWER_WAKE_UP)
+        longest = expected + OVERHEAD + ANSWER_WAKE_UP
+        allowance = self._allowance(len(octets) + longest)
+        silence = self._allowance(len(octets) + min(longest, gathers(self._stream)))
         self._reader = FrameReader()
         await pause(self._timing.turnaround * self._scale)
         self._stream.discard_input()
         await self._stream.write(octets)
         try:
-            return await self._await_answer(request, take, Deadline(allowance), allowance, what)
-        except (TransportTimeout, RemoteProtocolError):
+            return await self._await_answer(request, take, Deadline(allowance), silence, what)
+        except TransportTimeout:
+            await self._drain(request, silence)
+            raise
+        except RemoteProtocolError:
             await self._drain(request, allowance)
             raise
 
@@ -118,10 +122,12 @@ class Exchange:
         self,
         request: Frame,
         take: Callable[[Frame, ControlCode], T | None],
-        deadline: Deadline,
-        allowance: float,
+        whole: Deadline,
+        silence: float,
         what: str,
     ) -> T:
+        """Wait for the answer. ``whole``: until when it must be there.  ``silence``: until it begins. [s, real]"""
+        deadline = Deadline(silence)
         trouble: RemoteProtocolError | None = None
         strangers = 0
         while True:
@@ -135,7 +141,9 @@ class Exchange:
                     raise trouble  # it was ours, and damaged
                 try:
                     self._reader.receive_data(await self._read(deadline))
+                    deadline = whole
                 except LineNoise:
+                    deadline = whole
                     self._reader.receive_damage()
                 except TransportTimeout as error:
                     if self._reader.is_waiting:
@@ -147,7 +155,7 @@ class Exchange:
                             f"{self.address}: noise or part of an answer, then silence"
                         ) from error
                     else:
-                        raise TransportTimeout(f"{self.address}: {what}: no answer within {allowance:.3g} s") from error
+                        raise TransportTimeout(f"{self.address}: {what}: no answer within {silence:.3g} s") from error
                 continue
             try:
                 taken, trouble = self._judge(frame, request, take, what, trouble)
@@ -196,7 +204,7 @@ class Exchange:
         """Time to allow for both frames on the wire and the meter's latency. [s, real]"""
         speed = self._stream.bits_per_second
         wire = size * self._stream.bits_per_character / speed if speed else 0.0
-        return (self._timing.latency + wire) * self._scale + HOST_MARGIN
+        return (self._timing.latency + wire) * self._scale + self._timing.margin
 
     async def _drain(self, request: Frame, seconds: float) -> None:
         """Listen until the late answer has passed, or for ``seconds``. [s, real]"""

@@ -56,10 +56,22 @@ class DataBlock:
 
     def find(self, obis: Obis) -> DataSet | None:
         """Give the data set of a code, None where there is none. Raises `RemoteProtocolError` where two have it."""
-        found = [one for one in self.sets if one.obis == obis]
-        if len(found) > 1:
-            raise RemoteProtocolError(f"{obis} stands in {len(found)} lines; nobody knows which counts")
-        return found[0] if found else None
+        return _only([one for one in self.sets if one.obis == obis], str(obis))
+
+    def at(self, address: str) -> DataSet | None:
+        """Give the data set of an address, written so or as the same code in another form. Raises as `find` does."""
+        return _only([one for one in self.sets if is_at(one, address)], address)
+
+
+def _only(found: list[DataSet], what: str) -> DataSet | None:
+    if len(found) > 1:
+        raise RemoteProtocolError(f"{what} stands in {len(found)} lines; nobody knows which counts")
+    return found[0] if found else None
+
+
+def is_at(one: DataSet, address: str) -> bool:
+    """Say whether a data set has an address, written as there or as the same code in another form."""
+    return one.address == address or (parse_address(address) is not None and one.obis == parse_address(address))
 
 
 def parse_address(text: str) -> Obis | None:

@@ -99,6 +99,14 @@ class Identification:
             )
         return speed
 
+    def mark_up_to(self, fastest: int) -> str:
+        """Give the mark of the meter's own speed, or of the fastest below it that is not above ``fastest``. [bit/s]
+
+        Raises `RemoteProtocolError` where the meter's is reserved.
+        """
+        speed = min(self.speed, fastest)
+        return max((mark for mark in SPEEDS if SPEEDS[mark] <= speed), key=SPEEDS.__getitem__, default="0")
+
     def acknowledge(self, purpose: Purpose, mark: str = "") -> bytes:
         """Give the line to answer with, at the meter's speed or that of ``mark``; then both change to it.
 

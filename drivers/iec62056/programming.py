@@ -5,11 +5,14 @@
     meter   SOH P0 STX (OPERAND) ETX BCC       a challenge, or a number of the meter
     ours    SOH P1 STX (PASSWORD) ETX BCC      P2: what was made of password and operand, by the maker's own rule
     meter   ACK
-    ours    SOH R1 STX ADDRESS() ETX BCC       R2: by the maker's own form; R5, R6: the same, in partial blocks
+    ours    SOH R1 STX ADDRESS() ETX BCC       R2: by the maker's own form; R3, R4: the same, in partial blocks
     meter   STX ADDRESS(VALUE*UNIT) ETX BCC    or STX (ERROR) ETX BCC
     ours    SOH B0 ETX BCC                     the end
 
-Source: IEC 62056-21, 6.5 (programming mode) and annex C (partial blocks).
+R5 and R6 are for national use: load profiles of German meters are read by R5, and by R6 in partial blocks. Whether blocks come
+the answer itself says, so every form is taken with and without.
+
+Source: IEC 62056-21, 6.3.2 (commands), 6.5 (programming mode) and annex C (partial blocks).
 """
 
 import re
@@ -36,12 +39,14 @@ class Password(StrEnum):
 
 
 class Read(StrEnum):
-    """Forms of reading; the last two in blocks that are acknowledged one by one."""
+    """Forms of reading; those in blocks are acknowledged one by one."""
 
     ASCII = "R1"
     FORMATTED = "R2"
-    ASCII_IN_BLOCKS = "R5"
-    FORMATTED_IN_BLOCKS = "R6"
+    ASCII_IN_BLOCKS = "R3"
+    FORMATTED_IN_BLOCKS = "R4"
+    NATIONAL = "R5"
+    NATIONAL_IN_BLOCKS = "R6"
 
 
 class Write(StrEnum):

@@ -87,7 +87,8 @@ def decode_clock(date: str, time: str, zone: str) -> UtcSeconds:
 def decode_stamp(text: str, zone: str) -> UtcSeconds:
     """Read ``YYMMDDhhmm`` or ``YYMMDDhhmmss``, which time it is said in front or not. [s UTC] Raises `RemoteProtocolError`.
 
-    Without that digit, it is the wall clock of ``zone``; of an hour that comes twice, the first is meant.
+    Without that digit, it is the wall clock of ``zone``; of an hour that comes twice, the first is meant. With it, a zone that
+    knows no daylight saving is normal time.
     """
     digits = text.translate(_MARKS)
     match = _STAMP.fullmatch(digits)
@@ -103,8 +104,6 @@ def decode_stamp(text: str, zone: str) -> UtcSeconds:
     there = wall.replace(tzinfo=parse_zone(zone))
     if not kept:
         return int(there.timestamp())
-    offset, saving = there.utcoffset(), there.dst()
-    if offset is None or saving is None:
-        raise RemoteProtocolError(f"zone {zone} says nothing of daylight saving")
+    offset, saving = there.utcoffset() or timedelta(0), there.dst() or timedelta(0)
     said = timedelta(hours=1) if kept == "1" else timedelta(0)
     return int((wall - (offset - saving) - said).replace(tzinfo=UTC).timestamp())

@@ -28,9 +28,8 @@ def visit_cost(endpoint: Endpoint, ask: Ask, medium: Medium, latency: float) -> 
     modbus = endpoint.profile.modbus
     if modbus is None or modbus.identity is None:
         raise ProfileError(endpoint.profile.name, ["modbus and modbus.identity: are needed to read a meter"])
-    identity = modbus.identity
-    count = identity.count if identity.type == "text" else REGISTERS[identity.type]
-    requests: list[Request] = [ReadRequest(Function.READ_HOLDING_REGISTERS, identity.address, count)]
+    named = modbus.identity.block or modbus.identity
+    requests: list[Request] = [ReadRequest(Function.READ_HOLDING_REGISTERS, named.address, named.count)]
     if ask.window is not None:
         if modbus.load_profile is None:
             raise NotComputed(f"profile {endpoint.profile.name} declares no load profile in file records")

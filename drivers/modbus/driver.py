@@ -23,7 +23,7 @@ from drivers.errors import (
 from drivers.facts import IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.modbus import records, sunspec
 from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
-from drivers.modbus.functions import WriteRegisters
+from drivers.modbus.functions import ReadFile, WriteRegisters
 from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
 from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest, ReadResponse
 from drivers.modbus.session import AsciiExchange, Exchange, MbapExchange, RtuExchange
@@ -97,10 +97,13 @@ class ModbusSession:
         identity = self._modbus.identity
         if identity is None or not self._profile.maker:
             raise ProfileError(self._profile.name, ["modbus.identity and maker: both are needed to tell meters apart"])
-        count = identity.count if identity.type == "text" else REGISTERS[identity.type]
-        registers = await self._read(identity.table, identity.address, count)
+        block = identity.block or identity
+        registers = await self._read(identity.table, block.address, block.count)
+        registers = registers[identity.address - block.address :][: identity.count]
         if identity.type == "text":
             serial = _text(registers, swaps=identity.word_order in {"BADC", "DCBA"})
+        elif identity.type == "hex":
+            serial = "".join(f"{register:04X}" for register in registers)
         else:
             serial = str(decode_integer(registers, identity.type, identity.word_order))
         return MeterIdentity(f"{self._profile.maker}:{serial}", self._profile.maker, serial, self._profile.model)
@@ -240,15 +243,26 @@ class RecordingSession(ModbusSession):
             raise ProfileError(self._profile.name, ["modbus.load_profile: is missing"])
         rows: list[records.Row] = []
         for request in records.requests(layout):
-            answer = await self.exchange.ask(request)
-            if isinstance(answer, ExceptionResponse):
-                one = request.groups[0]
-                raise refusal(answer.code, f"unit {self.exchange.unit}: file {one.file}, record {one.record}")
-            rows += records.rows_of(layout, answer.records[0])
+            rows += records.rows_of(layout, await self._record(request))
         channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
         by_start = records.starts(layout, rows, self._profile.clock.stamp)
         found = records.blocks(layout, channels, by_start, (start, end))
         return [*found] if self._is_protected else [unprotected(block) for block in found]
+
+    async def _record(self, request: ReadFile) -> tuple[int, ...]:
+        """Read a record: once where parity is checked, else until two readings are the same."""
+        one = request.groups[0]
+        what = f"unit {self.exchange.unit}: file {one.file}, record {one.record}"
+        seen: list[tuple[int, ...]] = []
+        while len(seen) < MAX_READINGS:
+            answer = await self.exchange.ask(request)
+            if isinstance(answer, ExceptionResponse):
+                raise refusal(answer.code, what)
+            record: tuple[int, ...] = answer.records[0]
+            if self._is_protected or record in seen:
+                return record
+            seen.append(record)
+        raise RemoteProtocolError(f"{what}: {MAX_READINGS} readings without parity, and no two agree")
 
 
 class ModbusCommands:
@@ -328,8 +342,11 @@ def _value(point: ModbusPoint, registers: Sequence[int], before: UtcSeconds, aft
 
 
 def _text(registers: Sequence[int], *, swaps: bool) -> str:
-    """Read ASCII text, two characters per register, padded with NUL or spaces. ``swaps``: the second one stands first."""
-    octets = struct.pack(f"{'<' if swaps else '>'}{len(registers)}H", *registers).rstrip(b"\0 ").lstrip(b" ")
+    """Read ASCII text, two characters per register, padded with spaces. ``swaps``: the second one stands first.
+
+    NUL is no character: some meters pad with it, others give one character per register.
+    """
+    octets = struct.pack(f"{'<' if swaps else '>'}{len(registers)}H", *registers).replace(b"\0", b"").strip(b" ")
     text = octets.decode("ascii", "replace")
     if not octets or not text.isascii() or not text.isprintable():
         raise RemoteProtocolError(f"serial number registers hold {octets.hex(' ') or 'nothing'}, not ASCII text")

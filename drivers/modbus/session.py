@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from drivers.contract import ByteStream, SessionContext, silent_for
+from drivers.contract import ByteStream, SessionContext, gathers, silent_for
 from drivers.errors import LineNoise, LocalProtocolError, RemoteProtocolError, TransportTimeout
 from drivers.modbus.ascii import MAX_FRAME as MAX_ASCII_FRAME
 from drivers.modbus.ascii import AsciiResponseReader, encode_frame
@@ -21,7 +21,6 @@ from drivers.modbus.rtu import ResponseReader, RtuFrame, silence_of
 from drivers.profile import TimingProfile
 from drivers.transports.base import Deadline, pause
 
-HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters (USB: 16 ms), whatever the speed of the world [s]
 MAX_STRANGERS: Final = 16  # answers to other transactions skipped while waiting for one
 
 
@@ -90,7 +89,7 @@ class Exchange(ABC):
 
     def _allowance(self, sent: int, expected: int) -> float:
         """Time to allow for both frames on the wire and the meter's latency. [s, real]"""
-        return (self._timing.latency + self._wire(sent + expected)) * self._scale + HOST_MARGIN
+        return (self._timing.latency + self._wire(sent + expected)) * self._scale + self._timing.margin
 
     def _note_latency(self, took: float, sent: int, received: int) -> None:
         """Learn from one exchange. ``took``: [s, real]"""
@@ -117,29 +116,35 @@ class LineExchange(Exchange):
         pdu = request.encode()
         frame, longest = self._frame(pdu), self._size(request.answer_length(pdu[:1]) or MAX_PDU)
         allowance = self._allowance(len(frame), longest)
+        silence = self._allowance(len(frame), min(longest, gathers(self._stream)))
         reader = self._reader(request)
         await pause(self._silence() * self._scale - silent_for(self._stream))
         self._stream.discard_input()
         await self._stream.write(frame)
         deadline = Deadline(allowance)
         try:
-            answer = await self._await_answer(reader, deadline, allowance)
-        except (TransportTimeout, RemoteProtocolError):
+            answer = await self._await_answer(reader, deadline, Deadline(silence), silence)
+        except TransportTimeout:
+            await self._drain(self._reader(request), silence)
+            raise
+        except RemoteProtocolError:
             await self._drain(self._reader(request), allowance)
             raise
         self._note_latency(allowance - deadline.remaining(), len(frame), self._size(len(answer.pdu)))
         return decode_response(answer.pdu, request)
 
-    async def _await_answer(self, reader: AnswerReader, deadline: Deadline, allowance: float) -> RtuFrame:
+    async def _await_answer(self, reader: AnswerReader, whole: Deadline, begun: Deadline, silence: float) -> RtuFrame:
+        """Wait until the answer is there. ``whole``, ``begun``: until when it must be so, and must have begun."""
         while (frame := reader.next_event()) is NEED_DATA:
             try:
+                deadline = whole if reader.has_noise else begun
                 reader.receive_data(await self._stream.read(deadline.remaining()))
             except LineNoise:
                 reader.receive_damage()
             except TransportTimeout as error:
                 if reader.has_noise:
                     raise RemoteProtocolError(f"unit {self.unit}: noise or part of an answer, then silence") from error
-                raise TransportTimeout(f"unit {self.unit}: no answer within {allowance:.3g} s") from error
+                raise TransportTimeout(f"unit {self.unit}: no answer within {silence:.3g} s") from error
         return frame
 
     @abstractmethod

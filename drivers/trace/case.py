@@ -48,7 +48,7 @@ def frame_hex(trace: Trace, names: Sequence[str]) -> tuple[str, str]:
 
 def expected_toml(trace: Trace, names: Sequence[str], directions: str, steps: Sequence[Step]) -> str:
     """Give the skeleton of ``expected.toml``. ``steps``: of the same trace, shown as comments without the meter's ``names``."""
-    protocol = {"hdlc": "dlms", "wrapper": "dlms", "push": "dlms-push", "dlt645": "dlt645"}.get(
+    protocol = {"hdlc": "dlms", "wrapper": "dlms", "push": "dlms-push", "dlt645": "dlt645", "iec62056": "iec62056"}.get(
         trace.header.framing, "modbus"
     )
     seen = [line for step in steps for line in _lines(step.part, 0)]

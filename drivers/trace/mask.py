@@ -14,6 +14,7 @@ from drivers.contract import Credentials
 from drivers.dlms import axdr
 from drivers.dlms.hdlc import FLAG, FORMAT_TYPE_3, LLC_COMMAND, LLC_RESPONSE, Frame, Kind, parse_frame
 from drivers.errors import RemoteProtocolError
+from drivers.iec62056.message import ETX, SOH, check_character
 from drivers.trace.text import MASK, Mark, Record
 from kernels.checksum import fcs16
 
@@ -297,6 +298,35 @@ class _Side:
                 self._pieces.popleft()
 
 
+class _Iec62056(_Side):
+    """Text, and commands SOH ... ETX BCC, of which P1 and P2 carry a password. Heads repeat ours to us, so both ways alike."""
+
+    def _judge(self) -> None:
+        while self._buffer:
+            start = self._buffer.find(bytes((SOH,)))
+            if start:
+                self._text(start if start > 0 else len(self._buffer))
+                continue
+            end = self._buffer.find(bytes((ETX,))) + 2
+            if end < 2 or end > len(self._buffer):
+                return
+            self._command(bytes(self._buffer[:end]))
+
+    def _text(self, size: int) -> None:
+        text = bytes(self._buffer[:size])
+        self._settle(size, flags=self._secrets.pieces(text) if self._is_sent else self._secrets.whole(text))
+
+    def _command(self, octets: bytes) -> None:
+        if octets[1:3] not in {b"P1", b"P2"} or len(octets) < 8:
+            self._text(len(octets))
+            return
+        flags = bytearray(len(octets))
+        flags[5:-3] = b"\x01" * (len(octets) - 8)  # between SOH P C STX ( and ) ETX BCC
+        hidden = bytes(MASK if flag else octet for octet, flag in zip(octets, flags, strict=True))
+        check = check_character(hidden[1:-1])  # that of the password would tell of it
+        self._settle(len(octets), hidden[:-1] + bytes((check,)), flags)
+
+
 class _Wrapper(_Side):
     """WRAPPER frames: 8 octets of header, then an APDU."""
 
@@ -426,4 +456,4 @@ def _spans(hidden: bytearray) -> Iterator[tuple[int, int]]:
         start = hidden.find(1, end)
 
 
-_SIDES: dict[str, type[_Side]] = {"hdlc": _Hdlc, "wrapper": _Wrapper}
+_SIDES: dict[str, type[_Side]] = {"hdlc": _Hdlc, "wrapper": _Wrapper, "iec62056": _Iec62056}

@@ -27,6 +27,7 @@ from drivers.modbus.values import REGISTERS, decode_point
 from drivers.profile import ModbusPoint, Table
 from drivers.trace.apdu import MAX_SHOWN, Dialogue, Part, obis_text
 from drivers.trace.dlt645 import Dlt645Frames
+from drivers.trace.iec62056 import Iec62056Frames
 from drivers.trace.text import Mark, Record, Trace, TraceError
 
 MAX_JOINED = 70_000  # octets of segments that are joined
@@ -124,6 +125,8 @@ def _reader(framing: str, keys: Keys | None, points: Sequence[ModbusPoint]) -> _
             return _Ascii(points)
         case "dlt645":
             return Dlt645Frames()
+        case "iec62056":
+            return Iec62056Frames()
     raise TraceError(f"framing {framing[:40]!r} is not one this program takes apart")
 
 

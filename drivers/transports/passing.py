@@ -4,6 +4,13 @@ from drivers.contract import ByteStream, ChangesSpeed, has_parity, silent_for
 from drivers.errors import PortUnavailable
 
 
+def changes_speed(stream: ByteStream) -> bool:
+    """Say whether the speed of a link can be changed, whatever lies on it."""
+    while isinstance(stream, PassingStream):
+        stream = stream.below
+    return isinstance(stream, ChangesSpeed)
+
+
 class PassingStream:
     """A `ByteStream` that hands all it is asked to the one below it."""
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import os
 import termios
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 
 import serial
 
@@ -21,18 +23,20 @@ _ADVICE = {
     errno.EINVAL: "the port refuses these settings",
     errno.ENOTTY: "not a serial port",
 }
+_PSEUDO_TERMINALS = range(136, 144)  # Linux, Documentation/admin-guide/devices.txt: majors of /dev/pts
 _INPUT_FLAGS = 0  # index of c_iflag in termios attributes
 _CONTROL_CHARACTERS = 6  # index of c_cc
 
 
 def open_serial(url: SerialUrl) -> "SerialStream":
     """Open a port for us alone and set it up. Raises `PortUnavailable`, saying what to do."""
+    parity, bits = _carried(url.path, url.parity, url.bits)
     try:
         port = serial.Serial(
             url.path,
             url.baud,
-            bytesize=url.bits,
-            parity=url.parity,
+            bytesize=bits,
+            parity=parity,
             stopbits=url.stop,
             timeout=0,
             exclusive=True,
@@ -56,6 +60,7 @@ class SerialStream(FdStream):
     def __init__(self, port: serial.Serial, url: SerialUrl) -> None:
         super().__init__(port.fileno(), str(url), port.close, url.baud, url.bits_per_character)
         self._port = port
+        self._path = url.path
         self._stop = url.stop
         self._has_parity = url.parity != "N"
         self._marks = MarkReader()
@@ -87,7 +92,14 @@ class SerialStream(FdStream):
             await asyncio.to_thread(termios.tcdrain, self._fd)  # 300 baud would hold all others up for long
             await pause(after)
             self._check_open()
-            self._port.apply_settings({"baudrate": baud, "parity": parity, "bytesize": bits})
+            carried, width = _carried(self._path, parity, bits)
+            settings = {"baudrate": baud, "parity": carried, "bytesize": width}
+            try:
+                self._port.apply_settings(settings)
+            except (
+                termios.error
+            ):  # pyserial sets one by one: what was refused before may still stand beside the first of them
+                self._port.apply_settings(settings)
             set_up_input(self._fd)
         except (OSError, ValueError, termios.error) as error:
             raise PortUnavailable(f"{self._name}: {_explain(error)}") from error
@@ -110,6 +122,14 @@ def set_up_input(fd: int) -> None:
     attributes[_CONTROL_CHARACTERS][termios.VMIN] = 1
     attributes[_CONTROL_CHARACTERS][termios.VTIME] = 0
     termios.tcsetattr(fd, termios.TCSANOW, attributes)
+
+
+def _carried(path: str, parity: str, bits: int) -> tuple[str, int]:
+    """Give parity and data bits to set up: a pseudo-terminal carries bytes, and the C library refuses parity there."""
+    with suppress(OSError):
+        if parity in "NEO" and os.major(Path(path).stat().st_rdev) in _PSEUDO_TERMINALS:
+            return "N", 8
+    return parity, bits
 
 
 def _explain(error: BaseException) -> str:

@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": ("headend.cli.plan", "Say what each link needs of its time before anything is deployed; reads no meter."),
     "run": ("headend.cli.run", "Collect, validate and store: the daemon, or one round."),
     "read": ("headend.cli.read", "Read one meter now."),
+    "scan": ("headend.cli.scan", "Find the meters on a line and draft a meter table."),
     "identify": ("headend.cli.identify", "Ask a DLMS meter who it is and what it has; draft a profile from it."),
     "status": (
         "headend.cli.status",

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -18,15 +18,15 @@ from drivers.contract import Driver, Endpoint, SessionContext
 from drivers.errors import DriverError, LocalProtocolError, ProfileError
 from drivers.facts import RegisterValue, UtcSeconds
 from drivers.obis import Obis
-from drivers.profile import MeterProfile
+from drivers.profile import MeterProfile, TimingProfile
 from headend.clock import Clock
 from headend.collect import settle
 from headend.collect.health import Health
 from headend.collect.job import Job, JobKind, Priority, RoundSummary
 from headend.collect.latency import Latencies, Pace
-from headend.collect.line import Carrier, LineOwner, Open
+from headend.collect.line import Carrier, Later, LineOwner, Open
 from headend.collect.plan import DAY, clock_checks, plan, polls
-from headend.collect.ports import CredentialSource, StoredCounters, StoredMetadata, Writer
+from headend.collect.ports import CredentialSource, StoredCounters, StoredLatencies, StoredMetadata, Writer
 from headend.collect.registry import load_ledgers, load_meters
 from headend.collect.schedule import Meter, is_due, next_due
 from headend.collect.visit import Answer, Question, Visit
@@ -39,6 +39,9 @@ from kernels.quality import Reason
 LEDGERS_AT_ONCE = 50
 """Meters whose ledgers are read in one turn of the writer's thread, so that commits are not held up for long."""
 
+KEEP_LATENCIES = 21_600
+"""How often learned latencies are kept, beside the end. [s]"""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -48,6 +51,16 @@ class Unused(Exception):
     def __init__(self, cause: Reason) -> None:
         super().__init__(cause.name)
         self.cause = cause
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A job on its way through the turns of a line."""
+
+    meter: Meter
+    job: Job
+    visit: Visit | None = None
+    was_put_off: bool = False
 
 
 class Engine:
@@ -87,7 +100,10 @@ class Engine:
         self._lines: dict[str, LineOwner] = {}
         self._health = Health(settings)
         self._latencies = Latencies()
+        self._kept = StoredLatencies(writer, self._latencies)
+        self._kept_at: UtcSeconds | None = None  # None until they were recalled
         self._settled: dict[int, UtcSeconds] = {}
+        self._silent: set[int] = set()  # meters that said nothing and are to be asked again when the others were
         self._since: UtcSeconds | None = None
         self._busy: Counter[tuple[int, JobKind]] = Counter()
         self._tasks: set[asyncio.Task[RoundSummary]] = set()
@@ -110,6 +126,10 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(line.close() for line in self._lines.values()))
         self._lines.clear()
+        try:
+            await self._kept.keep()
+        except StoreError as error:
+            _log.warning("learned latencies were not kept", error=str(error))
 
     async def run_due(self) -> RoundSummary:
         """Do everything that is due now, and wait for it. The first call takes everything open as due.
@@ -160,7 +180,7 @@ class Engine:
         started = self._clock.now()
         try:
             answer = await self._line(meter).submit(
-                job.priority, partial(self._visit, meter, job), self._turnaround(meter)
+                job.priority, partial(self._visit, _Asking(meter, job)), self._turnaround(meter)
             )
         except DriverError as error:
             await self._settle_failure(meter, job, error, started)
@@ -176,6 +196,9 @@ class Engine:
         self._since = now
         if not await self._has_room():
             return RoundSummary(), []
+        if self._kept_at is not None and now - self._kept_at >= KEEP_LATENCIES:
+            self._kept_at = now
+            await self._kept.keep()
         try:
             marked, jobs = await self._plan(since, now)
         except StoreFull as error:
@@ -216,6 +239,9 @@ class Engine:
         return marked, jobs
 
     async def _load_registry(self) -> None:
+        if self._kept_at is None:
+            self._kept_at = self._clock.now()
+            await self._kept.recall()
         meters, self._links = await self._writer.submit(partial(load_meters, profiles=self._profiles))
         known, self._meters = self._meters, {meter.device.id: meter for meter in meters}
         for number, meter in self._meters.items():
@@ -277,7 +303,8 @@ class Engine:
         started = self._clock.now()
         try:
             line = self._line(meter)
-            answer = await line.submit(job.priority, partial(self._turn, meter, job), self._turnaround(meter))
+            turn = partial(self._turn, _Asking(meter, job))
+            answer = await line.submit(job.priority, turn, self._turnaround(meter))
         except Unused as unused:
             return await self._writer.submit(partial(settle.settle_untried, job=job, cause=unused.cause))
         except StoreError:
@@ -289,30 +316,52 @@ class Engine:
             return await self._settle_failure(meter, job, error, started)
         return await self._settle_answer(meter, job, answer, started)
 
-    async def _turn(self, meter: Meter, job: Job, carrier: Carrier) -> Answer:
+    async def _turn(self, asking: _Asking, carrier: Carrier) -> Answer:
         """Use the line for a job, unless that is pointless or a breaker is open."""
-        now = self._clock.now()
+        meter, job, now = asking.meter, asking.job, self._clock.now()
         if job.expires_at is not None and now >= job.expires_at:
+            if asking.visit is not None and asking.visit.failure is not None:
+                self._note_failure(meter, carrier, asking.visit.failure)
+                raise asking.visit.failure
             raise Unused(Reason.NO_LINE_TIME)
         cause = self._health.why_not(meter, carrier.url, now)
         if cause is not None and not carrier.has_returned():
             raise Unused(cause)
-        return await self._visit(meter, job, carrier)
+        is_silent = meter.device.id in self._silent or self._health.is_failing(meter.device.id)
+        if is_silent and not asking.was_put_off:
+            asking.was_put_off = True  # another job of this meter has met its silence; this one need not
+            raise Later
+        return await self._visit(asking, carrier)
 
-    async def _visit(self, meter: Meter, job: Job, carrier: Carrier) -> Answer:
+    async def _visit(self, asking: _Asking, carrier: Carrier) -> Answer:
+        meter, job = asking.meter, asking.job
         assert meter.profile is not None
+        self._silent.discard(meter.device.id)
         try:
-            window = job.window if job.kind is JobKind.LOAD_PROFILE else None
-            has_clock = job.kind in {JobKind.LOAD_PROFILE, JobKind.CLOCK}
-            visit = Visit(
-                self._drivers[meter.profile.protocol],
-                self._endpoint(meter),
-                self._context,
-                Question(window, job.registers, clock=has_clock),
-                Pace(self._latencies, carrier.url, meter.device.name, meter.profile.name, meter.profile.timing.latency),
-            )
+            if asking.visit is None:
+                window = job.window if job.kind is JobKind.LOAD_PROFILE else None
+                has_clock = job.kind in {JobKind.LOAD_PROFILE, JobKind.CLOCK}
+                asking.visit = Visit(
+                    self._drivers[meter.profile.protocol],
+                    self._endpoint(meter),
+                    self._context,
+                    Question(window, job.registers, clock=has_clock),
+                    Pace(
+                        self._latencies,
+                        carrier.url,
+                        meter.device.name,
+                        meter.profile.name,
+                        meter.profile.timing.latency,
+                    ),
+                )
             on_trial = self._health.is_on_trial(meter, carrier.url)
-            answer = await visit.run(carrier, 0 if on_trial else meter.profile.timing.retries)
+            answer = await asking.visit.run(
+                carrier, 0 if on_trial else meter.profile.timing.retries, may_come_later=not asking.was_put_off
+            )
+        except Later:
+            self._silent.add(meter.device.id)
+            asking.was_put_off = True
+            raise
         except (DriverError, SecretError) as error:
             self._note_failure(meter, carrier, error)
             raise
@@ -356,8 +405,22 @@ class Engine:
             )
         )
 
+    async def share(self, url: str) -> tuple[LineOwner, TimingProfile]:
+        """Give the owner of a link, for others to take turns with our jobs, and the pace of the slowest of our meters on it."""
+        await self._load_registry()
+        numbers = {number for number, link in self._links.items() if link == url}
+        timings = [
+            meter.profile.timing
+            for meter in self._meters.values()
+            if meter.profile is not None and meter.device.link_id in numbers
+        ]
+        slowest = max((timing.latency for timing in timings), default=TimingProfile().latency)
+        return self._owner(url), TimingProfile(slowest, max((timing.turnaround for timing in timings), default=0.0))
+
     def _line(self, meter: Meter) -> LineOwner:
-        url = self._links[meter.device.link_id]
+        return self._owner(self._links[meter.device.link_id])
+
+    def _owner(self, url: str) -> LineOwner:
         line = self._lines.get(url)
         if line is None:
             line = self._lines[url] = LineOwner(

@@ -2,7 +2,8 @@
 
 Work waits in four classes: alarm, on-demand, scheduled, back-fill. The most urgent goes first, in order of arrival within
 its class. Work that has waited longer than the ageing time gets every second turn, so that nobody starves and a person
-still waits for one job at most.
+still waits for one job at most. Work that raises `Later` gets another turn behind all of its class: what nobody answers is
+asked again when the others have been read.
 
 Before each turn the line has to be free: a late answer has been listened for, and what arrived unasked is thrown away. Where
 that looks like frames, and again, somebody else asks on this line: it is told once, and each turn then waits for a silence.
@@ -40,6 +41,10 @@ STRANGER_SILENCE = 0.2  # longer than any meter takes between another master's q
 STRANGER_PATIENCE = 5.0  # longest wait for such a silence [s]
 
 _log = structlog.get_logger(__name__)
+
+
+class Later(Exception):
+    """Raised by work that wants another turn, after what waits in its class."""
 
 
 class Carrier:
@@ -192,13 +197,12 @@ class LineOwner:
     async def submit(self, priority: Priority, run: Callable[[Carrier], Awaitable[T]], turnaround: float = 0.0) -> T:
         """Wait for a turn, run ``run`` alone on the line, and keep silent for ``turnaround`` [clock s] afterwards.
 
-        Raises what ``run`` raises. Cancelling the caller takes waiting work out of the queue and stops running work.
+        ``run`` may raise `Later`, and is then run again. Raises what ``run`` raises. Cancelling the caller takes waiting work out of the queue and stops running work.
         """
         if self._task is None or self._task.done():
             raise RuntimeError(f"line {self._carrier.url} is not running")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._order += 1
-        self._waiting.append(_Work(priority, self._order, self._clock.monotonic(), run, turnaround, done))
+        self._waiting.append(_Work(priority, self._last(), self._clock.monotonic(), run, turnaround, done))
         self._wake.set()
         return await done
 
@@ -211,6 +215,10 @@ class LineOwner:
             work.done.cancel()
         self._waiting.clear()
         await self._carrier.close()
+
+    def _last(self) -> int:
+        self._order += 1
+        return self._order
 
     async def _own(self) -> None:
         while True:
@@ -252,7 +260,10 @@ class LineOwner:
             # A session cut in the middle may leave half an exchange on the line.
             await self._carrier.close()
             work.done.cancel()
-        elif (error := running.exception()) is not None:
+        elif isinstance(error := running.exception(), Later):
+            work.order = self._last()
+            self._waiting.append(work)
+        elif error is not None:
             if not work.done.done():
                 work.done.set_exception(error)
         elif not work.done.done():

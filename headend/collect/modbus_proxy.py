@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ProxySettings:
+class Door:
     """``port``: to listen on, 0 for a free one.  ``host``: this machine alone unless told otherwise.
 
     ``allows_writes``: whether what changes a meter is carried on.
@@ -49,21 +49,20 @@ class ProxySettings:
 class ModbusProxy:
     """Carries requests of others to one line of RTU units. Use `serve` in a task of its own; canceling it hangs up on all."""
 
-    def __init__(
-        self, line: LineOwner, settings: ProxySettings, timing: TimingProfile, context: SessionContext
-    ) -> None:
+    def __init__(self, line: LineOwner, door: Door, timing: TimingProfile, context: SessionContext) -> None:
         """``timing``: of the slowest unit on the line."""
         self._line = line
-        self._settings = settings
+        self._door = door
         self._timing = timing
         self._context = context
 
     async def serve(self, listening: Callable[[int], Awaitable[None]] | None = None) -> None:
         """Listen until canceled; ``listening`` is told the port. Raises `PortUnavailable`."""
-        listener = await listen(ListenUrl("tcp", self._settings.host, self._settings.port))
+        listener = await listen(ListenUrl("tcp", self._door.host, self._door.port))
         assert isinstance(listener, TcpListener)
         callers: set[asyncio.Task[None]] = set()
         try:
+            _log.info("Modbus proxy listens", host=self._door.host, port=listener.port)
             if listening is not None:
                 await listening(listener.port)
             while True:
@@ -106,7 +105,7 @@ class ModbusProxy:
             request = decode_any_request(pdu)
         except RequestFault as fault:
             return fault.response.encode()
-        if request.changes and not self._settings.allows_writes:
+        if request.changes and not self._door.allows_writes:
             return ExceptionResponse(int(request.function), ExceptionCode.ILLEGAL_FUNCTION).encode()
         if unit not in UNITS:
             return ExceptionResponse(int(request.function), ExceptionCode.GATEWAY_PATH_UNAVAILABLE).encode()
@@ -124,7 +123,7 @@ class ModbusProxy:
     async def _ask(self, carrier: Carrier, unit: int, request: Request) -> Any:
         """One turn on the line: one request, sent once."""
         stream = await carrier.stream()
-        may_write = self._settings.allows_writes
+        may_write = self._door.allows_writes
         try:
             return await RtuExchange(stream, unit, self._timing, self._context, may_write=may_write).ask(request)
         except DriverError as error:

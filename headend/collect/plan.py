@@ -132,7 +132,7 @@ def clock_checks(meters: Iterable[Meter], now: UtcSeconds, busy: Collection[tupl
         for meter in meters
         if meter.is_visited
         and meter.profile is not None
-        and meter.profile.protocol in {"dlms", "dlt645"}
+        and meter.profile.protocol in {"dlms", "dlt645", "iec62056"}
         and meter.is_in_place(now)
         and (meter.device.id, JobKind.CLOCK) not in busy
     ]

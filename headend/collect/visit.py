@@ -1,6 +1,7 @@
 """One visit to one meter: open a session, make sure it is the right meter, ask, and try again where that may help.
 
-Nothing of what a meter says is given to the caller before its identity has been compared with the registry's.
+Nothing of what a meter says is given to the caller before its identity has been compared with the registry's. A meter that says
+nothing is asked again in another turn of the line, so that those who answer need not wait for it.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from drivers.errors import DriverError, MeterRefused, SecurityError, TransportTi
 from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from headend.collect.latency import Pace
-from headend.collect.line import Carrier
+from headend.collect.line import Carrier, Later
 
 LONGEST_ATTEMPT = 1_800.0
 """Longest time one attempt may hold the line, however slowly the meter keeps answering. [protocol s]"""
@@ -77,21 +78,33 @@ class Visit:
         self._registers: list[RegisterValue] = []
         self._shortfall: DriverError | None = None
         self._is_complete = False
+        self._attempts = 0
+        self._is_heard = False  # whether anything came in this attempt
+        self._is_met = False  # whether the right meter has said so in this attempt
+        self.failure: DriverError | None = None
+        """What ended the last attempt."""
 
-    async def run(self, carrier: Carrier, retries: int) -> Answer:
-        """Ask on the line that ``carrier`` holds, with so many retries. Raises `DriverError` for what ended it."""
-        attempts = 1 + retries
+    async def run(self, carrier: Carrier, retries: int, *, may_come_later: bool = False) -> Answer:
+        """Ask on the line that ``carrier`` holds, with so many retries. Raises `DriverError` for what ended it.
+
+        ``may_come_later``: raise `Later` where the meter said nothing and retries are left; what is left is for the next run.
+        """
         cut: DriverError | None = None
-        for attempt in range(attempts):
+        while True:
+            self._attempts += 1
             try:
                 await self._attempt(carrier)
             except DriverError as error:
+                self.failure = error
                 if self._pace is not None and isinstance(error, TransportTimeout):
                     self._pace.silent()
                 await carrier.recover(error)
                 if self._is_complete:
                     break  # only the farewell failed
-                if error.retryable and attempt + 1 < attempts:
+                if error.retryable and self._attempts <= retries:
+                    is_silent = isinstance(error, TransportTimeout) and not (self._is_heard and self._is_met)
+                    if may_come_later and is_silent:
+                        raise Later from error
                     continue
                 if self._question.window is None or isinstance(error, (WrongMeter, SecurityError)):
                     raise
@@ -109,12 +122,15 @@ class Visit:
         return Answer(self._identity, blocks, registers, self._clock, self._shortfall, cut, self._rest)
 
     async def _attempt(self, carrier: Carrier) -> None:
+        self._is_heard = self._is_met = False
         stream = await carrier.stream()
         endpoint = self._endpoint
-        stream.heard = None
+        stream.heard = self._note_heard
         if self._pace is not None:
-            stream.heard = self._pace.heard
-            timing = replace(endpoint.profile.timing, latency=self._pace.latency())
+            is_line = (
+                stream.is_line and self._context.timeout_scale == 1.0
+            )  # in a faster world our own time weighs more
+            timing = self._pace.timing(endpoint.profile.timing, is_line=is_line)
             endpoint = replace(endpoint, profile=replace(endpoint.profile, timing=timing))
         try:
             async with (
@@ -128,12 +144,18 @@ class Visit:
                 f"{self._endpoint.name}: the visit took longer than {LONGEST_ATTEMPT:.0f} s"
             ) from error
 
+    def _note_heard(self, seconds: float) -> None:
+        self._is_heard = True
+        if self._pace is not None:
+            self._pace.heard(seconds)
+
     async def _ask(self, session: Session) -> None:
         question = self._question
         identity = await session.read_identity()
         if identity.name != self._endpoint.name:
             raise WrongMeter(f"{identity.name} answers at address {self._endpoint.address} of {self._endpoint.name}")
         self._identity = identity
+        self._is_met = True
         if question.clock and self._clock is None and isinstance(session, KeepsClock):
             try:
                 self._clock = await session.read_clock()

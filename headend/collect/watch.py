@@ -1,18 +1,21 @@
 """A link as the line owner sees it: what meters take, whether the line is free, and who speaks on it unasked.
 
-It passes bytes on unchanged. From the times of questions and answers it learns latencies; after a silence it knows how long
+It passes bytes on unchanged. From the times of questions and answers it learns latencies, and from the pieces in which answers
+come how many octets the UART lets gather; after a silence it knows how long
 was waited, and `settle` listens for as long again, so that a late answer reaches nobody else's question.
 """
 
 import math
 from collections.abc import Callable
 
-from drivers.contract import ByteStream
+from drivers.contract import MOST_GATHERED, ByteStream
 from drivers.errors import LineNoise, TransportTimeout
 from drivers.transports.passing import PassingStream
 from headend.clock import Clock
 
 QUIET = 0.05  # silence after which a late answer is over; more than 30 characters at 9600 bit/s [s, real]
+ENOUGH = 20  # answers in pieces before their size is believed
+IDLE_CHARACTERS = 4  # a UART hands on what it has after so long a silence
 
 
 class WatchedStream(PassingStream):
@@ -25,6 +28,9 @@ class WatchedStream(PassingStream):
         self._asked = 0  # its length, 0 once its answer has begun [octet]
         self._silent_for = 0.0  # how long its answer was waited for in vain [clock s]
         self._heard_at = -math.inf  # when anything arrived last [clock s]
+        self._first = 0  # size of the answer's first piece, while it is the last [octet]
+        self._gathered = 0  # most octets in a first piece that others followed [octet]
+        self._in_pieces = 0  # such answers
         self.heard: Callable[[float], None] | None = None
 
     @property
@@ -34,7 +40,7 @@ class WatchedStream(PassingStream):
 
     async def write(self, data: bytes) -> None:
         """Send all of ``data``. Raises `TransportError`."""
-        self._asked_at, self._asked, self._silent_for = self._clock.monotonic(), len(data), 0.0
+        self._asked_at, self._asked, self._silent_for, self._first = self._clock.monotonic(), len(data), 0.0, 0
         await self._stream.write(data)
 
     async def read(self, timeout: float) -> bytes:
@@ -48,10 +54,17 @@ class WatchedStream(PassingStream):
         self._heard_at = self._clock.monotonic()
         if self._asked:
             waited = self._heard_at - self._asked_at - self._wire(self._asked + len(data))
-            self._asked = 0
+            self._asked, self._first = 0, len(data)
             if self.heard is not None:
                 self.heard(max(0.0, waited))
+        elif self._first:
+            self._gathered, self._first = max(self._gathered, self._first), 0
+            self._in_pieces += 1
         return data
+
+    def gathers(self) -> int:
+        """Give the octets that may gather before the first is handed on. [octet]"""
+        return min(MOST_GATHERED, self._gathered + IDLE_CHARACTERS) if self._in_pieces >= ENOUGH else MOST_GATHERED
 
     def _wire(self, octets: int) -> float:
         speed = self._stream.bits_per_second

@@ -220,6 +220,14 @@ def _facts(
     rules = Rule(0)
     if plain.system_title and not plain.is_authenticated:
         rules |= Rule.METER_STATUS
+    if not message.is_checked and not plain.is_authenticated:
+        call = caller.profile.call
+        if call is None or call.checksum == "required":
+            raise RegistryError(
+                f"{caller.device.name}: its telegram has no checksum; for a model that has none, set call.checksum to"
+                f" absent in the profile {caller.profile.name}"
+            )
+        rules |= Rule.UNPROTECTED
     clock = caller.profile.clock
     made = notification.facts(
         message, clock, received_at, uncertainty=UNSTAMPED_UNCERTAINTY, declared=caller.declared, rules=rules

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from drivers.dlt645.address import parse_address as parse_dlt645_address
 from drivers.facts import UtcSeconds
 from drivers.profile import MeterProfile
+from drivers.profile_iec62056 import FULL_ADDRESS
 from drivers.transports.url import parse_url
 from headend.registry.model import MAX_MULTIPLIER, check_name
 from headend.secrets import SECRET_OPTIONS
@@ -86,6 +87,8 @@ def parse_address(cell: str, profile: MeterProfile | None) -> str:
         raise ValueError(f"{cell[:80]!r} is no Modbus unit identifier; write 0 to 255")
     if protocol == "dlt645":
         return parse_dlt645_address(cell)
+    if protocol == "iec62056" and not FULL_ADDRESS.fullmatch(cell):
+        raise ValueError(f"{cell[:80]!r} is no IEC 62056-21 address; write up to 32 letters and digits, or nothing")
     return parse_text(cell)
 
 

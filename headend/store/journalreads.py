@@ -181,6 +181,10 @@ class JournalReads(Database):
         row = self._row("SELECT entry FROM driver_metadata WHERE kind = ?", (kind,))
         return bytes(row[0]) if row else None
 
+    def latencies(self) -> list[tuple[str, bytes]]:
+        """List what was kept of each link's latencies."""
+        return [(link, bytes(entry)) for link, entry in self._rows("SELECT link, entry FROM link_latency ORDER BY id")]
+
     def audit_entries(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[AuditEntry]:
         """List who did what at or after ``since`` [s UTC], oldest first."""
         rows = self._rows(

@@ -15,6 +15,8 @@ MAX_PAYLOAD = 65_536
 """Longest beginning of a set-aside message that is kept. [B]"""
 MAX_KINDS = 10_000
 """Most kinds of meter whose metadata are kept: where a model's firmware is not known, each meter is one."""
+MAX_LINKS = 100_000
+"""Most links whose latencies are kept."""
 MAX_TEXT = 2_000
 """Longest text kept of an error or an event. [characters]"""
 
@@ -142,6 +144,15 @@ class JournalWrites(WritableDatabase, JournalReads):
         """Forget what meters of a kind say alike."""
         self._require_transaction()
         self._run("DELETE FROM driver_metadata WHERE kind = ?", (kind,))
+
+    def keep_latencies(self, link: str, entry: bytes) -> None:
+        """Keep what was learned of a link's latencies; beyond `MAX_LINKS` what was kept longest ago goes."""
+        self._require_transaction()
+        self._run("INSERT OR REPLACE INTO link_latency (link, entry) VALUES (?, ?)", (link, entry))
+        self._run(
+            "DELETE FROM link_latency WHERE id <= (SELECT id FROM link_latency ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (MAX_LINKS,),
+        )
 
     def audit(self, user: str, action: str, subject: str, detail: str = "") -> int:
         """Note who did what, and give the entry's id."""

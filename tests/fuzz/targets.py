@@ -51,13 +51,22 @@ from drivers.dlt645 import values as dlt645_values
 from drivers.errors import DriverError, LineNoise, RemoteProtocolError
 from drivers.iec62056 import datasets as iec62056_datasets
 from drivers.iec62056 import events as iec62056_events
+from drivers.iec62056 import load as iec62056_load
 from drivers.iec62056 import message as iec62056_message
 from drivers.iec62056 import opening as iec62056_opening
+from drivers.iec62056 import unasked as iec62056_unasked
 from drivers.iec62056 import values as iec62056_values
 from drivers.modbus import ascii as modbus_ascii
 from drivers.modbus import functions, learned, mbap, pdu, rtu, sunspec
 from drivers.obis import Obis
-from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn, ModbusHole
+from drivers.profile import (
+    ChannelProfile,
+    ClockProfile,
+    DlmsColumn,
+    Iec62056Column,
+    Iec62056LoadProfile,
+    ModbusHole,
+)
 from drivers.trace import text, tree
 from drivers.transports.echo import EchoFilter
 from drivers.transports.marks import MarkReader
@@ -695,6 +704,44 @@ def iec62056_readouts() -> list[bytes]:
     return [lines, *(iec62056_message.Message(*command).encode() for command in commands)]
 
 
+IEC62056_LAYOUTS = [
+    Iec62056LoadProfile("P.01", (Iec62056Column(Obis(1, 0, 1, 29, 0), "1.29"),), doubtful=1),
+    Iec62056LoadProfile(
+        "P.01", (Iec62056Column(ENERGY, "1.8", WATT_HOUR),), header=(), row=("stamp", "skip", "values", "status")
+    ),
+]
+
+
+def iec62056_profile(octets: bytes) -> None:
+    block = iec62056_datasets.decode_answer(octets)
+    with suppress(DriverError):
+        iec62056_load.decode_events(block, "P.98", "log", BERLIN.zone)
+    for layout in IEC62056_LAYOUTS:
+        with suppress(DriverError):
+            found = iec62056_load.decode_rows(block, layout, 900, BERLIN.zone)
+            channel = ChannelProfile(Obis(1, 0, 1, 29, 0), 900, WATT_HOUR, "load_profile")
+            start = found[0].stamp // 900 * 900 if found else 0
+            list(iec62056_load.snapshots(ENERGY, found, 0, None, BERLIN, 900))
+            iec62056_load.interval_block(channel, found, 0, WATT_HOUR, BERLIN, start, start + 86_400)
+
+
+def iec62056_profiles() -> Iterator[bytes]:
+    yield b"P.01(1220823161500)(00)(15)(2)(1.29)(kWh)(1.5)(kW)\r\n(0.18374)(0.00078)\r\n(0.16832)(0)\r\nP.98(0220101000000)(40)()(0)"
+    yield b"P.01(27-01-01,00:15)(9)(5.25)(00)\r\nP.01(27-01-01,00:30)(9)(5.5)(01)"
+
+
+def iec62056_unasked_stream(octets: bytes) -> None:
+    reader = iec62056_unasked.UnaskedReader()
+    reader.receive_data(octets)
+    for _ in range(MAX_ROUNDS):
+        with suppress(RemoteProtocolError):
+            event = reader.next_event()
+            if event is iec62056_events.NEED_DATA:
+                return
+            iec62056_block(event.data)
+    raise AssertionError(f"{MAX_ROUNDS} events of {len(octets)} octets")
+
+
 TARGETS = {
     "parity-marks": Target(parity_marks, lambda: (b"a\xff\xffb\xff\x00\x41c", b"\xff\x00\xff\xff\x00\x00")),
     "echo": Target(echo, lambda: (b"question" * 2 + b"answer", b"questionquestioN")),
@@ -741,6 +788,10 @@ TARGETS = {
         partial(until_damage, iec62056_opening.Opening), lambda: (b"/LGZ5ABC\r\n", b"/LGZBABC\r\n", b"/LGZxABC\r\n")
     ),
     "iec62056-messages": Target(iec62056_readout, iec62056_readouts, 16_384),
+    "iec62056-load-profile": Target(iec62056_profile, iec62056_profiles, 16_384),
+    "iec62056-unasked": Target(
+        iec62056_unasked_stream, lambda: (b"x/ESY5Q3D V3\r\n\r\n1-0:1.8.0*255(1.5*kWh)\r\n!\r\n", b"/A" * 50), 16_384
+    ),
     "trace": Target(trace, traces),
     "modbus-pdu": Target(modbus_response, modbus_frames),
     "modbus-rtu": Target(partial(until_damage, lambda: rtu.ResponseReader(1, MODBUS)), modbus_frames),

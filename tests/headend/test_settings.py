@@ -66,7 +66,7 @@ def test_every_problem_is_reported_at_once_with_file_and_key(file: Path) -> None
     found = faults(file, {"HEADEND_COLLECT__WINDOW_DAYS": "99", "HEADEND_LOGG__LEVEL": "info"})
 
     assert sorted(fault.partition(" (is ")[0] for fault in found) == sorted([
-        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, push, store, vee",
+        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, proxy, push, store, vee",
         f"{file}: colect: is unknown; did you mean collect?",
         f"{file}: collect.registr_delay: is unknown; did you mean register_delay?",
         f"{file}: collect.backfill_days: Input should be a valid integer",

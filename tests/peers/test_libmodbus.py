@@ -7,6 +7,7 @@ a free port and a pseudo-terminal put in place of its fixed ones. It serves one 
 import asyncio
 import os
 import pty
+import re
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,10 @@ from typing import Any
 import pytest
 
 from drivers.errors import MeterRefused, RemoteProtocolError, TransportError, TransportTimeout
-from drivers.modbus.driver import open_session
+from drivers.modbus.driver import ModbusSession, open_session
+from drivers.modbus.functions import WriteOne
+from drivers.modbus.learned import Learned
+from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function
 from drivers.obis import Obis
 from drivers.profile import ModbusPoint
 from drivers.transports import FdStream, open_transport
@@ -70,7 +74,9 @@ def server(program: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def session_with(points: list[ModbusPoint], port: int, **changes: Any) -> AsyncIterator[Any]:
+async def session_with(
+    points: list[ModbusPoint], port: int, *, may_write: bool = False, **changes: Any
+) -> AsyncIterator[Any]:
     """A session over a fresh connection; the server takes a moment to listen."""
     deadline = time.monotonic() + 10
     while True:
@@ -83,8 +89,7 @@ async def session_with(points: list[ModbusPoint], port: int, **changes: Any) -> 
             await asyncio.sleep(0.02)
     try:
         meter = profile(framing="tcp", points=tuple(points), **changes)
-        async with open_session(stream, endpoint(meter, UNIT), context()) as session:
-            yield session
+        yield ModbusSession(stream, endpoint(meter, UNIT), context(), Learned(), may_write=may_write)
     finally:
         await stream.close()
 
@@ -166,6 +171,26 @@ async def test_address_the_server_does_not_have_is_refused(port: int) -> None:
             await session.read_registers([absent.obis])
 
 
+SPECIAL_WRITES = [
+    WriteOne(Function.WRITE_SINGLE_COIL, 0x132, 0xFF00),
+    WriteOne(Function.WRITE_SINGLE_REGISTER, 0x170, 1),
+]
+"""Of these the server takes the length for a wrong one, and refuses them."""
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("write", SPECIAL_WRITES)
+async def test_a_write_whose_length_the_server_believes_wrong_is_its_exception(port: int, write: WriteOne) -> None:
+    number = point(0x108, table="input")
+
+    async with session_with([number], port, may_write=True) as session:
+        refused = await session.exchange.ask(write)
+        (value,) = await session.read_registers([number.obis])
+
+    assert refused == ExceptionResponse(int(write.function), ExceptionCode.ILLEGAL_DATA_VALUE)
+    assert value.count == 0x000A
+
+
 @pytest.fixture
 async def line(program: Path) -> AsyncIterator[str]:
     """Our end of a serial line whose other end is the server, as RTU: two pseudo-terminals, each carried over to the other."""
@@ -237,3 +262,30 @@ async def test_late_answer_over_rtu_is_not_taken_by_the_next_request(line: str) 
     await asyncio.sleep(0.5)
 
     assert await ask_over_rtu(line, point(0x108, table="input")) == [0x000A]
+
+
+@pytest.mark.parametrize("write", SPECIAL_WRITES)
+async def test_a_write_whose_length_the_server_believes_wrong_is_its_exception_over_rtu(
+    line: str, write: WriteOne
+) -> None:
+    stream = await open_transport(line)
+
+    session = ModbusSession(stream, endpoint(profile(points=()), "17"), context(), Learned(), may_write=True)
+    refused = await session.exchange.ask(write)
+    await stream.close()
+
+    assert refused == ExceptionResponse(int(write.function), ExceptionCode.ILLEGAL_DATA_VALUE)
+
+
+def test_each_misbehavior_of_the_server_has_its_test_here(program: Path) -> None:
+    """Each is told apart in the server's loop by a name of its own."""
+    loop = program.with_name("server.c").read_text().partition("Special server behavior")[2]
+
+    assert set(re.findall(r"==\s*(UT_\w+)", loop)) == {
+        "UT_REGISTERS_NB_SPECIAL",
+        "UT_REGISTERS_ADDRESS_SPECIAL",
+        "UT_REGISTERS_ADDRESS_INVALID_TID_OR_SLAVE",
+        "UT_REGISTERS_ADDRESS_SLEEP_500_MS",
+        "UT_REGISTERS_ADDRESS_BYTE_SLEEP_5_MS",
+        "UT_BITS_ADDRESS_INVALID_REQUEST_LENGTH",
+    }

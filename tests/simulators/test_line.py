@@ -1,11 +1,16 @@
 import asyncio
 import os
+import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulators.clock import WorldClock
-from simulators.line import Answer, Line
+from simulators.line import Answer, Line, Troubles, parse_troubles
 from tests.simulators.homes import MONDAY
 
 CHARACTER = 10 / 9600  # [s] of the world
@@ -111,3 +116,85 @@ async def test_a_line_nobody_listens_on_loses_bytes_and_goes_on() -> None:
         assert not running.done()
         running.cancel()
         os.close(host)
+
+
+@asynccontextmanager
+async def a_line(bus: Echo, troubles: Troubles, link: Path | None = None) -> AsyncIterator[tuple[Line, int]]:
+    """A line a hundred times as fast as the world, and its host side."""
+    line = Line(bus, WorldClock(MONDAY, 100.0, time.monotonic), troubles=troubles, randomness=random.Random(1))
+    with line.opened(link) as path:
+        running = asyncio.create_task(line.run())
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        yield line, host
+        running.cancel()
+        os.close(host)
+
+
+async def test_an_adapter_with_an_echo_hears_its_question_before_the_answer() -> None:
+    bus = Echo(latency=0.02)
+
+    async with a_line(bus, Troubles(has_echo=True)) as (_, host):
+        os.write(host, b"question")
+        received = await read_exactly(host, 8 + 10)
+
+    assert received == b"question" + bus.answer.data
+    assert bus.heard == b"question"
+
+
+async def test_bits_flip_both_ways_as_often_as_declared() -> None:
+    bus = Echo(latency=0.0, size=4_000)
+    question = bytes(500)
+
+    async with a_line(bus, Troubles(bit_errors=10_000)) as (_, host):
+        os.write(host, question)
+        received = await read_exactly(host, 4_000)
+
+    flipped = sum((said ^ heard).bit_count() for said, heard in zip(bus.answer.data, received, strict=True))
+    assert 250 < flipped < 390  # 32,000 bits, 1 % of them: 320, standard deviation 18
+    assert 15 < sum(octet.bit_count() for octet in bus.heard) < 70  # 4,000 bits: 40
+
+
+async def test_another_master_is_heard_with_its_answers_and_collides_with_whoever_speaks() -> None:
+    bus = Echo(latency=0.0, size=2_000)
+
+    async with a_line(bus, Troubles(stranger=b"stranger", pause=1.0)) as (line, host):
+        received = await read_exactly(host, 8 + 2_000)
+        os.write(host, b"mine")
+        await read_exactly(host, 2_000)
+
+    assert received == b"stranger" + bus.answer.data
+    assert line.count.collisions >= 1
+
+
+async def test_an_adapter_pulled_out_ends_the_port_and_comes_back_under_its_stable_name(tmp_path: Path) -> None:
+    link = tmp_path / "usb-adapter"
+    bus = Echo(latency=0.0)
+
+    async with a_line(bus, Troubles(), link) as (line, host):
+        line.unplug()
+        gone = link.exists()
+        with suppress(OSError):
+            assert os.read(host, 1) == b""
+        line.plug()
+        again = os.open(link, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        os.write(again, b"1")
+        received = await read_exactly(again, 10)
+        os.close(again)
+
+    assert not gone
+    assert received == bus.answer.data
+    assert not link.exists()
+
+
+@pytest.mark.parametrize("wrong", [{"bit_errors": -1}, {"bit_errors": 1_000_001}, {"pause": 0.0}])
+def test_troubles_no_line_has_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"flip|pauses"):
+        Troubles(**wrong)
+
+
+def test_troubles_are_written_as_words_and_unknown_ones_named() -> None:
+    troubles = parse_troubles(["echo", "bit-errors=100", "second-master=2.5"], b"ask")
+
+    assert troubles == Troubles(bit_errors=100, has_echo=True, stranger=b"ask", pause=2.5)
+    with pytest.raises(ValueError, match="known: echo, bit-errors"):
+        parse_troubles(["lightning"], b"ask")

@@ -10,11 +10,14 @@ from drivers.dlms.datetime import CosemDateTime
 from drivers.dlms.telegram import MAX_TELEGRAM, decode_pushed, decode_telegram
 from drivers.errors import DriverError, RemoteProtocolError
 from drivers.profile import ClockProfile
+from drivers.units import ScalerUnit, Unit
 from kernels.checksum import crc16_modbus
 from tests.drivers.dlms.pushes import load, one_by_one, read
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "p1"
 TELEGRAMS = [bytes.fromhex((folder / "frame.hex").read_text()) for folder in sorted(DATA.iterdir())]
+CHECKED = [octets for octets in TELEGRAMS if not octets.endswith(b"!\r\n")]
+UNCHECKED = [octets for octets in TELEGRAMS if octets not in CHECKED]
 
 
 def signed(body: bytes) -> bytes:
@@ -49,7 +52,50 @@ def test_a_stream_that_ends_inside_a_telegram_is_told() -> None:
     assert "ended inside a frame" in errors[0]
 
 
-@pytest.mark.parametrize("octets", TELEGRAMS)
+def test_telegrams_before_version_4_say_that_they_have_no_checksum() -> None:
+    assert [len(CHECKED), len(UNCHECKED)] == [4, 2]
+    assert all(decode_telegram(octets).is_checked for octets in CHECKED)
+    assert not any(decode_telegram(octets).is_checked for octets in UNCHECKED)
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        (b"0-1:24.3.0(161107190000)(00)(60)(1)(0-1:24.2.1)(m3)\r\n(00001.001)\r\n", 1),
+        (b"0-1:24.3.0(161107190000)(00)(60)(1)(0-1:24.2.1)(m3)\r\n0-1:24.4.0(1)\r\n", 0),
+        (b"0-1:24.3.0(161107190000)(00)(60)(2)(0-1:24.2.1)(m3)(0-1:24.2.3)(m3)\r\n(1)(2)\r\n", 0),
+        (b"(00001.001)\r\n", 0),
+        (b"0-1:24.2.1(161107190000W)(00001.001*m3)\r\n", 1),
+        (b"0-1:24.2.1(161107190000W)(00001.001)\r\n", 0),
+        (b"0-1:24.2.1(161107190000W)(1*m3)(161107200000W)(2*m3)\r\n", 0),
+    ],
+)
+def test_a_reading_of_a_meter_behind_is_taken_with_its_time_and_unit_or_not_at_all(line: bytes, count: int) -> None:
+    found = [one for one in decode_telegram(signed(line)).objects if one.captured_at]
+
+    assert len(found) == count
+    for one in found:
+        assert (one.data.value, one.scaler_unit) == (1001, ScalerUnit(-3, Unit.CUBIC_METRE))
+        assert one.captured_at is not None
+        assert one.captured_at.to_utc(ClockProfile(zone="Europe/Amsterdam")) == 1_478_541_600  # 2016-11-07T18:00:00Z
+
+
+def test_the_hour_that_comes_twice_is_in_doubt_where_a_reading_behind_has_no_letter() -> None:
+    clock = ClockProfile(zone="Europe/Amsterdam")
+    line = b"0-1:24.3.0(261025023000)(00)(60)(1)(0-1:24.2.1)(m3)\r\n(1)\r\n"
+
+    (one,) = decode_telegram(signed(line)).objects
+
+    assert one.captured_at is not None
+    assert one.captured_at.is_doubtful(clock)
+
+
+def test_a_telegrams_own_time_needs_its_letter() -> None:
+    with pytest.raises(RemoteProtocolError, match="S or W"):
+        decode_telegram(signed(b"0-0:1.0.0(261025023000)\r\n"))
+
+
+@pytest.mark.parametrize("octets", CHECKED)
 def test_each_flipped_bit_is_an_error(octets: bytes) -> None:
     end = octets.index(b"!") + 5
     for bit in range(8 * end):

@@ -1,7 +1,5 @@
 """Sessions with simulated meters through a null modem: right answers, and every kind of wrong one."""
 
-import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +16,6 @@ from drivers.obis import Obis, resolve
 from kernels.quality import Rule
 from simulators.faults import Dead, LineDeed, LineFault, MissingRows, Noise, Rollover
 from tests.drivers.dlt645 import cases
-from tests.drivers.dlt645.cases import load_all
 from tests.drivers.dlt645.line import (
     LOAD,
     NOW,
@@ -386,6 +383,30 @@ async def test_energy_that_never_comes_the_same_twice_is_no_value() -> None:
             await opened.read_registers([IMPORT])
 
 
+async def test_without_parity_the_stamp_of_a_freeze_is_read_until_two_readings_agree_and_its_values_say_so() -> None:
+    line = bus(meter(1001))
+    asked = 0
+
+    def respond(data: bytes) -> Any:
+        nonlocal asked
+        answers = meters(line)(data)
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        if frame.data.hex() != "01000605":  # 05060001, the stamp of the last daily freeze
+            return answers
+        asked += 1
+        wrong = Frame("000000001001", 0x91, frame.data + bytes.fromhex("0000010120")).encode()
+        return [wrong] if asked == 1 else answers
+
+    async with session(meters(bus(meter(1001)))) as opened:
+        protected = await opened.read_freezes("daily", 1)
+    async with session(respond, parity=False) as opened:
+        (value, *_) = await opened.read_freezes("daily", 1)
+
+    assert asked == 3
+    assert (value.captured_at, value.count) == (protected[0].captured_at, protected[0].count)
+    assert value.rules == Rule.UNPROTECTED
+
+
 # -- wrong answers
 
 
@@ -513,38 +534,6 @@ async def test_a_profile_of_another_protocol_is_refused() -> None:
 
 
 # -- cut off
-
-
-GOLDEN = [case for case in load_all() if case.request]
-
-
-@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
-async def test_after_an_answer_cut_anywhere_the_line_is_free_in_twice_the_time_and_the_next_meter_is_read(
-    case: Any,
-) -> None:
-    obis = next(one.obis for one in profile().dlt645.points if one.di == case.expect["di"])  # type: ignore[union-attr]
-    (next_meter,) = [Frame("000000001002", 0x91, bytes.fromhex("00000100") + bytes.fromhex("56341200"))]
-
-    async def cut_at(at: int) -> None:
-        replies = [case.frame[:at], next_meter.encode()]
-
-        def respond(_: bytes) -> list[bytes]:
-            return [replies.pop(0)]
-
-        async with far_end(respond) as stream:
-            from drivers.contract import Endpoint
-            from drivers.dlt645.driver import open_session
-
-            begun = time.monotonic()
-            async with open_session(stream, Endpoint("a", case.expect["address"], profile()), context()) as one:
-                with pytest.raises((TransportTimeout, RemoteProtocolError)):
-                    await one.read_registers([obis])
-            assert time.monotonic() - begun < 2 * (0.03 + 0.1 + 60 * 11 / 115_200) + 0.5  # the rest: a loaded machine
-            async with open_session(stream, Endpoint("b", "1002", profile()), context()) as other:
-                (value,) = await other.read_registers([IMPORT])
-            assert value.count == 123_456
-
-    await asyncio.gather(*(cut_at(at) for at in range(len(case.frame))))
 
 
 def test_a_reader_that_was_cut_off_starts_anew() -> None:

@@ -1,12 +1,12 @@
 """Meters on a line are found by wildcards, however many answer at once."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.dlt645 import session
 from drivers.dlt645.address import covers, parse_address, shortened
 from drivers.dlt645.control import Edition
 from drivers.dlt645.search import AddressSearch, Heard, Progress
@@ -15,6 +15,7 @@ from drivers.dlt645.session import find_addresses
 from drivers.errors import LocalProtocolError
 from drivers.profile import TimingProfile
 from tests.drivers.dlt645.line import bus, context, far_end, meter, meters
+from tests.headend.collect import virtual
 
 ADDRESS = st.integers(0, 10**12 - 2).map(lambda number: f"{number:012d}")
 
@@ -93,24 +94,24 @@ def test_two_meters_with_one_address_end_the_search_all_the_same() -> None:
     assert search.next_query() is None
 
 
-async def test_the_meters_of_a_line_are_found_though_they_answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "HOST_MARGIN", 0.02)
+def test_the_meters_of_a_line_are_found_though_they_answer_at_once() -> None:
     told: list[Progress] = []
     line = bus(meter(1001), meter(1002), meter(51002))
 
-    async with far_end(meters(line)) as stream:
-        found = await find_addresses(
-            stream,
-            Edition.E2007,
-            Identifier("04000401"),
-            TimingProfile(0.001),
-            context(),
-            AddressSearch("10"),
-            told.append,
-        )
-        others = await find_addresses(
-            stream, Edition.E2007, Identifier("04000401"), TimingProfile(0.001), context(), AddressSearch("1002")
-        )
+    async def find(start: str, tell: Callable[[Progress], None] = lambda _: None) -> list[str]:
+        async with far_end(meters(line)) as stream:
+            return await find_addresses(
+                stream,
+                Edition.E2007,
+                Identifier("04000401"),
+                TimingProfile(0.001),
+                context(),
+                AddressSearch(start),
+                tell,
+            )
+
+    found = virtual.run(lambda: find("10", told.append))
+    others = virtual.run(lambda: find("1002"))
 
     assert found == []
     assert sorted(others) == ["000000001002", "000000051002"]

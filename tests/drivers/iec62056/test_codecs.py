@@ -354,7 +354,7 @@ def test_date_and_time_are_one_instant_wherever_it_says_which_time_it_keeps(date
     ("message", "octets"),
     [
         (read("1.8.0"), b"\x01R1\x021.8.0()\x03"),
-        (read("P.01", Read.ASCII_IN_BLOCKS, "2201270000;2201280000"), b"\x01R5\x02P.01(2201270000;2201280000)\x03"),
+        (read("P.01", Read.NATIONAL, "2201270000;2201280000"), b"\x01R5\x02P.01(2201270000;2201280000)\x03"),
         (write("0.9.1", "105644"), b"\x01W1\x020.9.1(105644)\x03"),
         (write("0.9.1", "105644", Write.FORMATTED), b"\x01W2\x020.9.1(105644)\x03"),
         (password(b"00000000"), b"\x01P1\x02(00000000)\x03"),

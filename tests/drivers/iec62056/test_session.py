@@ -20,7 +20,7 @@ from drivers.errors import (
 from drivers.iec62056.message import Message
 from drivers.iec62056.opening import WAKE_UP
 from drivers.iec62056.programming import Read, password, read
-from drivers.iec62056.session import Conversation
+from drivers.iec62056.session import Conversation, Terms
 from drivers.obis import Obis
 from drivers.transports import MemoryStream, null_modem
 from tests.drivers.iec62056.cases import load_all
@@ -78,7 +78,7 @@ async def hold(
     playing = asyncio.create_task(play())
     try:
         told = await talk(
-            Conversation(near, SessionContext(lambda: 0, bytes, NoCounters(), 0.05), is_checked=is_checked)
+            Conversation(near, SessionContext(lambda: 0, bytes, NoCounters(), 0.05), terms=Terms(is_checked=is_checked))
         )
         await asyncio.sleep(0)
         assert not script
@@ -221,13 +221,13 @@ async def test_an_answer_may_name_its_address_in_full_or_not_at_all(said: bytes)
 
 @pytest.mark.parametrize("echoes", [False, True])
 async def test_blocks_are_acknowledged_one_by_one_and_a_damaged_one_comes_again(echoes: bool) -> None:
-    question = read("P.01", Read.ASCII_IN_BLOCKS, "2201270000;2201280000").encode()
+    question = read("P.01", Read.NATIONAL, "2201270000;2201280000").encode()
     first, last = Message("", b"P.01(1)(0.12", is_last=False).encode(), Message("", b"5*kW)(3)").encode()
     script = [*SIGNED_ON, (question, first), (b"\x06", last[:-1] + b"\x00"), (b"\x15", last), (b"\x01B0\x03q", b"")]
 
     async def talk(conversation: Conversation) -> list[str]:
         await conversation.begin_programming(b"00000000")
-        block = await conversation.read("P.01", Read.ASCII_IN_BLOCKS, "2201270000;2201280000")
+        block = await conversation.read("P.01", Read.NATIONAL, "2201270000;2201280000")
         await conversation.end()
         await asyncio.sleep(0.05)
         return [value.text for value in block.sets[0].values]

@@ -14,7 +14,7 @@ from drivers.modbus.pdu import ExceptionResponse, Function, ReadResponse
 from drivers.modbus.rtu import RtuFrame
 from drivers.modbus.values import ValueAbsent
 from drivers.obis import Obis
-from drivers.profile import ModbusIdentity, ModbusPoint
+from drivers.profile import ModbusBlock, ModbusIdentity, ModbusPoint
 from drivers.transports import MemoryStream, null_modem
 from kernels.quality import Reason, Rule
 from tests.drivers.modbus.fixtures import (
@@ -306,6 +306,34 @@ async def test_identity_in_text_loses_its_padding() -> None:
 async def test_identity_that_is_no_text_is_a_protocol_error(present: Any) -> None:
     with pytest.raises(RemoteProtocolError, match="not ASCII text"):
         await identity(profile(identity=ModbusIdentity(5, "text", 2)), present)
+
+
+async def test_identity_of_one_character_per_register_loses_the_empty_octets() -> None:
+    who = await identity(profile(identity=ModbusIdentity(5, "text", 3)), {5: 0x41, 6: 0x31, 7: 0x32})
+
+    assert who.name == "ACME:A12"
+
+
+async def test_identity_in_hex_keeps_every_digit_of_its_registers() -> None:
+    who = await identity(profile(identity=ModbusIdentity(5, "hex", 3)), {5: 0x1718, 6: 0x00A1, 7: 0})
+
+    assert who.name == "ACME:171800A10000"
+
+
+async def test_identity_within_a_block_is_read_with_the_whole_block() -> None:
+    asked: list[bytes] = []
+    answer = rtu_meter({8: 0, 9: 0x4142, 10: 0x4300, 11: 0x5858})
+
+    async def respond(data: bytes, stream: ByteStream) -> None:
+        asked.append(data[1:-2])
+        await answer(data, stream)
+
+    meter = profile(identity=ModbusIdentity(9, "text", 2, block=ModbusBlock(8, 4)))
+    async with far_end(respond) as stream, open_session(stream, endpoint(meter), context()) as session:
+        who = await session.read_identity()
+
+    assert who.name == "ACME:ABC"
+    assert asked == [bytes((3, 0, 8, 0, 4))]
 
 
 async def test_model_without_identity_cannot_say_who_it_is() -> None:

@@ -1,5 +1,6 @@
 """A load profile in file records, laid out by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,35 @@ async def test_without_parity_every_interval_says_so() -> None:
     assert isinstance(block, IntervalBlock)
     assert block.rules == tuple(Rule(0) if count is None else Rule.UNPROTECTED for count in block.counts)
     assert 5 in block.counts
+
+
+def without_parity() -> Any:
+    recorder = model(rows=25)  # in one record
+    return replace(recorder, modbus=replace(recorder.modbus, parity="hidden"))
+
+
+async def test_without_parity_a_record_is_read_until_two_readings_agree() -> None:
+    asked = 0
+    right, wrong = ({0: (START + QUARTER, count)} for count in (5, 500))
+
+    async def respond(data: Any, stream: Any) -> None:
+        nonlocal asked
+        asked += 1
+        await meter(wrong if asked == 2 else right)(data, stream)
+
+    (block,) = await read(respond, START, START + QUARTER, without_parity())
+
+    assert (block.counts, asked) == ((5,), 3)
+
+
+async def test_without_parity_records_that_never_agree_are_an_error() -> None:
+    counts = iter(range(100))
+
+    async def respond(data: Any, stream: Any) -> None:
+        await meter({0: (START + QUARTER, next(counts))})(data, stream)
+
+    with pytest.raises(RemoteProtocolError, match="no two agree"):
+        await read(respond, START, START + QUARTER, without_parity())
 
 
 async def test_a_file_that_is_not_there_is_a_refusal() -> None:

@@ -15,9 +15,10 @@ from drivers.dlms.hdlc import Frame, FrameReader, HdlcAddress
 from drivers.dlms.link import HdlcLink
 from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import ActionRequest, Attribute, GetResponse
+from drivers.iec62056.message import Message
 from drivers.obis import Obis
 from drivers.trace.mask import Mask, service_flags
-from drivers.trace.text import MASK, Record, record_line
+from drivers.trace.text import MASK, Mark, Record, record_line
 
 PASSWORD = b"Gr8-canary"
 KEYS = Credentials(PASSWORD, bytes(range(16)), bytes(range(100, 116)))
@@ -216,3 +217,26 @@ def test_any_octets_keep_their_number_and_order(carried: list[tuple[str, bytes]]
 
     kept = [(mark, len(octets)) for mark, octets in carried if octets]
     assert [(record.mark, len(record.octets)) for record in records] == kept
+
+
+@pytest.mark.parametrize("cuts", [[], [4], [1, 2, 3, 6, 9, 14]])
+@pytest.mark.parametrize("mark", [">", "<"])
+def test_a_password_of_iec_62056_21_is_hidden_with_its_check_character_also_where_a_head_repeats_it(
+    mark: Mark, cuts: list[int]
+) -> None:
+    sent = Message("P1", b"(" + PASSWORD + b")").encode()
+    hidden = Message("P1", b"(" + b"*" * len(PASSWORD) + b")").encode()
+
+    records = traced("iec62056", [(mark, piece) for piece in pieces(b"\x06" + sent + b"\x06", cuts)])
+
+    assert_clean(records)
+    assert b"".join(record.octets for record in records) == b"\x06" + hidden + b"\x06"
+
+
+def test_what_an_iec_62056_21_meter_prints_is_not_hidden_for_a_password_of_zeros() -> None:
+    answer = Message("", b"1.8.0(00000502.853*kWh)").encode()
+    mask = Mask("iec62056", Credentials(b"00000000"))
+
+    mask.add(0, "<", answer)
+
+    assert [record.octets for record in mask.ready()] == [answer]

@@ -21,7 +21,7 @@ from tests.drivers.dlms.pushes import DATA as PUSHES
 from tests.drivers.dlms.pushes import Push
 from tests.drivers.dlms.pushes import load_all as load_pushes
 
-FRAMINGS = ["push", "hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp", "ascii", "dlt645"]
+FRAMINGS = ["push", "hdlc", "wrapper", "rtu", "tcp", "rtu-over-tcp", "ascii", "dlt645", "iec62056"]
 
 
 def trace(framing: str, *carried: tuple[str, bytes]) -> Trace:
@@ -307,3 +307,24 @@ def test_published_dlt645_frames_are_taken_apart_and_a_damaged_one_is_named() ->
     assert [step.fault for step in steps if step.fault] == [
         "a frame with a wrong checksum: " + damaged.hex(" ")[:47] + " ..."
     ]
+
+
+def test_an_iec_62056_21_session_is_taken_apart_and_a_damaged_message_is_named() -> None:
+    folder = PUSHES.parent / "iec62056"
+    printed = bytes.fromhex((folder / "readout-iskra-mt174" / "frame.hex").read_text())
+    head = printed.index(b"\x02")
+    operand = bytes.fromhex((folder / "iec62056-21-058-operand" / "frame.hex").read_text())
+    damaged = printed[head:-1] + b"\x00"
+    carried = [(">", b"\x00\x00/?1234!\r\n"), ("<", printed[:5]), ("<", printed[5:head]), (">", b"\x06050\r\n"),
+               ("<", printed[head:40]), ("<", printed[40:]), ("<", operand), (">", b"\x15"), ("<", damaged)]  # fmt: skip
+
+    steps = list(take_apart(trace("iec62056", *carried)))
+
+    shown = text(steps)
+    assert "IEC 62056-21: call /?1234!" in shown
+    assert "IEC 62056-21: ISk MT174-0002, mode C, 9600 bit/s" in shown
+    assert "IEC 62056-21: acknowledge, readout at speed 5" in shown
+    assert "1-0:1.8.0*255: 0000502.853*kWh" in shown
+    assert "IEC 62056-21: P0 password" in shown
+    assert "IEC 62056-21: repeat (NAK)" in shown
+    assert [step.fault for step in steps if step.fault] == ["check character of a message is 00, computed 19"]

@@ -1,8 +1,11 @@
 """Serial ports, on a pseudo-terminal: no baud rate and no parity there, so those are asserted as settings."""
 
 import asyncio
+import fcntl
 import os
+import sys
 import termios
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,13 @@ async def test_port_is_ours_alone_until_closed(port: str) -> None:
 
     with pytest.raises(PortUnavailable, match="busy; another program has locked it") as caught:
         await open_transport(f"serial://{port}")
+    elsewhere = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        f"import serial; serial.Serial({port!r}, exclusive=True)",
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await elsewhere.wait() != 0
     await stream.close()
     again = await open_transport(f"serial://{port}")
     await again.close()
@@ -223,3 +233,26 @@ async def test_low_latency_is_asked_of_the_adapter_and_one_without_it_is_used_al
 
     assert asked == [True]
     await stream.close()
+
+
+async def test_an_adapter_that_has_it_is_left_with_low_latency_on(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pseudo-terminal has no such setting, so the kernel's part is played: linux/tty_flags.h, ASYNC_LOW_LATENCY is bit 13."""
+    get, put, flags, is_low = 0x541E, 0x541F, 4, 1 << 13  # TIOCGSERIAL, TIOCSSERIAL; place of flags in serial_struct
+    held = [7] * 32
+    real = fcntl.ioctl
+
+    def ioctl(fd: int, request: int, argument: Any = 0, *others: Any) -> Any:
+        if request == get:
+            argument[:] = array("i", held)
+        elif request == put:
+            held[:] = argument
+        else:
+            return real(fd, request, argument, *others)
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+
+    stream = await open_transport(f"serial://{port}")
+    await stream.close()
+
+    assert held == [7 | is_low if at == flags else 7 for at in range(32)]

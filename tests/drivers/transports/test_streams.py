@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,6 +56,15 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         yield both
         await both.near.close()
         await both.far.close()
+
+
+async def test_what_arrived_while_the_loop_was_held_up_is_no_silence(pair: Pair) -> None:
+    reading = asyncio.create_task(pair.near.read(0.01))
+    await asyncio.sleep(0)
+    await pair.far.write(b"in time")
+    time.sleep(0.05)  # noqa: ASYNC251  somebody else holds up the loop
+
+    assert await reading == b"in time"
 
 
 async def gather(stream: ByteStream, size: int) -> bytes:

@@ -7,6 +7,7 @@ import numpy as np
 from drivers.obis import CATALOGUE, Obis
 from drivers.profile import ChannelProfile, MeterProfile, Origin, TimingProfile
 from drivers.units import ScalerUnit, Unit
+from headend.collect.latency import Latency
 from headend.collect.schedule import Meter
 from headend.registry.model import ChannelExpectation, EndDevice
 from headend.series import Series
@@ -89,3 +90,10 @@ def run(window: tuple[int, int], at: int, cause: Reason = Reason.NONE, kind: str
 
 def values(made: Series) -> list[int | None]:
     return [int(v) if has else None for v, has in zip(made.values, np.asarray(made.has_value), strict=True)]
+
+
+def taught(times: list[float]) -> Latency:
+    latency = Latency()
+    for seconds in times:
+        latency.heard(seconds)
+    return latency

@@ -1,16 +1,24 @@
-"""A paced line of meters in memory, for virtual time: octets take the time that a line's speed gives them."""
+"""A paced line in virtual time, 9600 8E1 where nothing else is said, owned by the line's owner."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
-from drivers.contract import ByteStream
+from drivers.contract import ByteStream, SessionContext
+from drivers.counters import NoCounters
 from drivers.errors import DriverError
 from drivers.transports import MemoryStream, null_modem
 from drivers.transports.passing import PassingStream
+from headend.collect.line import LineOwner
+from tests.drivers.dlms.meter import DAY
+from tests.headend.collect.virtual import LoopClock
 
+BAUD, BITS = 9600, 11
+CHARACTER = BITS / BAUD  # [s]
 FIFO = 14  # characters that a UART gathers
 TURN = 0.020  # a meter's latency [s]
+HOST_MARGIN = 0.1  # what the drivers allow the host [s]
+DECLARED = 1.0  # latency that the profile declares [s]
 Respond = Callable[[bytes], bytes]
 
 
@@ -36,23 +44,24 @@ class Bus:
     ``said``: what the host sent, and when [s].  ``octets``: carried so far, both ways.
     """
 
-    def __init__(self, respond: Respond, baud: int = 9600, bits: int = 11) -> None:
+    def __init__(self, respond: Respond, baud: int | None = BAUD) -> None:
+        """``baud``: what the link says its speed is, None for a connection, behind which the line has `BAUD`."""
         self.respond = respond
+        self._baud = baud
         self.said: list[tuple[float, bytes]] = []
         self.octets = 0
         self.far: MemoryStream | None = None
-        self._form = baud, bits
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, url: str) -> ByteStream:
-        near, far = null_modem(url, *self._form)
+        near, far = null_modem(url, self._baud, BITS)
         self.far = far
         self._tasks.append(asyncio.create_task(self._carry(far)))
         return Port(near)
 
     async def _carry(self, far: MemoryStream) -> None:
         loop = asyncio.get_running_loop()
-        character = self._form[1] / self._form[0]
+        character = BITS / (self._baud or BAUD)
         with suppress(DriverError):
             while True:
                 question = await far.read(1e6)
@@ -71,3 +80,14 @@ class Bus:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def owned(bus: Bus) -> AsyncIterator[LineOwner]:
+    async with LineOwner("serial:///bus", bus.open, LoopClock()) as line:
+        yield line
+    await bus.close()
+
+
+def context() -> SessionContext:
+    return SessionContext(lambda: DAY, bytes, NoCounters())

@@ -14,6 +14,7 @@ from drivers.errors import (
     TransportTimeout,
 )
 from headend.collect.job import RoundSummary
+from headend.collect.latency import ENOUGH
 from headend.errors import RegistryError, StoreError
 from kernels.quality import Reason, Rule, State
 from tests.headend.collect.builders import (
@@ -185,6 +186,80 @@ async def test_a_dead_meter_on_a_bus_does_not_stop_the_three_living_ones(scene: 
     assert set(scene.causes(MIDNIGHT, NOON + 4 * HOUR, 1)) == {Reason.NO_ANSWER}
     assert dead.visits == 3 * 2 + 2, "two attempts each until the breaker opens, then one"
     assert [entry["event"] for entry in logs] == ["outage began"]
+
+
+async def test_a_meter_that_says_nothing_is_asked_again_when_the_others_were_and_its_other_jobs_wait(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, now=MIDNIGHT + 13 * DAY)
+    asked: list[int] = []
+
+    def note(number: int, error: DriverError | None) -> Callable[[int], DriverError | None]:
+        def fault(_: int) -> DriverError | None:
+            asked.append(number)
+            return error
+
+        return fault
+
+    for number in (1, 2, 3):
+        silent = TransportTimeout("silent") if number == 1 else None
+        scene.add(PROFILE_METER, number=number, meter=FakeMeter(f"TST:{number}", fault=note(number, silent)))
+
+    async with scene.engine() as engine:
+        summary = await engine.run_due()
+
+    assert (summary.jobs, summary.failed) == (6, {Reason.NO_ANSWER: 2}), "the newest window of each, and an older one"
+    assert asked == [1, 2, 3, 1, 2, 3, 1, 1]
+    scene.store.close()
+
+
+async def test_a_meter_whose_one_answer_was_lost_is_asked_again_at_once_by_a_person_too(scene: Scene) -> None:
+    meter = scene.add(
+        PROFILE_METER, meter=FakeMeter("TST:1", fault=lambda visit: TransportTimeout("lost") if visit == 1 else None)
+    )
+
+    async with scene.engine() as engine:
+        (value,) = await engine.read_now("TST:1")
+
+    assert (meter.visits, value.obis) == (2, IMPORT_REGISTER)
+
+
+async def test_a_poll_put_off_beyond_its_time_fails_for_the_silence_that_put_it_off(scene: Scene) -> None:
+    def silent(_: int) -> DriverError:
+        scene.clock.advance(HALF_HOUR)
+        return TransportTimeout("silent")
+
+    meter = scene.add(POLLED_METER)
+
+    async with scene.engine() as engine:
+        await engine.run_due()
+        read_before = meter.visits
+        meter.fault = silent
+        scene.clock.world = NOON + HOUR + 2
+        summary = await engine.run_due()
+
+    assert summary.failed == {Reason.NO_ANSWER: 1}
+    assert meter.visits == read_before + 1
+
+
+async def test_learned_latencies_are_kept_at_the_end_and_every_six_hours_and_recalled_at_the_start(
+    scene: Scene,
+) -> None:
+    meter = scene.add(PROFILE_METER, meter=FakeMeter("TST:1", latencies=(0.02,) * ENOUGH))
+    kept: list[int] = []
+
+    async with scene.engine() as engine:
+        for _ in range(8):
+            await engine.run_due()
+            kept.append(len(scene.store.latencies()))
+            scene.clock.advance(HOUR)
+    for _ in range(2):
+        async with scene.engine() as engine:
+            await engine.run_due()
+
+    assert kept == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert meter.allowed[0] == 0.1
+    assert all(latency < 0.05 for latency in meter.allowed[1:])
 
 
 async def test_an_open_breaker_spares_the_line_and_still_names_the_cause(tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from drivers.dlms.driver import open_session as open_dlms
 from drivers.errors import ConnectionLost, TransportTimeout
-from drivers.modbus.driver import open_session as open_modbus
 from drivers.obis import CATALOGUE
 from drivers.transports import open_transport
 from drivers.transports.memory import MemoryListener, MemoryStream
@@ -19,12 +17,14 @@ from headend.collect.engine import Engine
 from headend.collect.job import RoundSummary
 from headend.profiles import load_profiles
 from headend.secrets import Secrets
+from headend.service import DRIVERS
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from kernels.quality import Reason
 from simulators.dlms.gateway import DlmsGateway, DlmsPlace
 from simulators.faults import Dead, Fault, MissingRows, Rollover
 from simulators.household import Household
+from simulators.iec62056 import Iec62056Bus, Iec62056Conversation
 from simulators.line import Answer
 from simulators.meter import Meter, Position
 from simulators.modbus import ModbusBus
@@ -57,9 +57,11 @@ class Town:
         self.clock = FakeClock(MIDNIGHT + 2)
         self.store = Store.open(path / "store.db", self.clock.now)
 
-    def register(self, name: str, profile: str, link: str, address: str) -> int:
+    def register(self, name: str, profile: str, link: str, address: str, password: str = "") -> int:
         with self.store.transaction():
-            entry, _ = self.store.put_end_device(name, profile, self.store.put_link(link), address)
+            entry, _ = self.store.put_end_device(
+                name, profile, self.store.put_link(link), address, password_ref=password
+            )
             self.store.put_expectations(
                 entry.id,
                 MIDNIGHT,
@@ -101,8 +103,8 @@ class Town:
                 self.clock,
                 SETTINGS,
                 open_transport=open_transport,
-                drivers={"dlms": open_dlms, "modbus": open_modbus},
-                secrets=Secrets({}),
+                drivers=DRIVERS,
+                secrets=Secrets({"METER_PASSWORD": "00000000", "WRONG_PASSWORD": "12345678"}),
                 timeout_scale=FAST,
             ) as made:
                 yield made
@@ -205,3 +207,40 @@ async def test_dlms_load_profiles_arrive_to_the_last_digit_with_their_gap_explai
     assert (first.ok, first.marked, second.ok) == (1, 2, 2)
     assert value.count == meter.register(town.clock.now())
     assert town.store.last_register(number, REGISTER, 2**40) == value
+
+
+def iec62056_meter() -> tuple[Meter, Iec62056Bus]:
+    gap = MissingRows(MIDNIGHT + 3 * HOUR, MIDNIGHT + 4 * HOUR)
+    meter = Meter("SIM:00001001", 1001, HOUSEHOLD, MIDNIGHT, faults=(gap,))
+    return meter, Iec62056Bus([Position("00001001", (meter,))], random.Random(1))
+
+
+async def test_iec_62056_21_load_profiles_arrive_to_the_last_digit_with_their_gap_explained(town: Town) -> None:
+    meter, bus = iec62056_meter()
+    number = town.register(meter.name, "sim-iec62056", "memory://probe", "1001", "env:METER_PASSWORD")
+
+    async with town.listening("probe", lambda: Iec62056Conversation(bus)), town.engine() as engine:
+        town.clock.world = MIDNIGHT + 12 * HOUR + 300
+        await engine.run_due()
+        (value, _) = await engine.read_now(meter.name)
+
+    expected: list[int | Reason | None] = [*truth(12)]
+    expected[6:8] = [Reason.NO_ROW, Reason.NO_ROW]
+    assert town.values(number, 12) == expected
+    assert value.count == meter.register(town.clock.now())
+    assert town.store.last_register(number, REGISTER, 2**40) == value
+    snapshots = town.store.registers(number, REGISTER, MIDNIGHT, MIDNIGHT + 12 * HOUR + 1)
+    assert snapshots[-1].count == meter.register_at(MIDNIGHT + 12 * HOUR)
+
+
+async def test_a_wrong_password_is_sent_to_an_iec_62056_21_meter_once_however_often_it_is_visited(town: Town) -> None:
+    meter, bus = iec62056_meter()
+    number = town.register(meter.name, "sim-iec62056", "memory://locked", "1001", "env:WRONG_PASSWORD")
+
+    async with town.listening("locked", lambda: Iec62056Conversation(bus)), town.engine() as engine:
+        for hour in range(1, 7):
+            town.clock.world = MIDNIGHT + hour * HOUR + 300
+            await engine.run_due()
+
+    assert bus._places[0].wrong == 1
+    assert set(town.values(number, 6)) == {Reason.SECURITY}

@@ -34,12 +34,11 @@ from simulators.household import Household
 from simulators.meter import Meter, Position
 from simulators.modbus import ModbusBus
 from tests.headend.collect.builders import DAY, HALF_HOUR, HOUR, IMPORT_REGISTER, MIDNIGHT, expectation
-from tests.headend.collect.paced import TURN, Bus, Respond
+from tests.headend.collect.paced import BITS, TURN, Bus, Respond
 from tests.headend.collect.virtual import LoopClock, run
 
 T = TypeVar("T")
 PROFILES = load_profiles()
-BITS = 11
 SETTINGS = CollectSettings()
 MINUTE = 60
 TELETYPE = 110  # a slow line is full with few meters [bit/s]
@@ -69,7 +68,7 @@ class Plant:
 
     def __post_init__(self) -> None:
         self.store = Store.open(self.path / "store.db", lambda: MIDNIGHT)
-        self.bus = Bus(self.respond, self.baud, BITS)
+        self.bus = Bus(self.respond, self.baud)
         self.profiles = {self.profile.name: self.profile}
         with self.store.transaction():
             link = self.store.put_link("serial:///bus")

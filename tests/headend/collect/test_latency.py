@@ -4,16 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headend.collect.latency import DEAF, ENOUGH, FLOOR, HALVED_AT, Latencies, Latency, Pace
+from headend.collect.latency import DEAF, ENOUGH, FEW, FLOOR, HALVED_AT, Latencies, Pace
+from tests.headend.collect.builders import taught
 
 DECLARED = 2.0
-
-
-def taught(times: list[float]) -> Latency:
-    latency = Latency()
-    for seconds in times:
-        latency.heard(seconds)
-    return latency
 
 
 @given(times=st.lists(st.floats(0, 1.0), min_size=ENOUGH, max_size=300))
@@ -57,6 +51,22 @@ def test_a_stranger_is_given_twice_what_its_kin_on_the_same_link_take_and_elsewh
     assert latencies.allowance("bus", "A:2", "model", DECLARED) == pytest.approx(2 * kin)
     assert latencies.allowance("other bus", "A:2", "model", DECLARED) == DECLARED
     assert latencies.allowance("bus", "A:2", "other model", DECLARED) == DECLARED
+
+
+def test_a_meter_heard_a_few_times_is_given_as_much_as_its_kin_or_more_where_it_took_longer() -> None:
+    latencies = Latencies()
+    for _ in range(ENOUGH):
+        latencies.heard("bus", "A:1", "model", 0.1)
+    kin = latencies.allowance("bus", "A:1", "model", DECLARED)
+    for _ in range(FEW):
+        latencies.heard("bus", "A:2", "model", 0.1)
+
+    like_kin = latencies.allowance("bus", "A:2", "model", DECLARED)
+    for _ in range(FEW):
+        latencies.heard("bus", "A:3", "model", 0.4)
+
+    assert like_kin == pytest.approx(kin)
+    assert latencies.allowance("bus", "A:3", "model", DECLARED) >= 1.5 * 0.4
 
 
 def test_silences_double_the_time_twice_and_at_last_give_all_until_an_answer_comes() -> None:

@@ -6,7 +6,7 @@ import pytest
 from drivers.errors import ConnectionLost, DriverError, RemoteProtocolError, TransportTimeout
 from headend.clock import SystemClock
 from headend.collect.job import Priority
-from headend.collect.line import Carrier, LineOwner
+from headend.collect.line import Carrier, Later, LineOwner
 from tests.headend.collect.fakes import FakeClock, FakeStream
 
 
@@ -118,6 +118,51 @@ async def test_the_link_is_opened_anew_after_a_broken_protocol_or_connection(err
     await carrier.stream()
 
     assert [stream.is_open for stream in bus.opened] == [False, True]
+
+
+async def test_work_that_comes_later_goes_behind_its_class_and_not_behind_what_is_less_urgent() -> None:
+    bus = Bus()
+    turns = 0
+
+    async def later(_: Carrier) -> str:
+        nonlocal turns
+        turns += 1
+        bus.order.append(f"later {turns}")
+        if turns == 1:
+            raise Later
+        return "done"
+
+    async with LineOwner("serial:///x", bus.open, SystemClock()) as line:
+        outcome, *_ = await asyncio.gather(
+            line.submit(Priority.SCHEDULED, later),
+            line.submit(Priority.BACKFILL, bus.job("less urgent")),
+            line.submit(Priority.SCHEDULED, bus.job("one")),
+            line.submit(Priority.SCHEDULED, bus.job("two")),
+        )
+
+    assert outcome == "done"
+    assert bus.order == ["later 1", "one", "two", "later 2", "less urgent"]
+
+
+async def test_work_that_is_to_come_later_can_be_called_off() -> None:
+    bus = Bus()
+    turns = 0
+
+    async def later(_: Carrier) -> None:
+        nonlocal turns
+        turns += 1
+        raise Later
+
+    async with LineOwner("serial:///x", bus.open, SystemClock()) as line:
+        waiting = asyncio.create_task(line.submit(Priority.BACKFILL, later))
+        holding = asyncio.create_task(line.submit(Priority.SCHEDULED, bus.job("one", 0.01)))
+        await asyncio.sleep(0.001)
+        waiting.cancel()
+        await holding
+        await line.submit(Priority.BACKFILL, bus.job("two"))
+
+    assert bus.order == ["one", "two"]
+    assert turns <= 1
 
 
 async def test_an_error_reaches_its_own_caller_and_the_line_goes_on() -> None:

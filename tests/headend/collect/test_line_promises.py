@@ -1,20 +1,17 @@
 """What a shared line is promised: one meter's trouble costs the others next to nothing. In virtual time, at 9600 8E1."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from drivers.contract import Driver, Endpoint, SessionContext
-from drivers.counters import NoCounters
+from drivers.contract import MOST_GATHERED, Driver, Endpoint
 from drivers.dlms import driver as dlms
 from drivers.dlms.events import NEED_DATA, Apdu
 from drivers.dlms.hdlc import HdlcAddress
 from drivers.dlms.link import HdlcLink
-from drivers.errors import DriverError, RemoteProtocolError, TransportTimeout
+from drivers.errors import DriverError, TransportTimeout
 from drivers.modbus import driver as modbus
 from drivers.modbus.pdu import NEED_DATA as NO_REQUEST
 from drivers.modbus.pdu import ReadRequest, ReadResponse, decode_request
@@ -27,31 +24,10 @@ from headend.collect.latency import Latencies, Pace
 from headend.collect.line import Carrier, LineOwner
 from headend.collect.visit import Answer, Question, Visit
 from tests.drivers.dlms.meter import DAY, PROFILE, Meter
-from tests.headend.collect.paced import Bus, Respond
-from tests.headend.collect.virtual import LoopClock, run
+from tests.headend.collect.paced import CHARACTER, DECLARED, HOST_MARGIN, Bus, Respond, context, owned
+from tests.headend.collect.virtual import run
 
-CHARACTER = 11 / 9600  # [s]
-HOST_MARGIN = 0.1  # what the drivers allow the host [s]
-DECLARED = 1.0  # latency that the profile declares [s]
-
-
-@asynccontextmanager
-async def owned(bus: Bus) -> AsyncIterator[LineOwner]:
-    async with LineOwner("serial:///bus", bus.open, LoopClock()) as line:
-        yield line
-    await bus.close()
-
-
-def context() -> SessionContext:
-    return SessionContext(lambda: DAY, bytes, NoCounters())
-
-
-# Modbus RTU: the published answer to the published question, and the published exception.
-QUESTION = bytes.fromhex("1103006b00037687")
-ANSWER = bytes.fromhex("110306022b00000064c8ba")  # MODBUS V1.1b3, clause 6.3, with unit 17 and its CRC
-EXCEPTION = bytes.fromhex("018302c0f1")
 WH = ScalerUnit(0, Unit.WATT_HOUR)
-ENERGY = Obis(1, 0, 1, 8, 0)
 
 
 def rtu_profile(points: tuple[ModbusPoint, ...], max_registers: int = 125) -> MeterProfile:
@@ -59,58 +35,6 @@ def rtu_profile(points: tuple[ModbusPoint, ...], max_registers: int = 125) -> Me
     return MeterProfile(
         "published", "modbus", "V1.1b3", maker="ACME", timing=TimingProfile(DECLARED, 0, 1), modbus=settings
     )
-
-
-def allowance(sent: int, expected: int) -> float:
-    """The timeout as the Modbus driver computes it. [s]"""
-    return DECLARED + (sent + expected) * CHARACTER + HOST_MARGIN
-
-
-@pytest.mark.parametrize("frame", [ANSWER, EXCEPTION], ids=["answer", "exception"])
-@pytest.mark.parametrize("late", [False, True], ids=["the rest never comes", "the rest comes late"])
-def test_wherever_a_modbus_answer_is_cut_off_the_bus_is_free_in_time_and_the_next_meter_is_read(
-    frame: bytes, late: bool
-) -> None:
-    point = ModbusPoint(ENERGY, 107, "uint32", WH)
-    unit = frame[0]
-    computed = allowance(8, 5 + 2 * 2)
-
-    async def cut_at(position: int) -> None:
-        def respond(question: bytes) -> bytes:
-            if question[0] == unit:
-                return frame[:position]
-            return RtuFrame(
-                question[0], ReadResponse(decode_request(question[1:-2]).function, (0, 77)).encode()
-            ).encode()
-
-        bus = Bus(respond)
-
-        async def ask(address: int, carrier: Carrier) -> int:
-            stream = await carrier.stream()
-            endpoint = Endpoint(f"ACME:{address}", str(address), rtu_profile((point,)))
-            try:
-                async with modbus.open_session(stream, endpoint, context()) as session:
-                    return (await session.read_registers([ENERGY]))[0].count
-            except DriverError as error:
-                await carrier.recover(error)
-                raise
-
-        async with owned(bus) as line:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            failing = asyncio.create_task(line.submit(Priority.SCHEDULED, lambda carrier: ask(unit, carrier)))
-            following = asyncio.create_task(line.submit(Priority.SCHEDULED, lambda carrier: ask(34, carrier)))
-            if late:
-                await asyncio.sleep(1.5 * computed)
-                assert bus.far is not None
-                await bus.far.write(frame[position:])
-            with pytest.raises((TransportTimeout, RemoteProtocolError)):
-                await failing
-            assert loop.time() - began <= 2 * computed + 0.01
-            assert await following == 77
-
-    for position in range(len(frame)):
-        run(lambda position=position: cut_at(position))  # type: ignore[misc]
 
 
 class HdlcMeters:
@@ -239,9 +163,9 @@ class Round:
     """Rounds of all meters on one line, in the order in which the engine starts them: those that failed last."""
 
     def __init__(self, dead: set[int]) -> None:
-        self.bus = Bus(meters_without(dead))
-        self.latencies = Latencies()
         self.dead = dead
+        self.bus = Bus(meters_without(dead))  # which looks for each question who is dead
+        self.latencies = Latencies()
         self._failing: set[int] = set()
 
     async def run(self, line: LineOwner) -> float:
@@ -255,10 +179,15 @@ class Round:
             question = Question(registers=tuple(point.obis for point in POINTS))
             driver: Driver = modbus.open_session
             visit = Visit(driver, Endpoint(f"ACME:{unit}", str(unit), MODEL), context(), question, pace)
+            may_wait = unit not in self._failing
+
+            async def turn(carrier: Carrier) -> Answer:
+                nonlocal may_wait
+                may_come_later, may_wait = may_wait, False  # once, as the engine does it
+                return await visit.run(carrier, MODEL.timing.retries, may_come_later=may_come_later)
+
             try:
-                answer: Answer = await line.submit(
-                    Priority.SCHEDULED, lambda carrier: visit.run(carrier, MODEL.timing.retries)
-                )
+                answer = await line.submit(Priority.SCHEDULED, turn)
             except TransportTimeout:
                 assert unit in self.dead
                 self._failing.add(unit)
@@ -271,10 +200,42 @@ class Round:
         return ended - began
 
 
-async def rounds(dead: set[int], number: int) -> list[float]:
-    all_rounds = Round(dead)
+async def rounds(dead: set[int], number: int, *, dies_before: int = 0) -> list[float]:
+    """Give the time of each round. ``dies_before``: round before which the dead fall silent."""
+    all_rounds = Round(set())
+    took = []
     async with owned(all_rounds.bus) as line:
-        return [await all_rounds.run(line) for _ in range(number)]
+        for which in range(number):
+            if which == dies_before:
+                all_rounds.dead |= dead
+            took.append(await all_rounds.run(line))
+    return took
+
+
+def test_a_silent_meter_is_waited_for_until_its_answer_should_have_begun_and_not_until_it_should_have_ended() -> None:
+    """Twice, as the line is then listened to for as long again."""
+
+    async def silent() -> float:
+        bus = Bus(lambda _: b"")
+        points = tuple(ModbusPoint(Obis(1, 0, number, 7, 0), number, "uint16", WH) for number in range(100))
+        loop = asyncio.get_running_loop()
+
+        async def ask(carrier: Carrier) -> None:
+            async with modbus.open_session(
+                await carrier.stream(), Endpoint("A:1", "1", rtu_profile(points)), context()
+            ) as session:
+                await session.read_registers([point.obis for point in points])
+
+        async with owned(bus) as line:
+            began = loop.time()
+            with pytest.raises(TransportTimeout):
+                await line.submit(Priority.SCHEDULED, ask)
+            return loop.time() - began
+
+    took = run(silent)
+
+    begun = DECLARED + (8 + MOST_GATHERED) * CHARACTER + HOST_MARGIN
+    assert took == pytest.approx(2 * begun, abs=0.01)
 
 
 def test_two_dead_meters_of_32_make_the_round_of_the_living_no_more_than_5_percent_longer() -> None:
@@ -283,3 +244,13 @@ def test_two_dead_meters_of_32_make_the_round_of_the_living_no_more_than_5_perce
     living = (METERS - len(DEAD)) / METERS
 
     assert all(took <= 1.05 * living * whole for took, whole in zip(with_dead, alive, strict=True))
+
+
+def test_the_round_in_which_two_meters_of_32_are_found_dead_takes_the_living_no_more_than_5_percent_longer() -> None:
+    alive = run(lambda: rounds(set(), 4))
+    with_dead = run(lambda: rounds(DEAD, 4, dies_before=2))
+    living = (METERS - len(DEAD)) / METERS
+
+    assert with_dead[:2] == pytest.approx(alive[:2])
+    assert with_dead[2] <= 1.05 * living * alive[2]
+    assert with_dead[3] <= 1.05 * living * alive[3]

@@ -16,7 +16,7 @@ from drivers.transports import null_modem, open_transport
 from headend.clock import SystemClock
 from headend.collect.job import Priority
 from headend.collect.line import LineOwner
-from headend.collect.modbus_proxy import MAX_CALLERS, ModbusProxy, ProxySettings
+from headend.collect.modbus_proxy import MAX_CALLERS, Door, ModbusProxy
 from tests.drivers.modbus.fixtures import ENERGY, context, endpoint, profile, registers_from
 
 READ = ReadRequest(Function.READ_HOLDING_REGISTERS, 10, 2)
@@ -69,7 +69,7 @@ async def proxied(url: str = "memory://bus", **settings: Any) -> AsyncIterator[t
 
     try:
         async with LineOwner(url, bus.open, SystemClock()) as line:
-            proxy = ModbusProxy(line, ProxySettings(**settings), TIMING, context())
+            proxy = ModbusProxy(line, Door(**settings), TIMING, context())
             serving = asyncio.create_task(proxy.serve(listening))
             try:
                 yield bus, line, proxy, await port
@@ -154,5 +154,5 @@ async def test_a_caller_that_does_not_speak_modbus_is_hung_up_on_and_the_next_is
 
 
 def test_the_proxy_listens_on_this_machine_alone_and_carries_no_writes_unless_told() -> None:
-    assert ProxySettings() == ProxySettings(0, "127.0.0.1", allows_writes=False)
+    assert Door() == Door(0, "127.0.0.1", allows_writes=False)
     assert MAX_CALLERS == 8

@@ -250,8 +250,9 @@ def test_a_meter_that_was_taken_away_is_asked_for_its_last_slots_and_nothing_els
 
 def test_clocks_are_compared_where_the_protocol_has_them() -> None:
     dlms, modbus = meter(channel()), meter(channel("register"), protocol="modbus", number=2)
+    iec62056 = meter(channel(), protocol="iec62056", number=3)
 
-    assert [job.device.id for job in clock_checks([dlms, modbus], NOON)] == [1]
+    assert [job.device.id for job in clock_checks([dlms, modbus, iec62056], NOON)] == [1, 3]
 
 
 def test_the_next_wake_is_the_earliest_of_schedule_and_boundary() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from drivers.contract import ByteStream
+from drivers.contract import MOST_GATHERED, ByteStream, gathers
 from drivers.errors import ConnectionLost, PortUnavailable, RemoteProtocolError, TransportTimeout
 from drivers.transports import MemoryStream, null_modem, open_transport
 from headend.clock import SystemClock
 from headend.collect.job import Priority
 from headend.collect.line import STRANGER_FRAMES, STRANGER_MEMORY, Carrier, LineOwner
-from headend.collect.watch import WatchedStream
+from headend.collect.watch import ENOUGH, IDLE_CHARACTERS, WatchedStream
 from tests.headend.collect.fakes import FakeClock
 
 
@@ -44,6 +44,24 @@ async def test_the_time_a_meter_takes_is_told_without_that_of_the_wire() -> None
     await stream.read(1)
 
     assert told == [pytest.approx(0.020)]
+
+
+async def test_how_many_octets_gather_is_seen_in_answers_that_come_in_pieces_and_until_then_the_most_are_feared() -> (
+    None
+):
+    near, far = null_modem("bus", 9600)
+    stream = WatchedStream(near, FakeClock())
+    seen = []
+
+    for size, pieces in [(30, 1)] * 5 + [(14, 2)] * (ENOUGH - 1) + [(8, 3), (9, 2)]:
+        await stream.write(b"?")
+        for _ in range(pieces):
+            await far.write(b"a" * size)
+            await stream.read(1)
+        seen.append(gathers(stream))
+
+    assert seen == [MOST_GATHERED] * (5 + ENOUGH - 1) + [14 + IDLE_CHARACTERS] * 2
+    assert gathers(near) == MOST_GATHERED
 
 
 async def test_a_late_answer_is_listened_for_as_long_again_and_reaches_nobody() -> None:

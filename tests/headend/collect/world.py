@@ -11,6 +11,7 @@ from drivers.facts import ClockReading, IntervalBlock, MeterIdentity, RegisterVa
 from drivers.obis import Obis
 from drivers.profile import ChannelProfile, MeterProfile
 from headend.collect.engine import Engine
+from headend.collect.watch import WatchedStream
 from headend.secrets import NO_OPTIONS
 from headend.series import Series
 from headend.settings import CollectSettings
@@ -24,7 +25,10 @@ from tests.headend.collect.fakes import FakeClock, FakeStream
 
 @dataclass
 class FakeMeter:
-    """One meter. ``missing``: slots it has no row for.  ``fault``: raised at the start of a session, given the visit's number."""
+    """One meter. ``missing``: slots it has no row for.  ``fault``: raised at the start of a session, given the visit's number.
+
+    ``latencies``: of its answers in each visit [s].  ``allowed``: the latency it was given in each. [s]
+    """
 
     name: str
     missing: set[int] = field(default_factory=set)
@@ -32,6 +36,8 @@ class FakeMeter:
     late_fault: Callable[[int], DriverError | None] = lambda _: None
     offset: int = 0
     register: Callable[[int], int] = lambda now: (now - MIDNIGHT) // 6
+    latencies: Sequence[float] = ()
+    allowed: list[float] = field(default_factory=list)
     visits: int = 0
     windows: list[tuple[int, int]] = field(default_factory=list)
 
@@ -119,9 +125,13 @@ class Scene:
     async def session(
         self, stream: ByteStream, endpoint: Endpoint, context: SessionContext
     ) -> AsyncIterator[FakeSession]:
-        del stream
         meter = self.meters[endpoint.address]
         meter.visits += 1
+        meter.allowed.append(endpoint.profile.timing.latency)
+        for seconds in meter.latencies:
+            assert isinstance(stream, WatchedStream)
+            assert stream.heard is not None
+            stream.heard(seconds)
         if error := meter.fault(meter.visits):
             raise error
         yield FakeSession(meter, context)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headend.collect.ports import StoredCounters, StoredMetadata
+from headend.collect.latency import ENOUGH, Latencies
+from headend.collect.ports import StoredCounters, StoredLatencies, StoredMetadata
 from headend.errors import StoreError
 from headend.store import journalwrites
 from headend.store.errors import StoreFull
@@ -149,6 +150,43 @@ async def test_metadata_of_a_kind_of_meter_come_durable_from_the_store(opened: O
     assert reader.metadata("model/1.0") == await metadata.load("model/1.0") == b"second"
     await metadata.drop("model/1.0")
     assert (await metadata.load("model/1.0"), await metadata.load("model/1.1")) == (None, b"other")
+
+
+def learned(link: str) -> Latencies:
+    latencies = Latencies()
+    for _ in range(ENOUGH):
+        latencies.heard(link, "A:1", "model", 0.1)
+    return latencies
+
+
+async def test_latencies_outlast_a_restart_but_for_a_damaged_entry(opened: Opened) -> None:
+    _, writer, reader = opened
+    await StoredLatencies(writer, learned("bus")).keep()
+    await writer.submit(lambda store: store.keep_latencies("other bus", b"rubbish"))
+
+    again = Latencies()
+    await StoredLatencies(writer, again).recall()
+
+    assert [link for link, _ in reader.latencies()] == ["bus", "other bus"]
+    assert again.allowance("bus", "A:1", "model", 2.0) < 0.2
+    assert again.allowance("other bus", "A:1", "model", 2.0) == 2.0
+
+
+async def test_latencies_are_written_only_where_there_is_news_and_bounded_in_number(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, writer, reader = opened
+    monkeypatch.setattr(journalwrites, "MAX_LINKS", 2)
+    latencies = learned("a")
+    kept = StoredLatencies(writer, latencies)
+
+    await kept.keep()
+    for link in ("b", "c"):
+        latencies.heard(link, "A:1", "model", 0.1)
+        await kept.keep()
+    await kept.keep()
+
+    assert [link for link, _ in reader.latencies()] == ["b", "c"]
 
 
 async def test_metadata_are_bounded_in_number_and_size(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
