@@ -33,7 +33,7 @@ from drivers.dlms.wrapper import HEADER_SIZE
 from drivers.dlms.xdlms import Attribute
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
-from drivers.profile import DlmsProfile, DlmsRegister, MeterProfile
+from drivers.profile import DlmsProfile, DlmsRegister
 
 # What the meter decides, and is reckoned with. [octet]
 FIRMWARE: Final = 8  # length of a firmware identifier
@@ -249,13 +249,3 @@ def _attributes(dlms: DlmsProfile, wanted: tuple[Obis, ...]) -> Iterator[tuple[A
 
 def _captured(logical_name: Obis) -> objects.CaptureObject:
     return objects.CaptureObject(objects.REGISTER, logical_name, 2, 0)
-
-
-def assumptions(profile: MeterProfile) -> str:
-    """Say what is reckoned with that the meter decides."""
-    assert profile.dlms is not None
-    rows = f"rows of {len(profile.dlms.columns)} columns beside the stamp"
-    if profile.dlms.framing == "wrapper":
-        return rows
-    info = profile.dlms.max_info if profile.dlms.max_info < MAX_INFO else DEFAULT_INFO
-    return f"{rows}, HDLC fields of {info} octets, window {profile.dlms.window}"

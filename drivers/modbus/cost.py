@@ -10,8 +10,9 @@ from drivers.facts import UtcSeconds
 from drivers.modbus import records
 from drivers.modbus.ascii import encode_frame
 from drivers.modbus.coalesce import Bounds, coalesce, pace_of
+from drivers.modbus.identity import FUNCTIONS, identity_request
 from drivers.modbus.learned import decode_learned
-from drivers.modbus.pdu import MAX_PDU, Function, ReadRequest, Request
+from drivers.modbus.pdu import MAX_PDU, ReadRequest, Request
 from drivers.modbus.rtu import RtuFrame, silence_of
 from drivers.modbus.values import BILLED, REGISTERS
 from drivers.profile import MeterProfile, ModbusPoint, ModbusProfile
@@ -28,8 +29,7 @@ def visit_cost(endpoint: Endpoint, ask: Ask, medium: Medium, latency: float) -> 
     modbus = endpoint.profile.modbus
     if modbus is None or modbus.identity is None:
         raise ProfileError(endpoint.profile.name, ["modbus and modbus.identity: are needed to read a meter"])
-    named = modbus.identity.block or modbus.identity
-    requests: list[Request] = [ReadRequest(Function.READ_HOLDING_REGISTERS, named.address, named.count)]
+    requests: list[Request] = [identity_request(modbus.identity)]
     if ask.window is not None:
         if modbus.load_profile is None:
             raise NotComputed(f"profile {endpoint.profile.name} declares no load profile in file records")
@@ -64,10 +64,7 @@ def _reads(
         modbus.holes,
     )
     pace = pace_of(medium.bits_per_second, medium.bits_per_character, latency)
-    return [
-        ReadRequest(Function.READ_HOLDING_REGISTERS, read.address, read.count)
-        for read in coalesce(points, pace, bounds)
-    ]
+    return [ReadRequest(FUNCTIONS[read.table], read.address, read.count) for read in coalesce(points, pace, bounds)]
 
 
 def _exchange(modbus: ModbusProfile, request: Request, silence: float) -> Cost:

@@ -3,7 +3,6 @@
 Modbus has no associations, so opening a session only checks the endpoint, and recalls what meters of its model taught us.
 """
 
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,18 +23,15 @@ from drivers.facts import IntervalBlock, MeterIdentity, RegisterValue, UtcSecond
 from drivers.modbus import records, sunspec
 from drivers.modbus.coalesce import Bounds, Pace, Read, coalesce, pace_of
 from drivers.modbus.functions import ReadFile, WriteRegisters
+from drivers.modbus.identity import FUNCTIONS, identity_request, serial_number
 from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
 from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest, ReadResponse
 from drivers.modbus.session import AsciiExchange, Exchange, MbapExchange, RtuExchange
 from drivers.modbus.sunspec import SunSpecDevice
-from drivers.modbus.values import BILLED, REGISTERS, decode_integer, decode_point
+from drivers.modbus.values import BILLED, REGISTERS, decode_point
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint, ModbusProfile, Parity, Table
 
-FUNCTIONS: Final[dict[Table, Function]] = {
-    "holding": Function.READ_HOLDING_REGISTERS,
-    "input": Function.READ_INPUT_REGISTERS,
-}
 RTU_UNITS = range(1, 248)  # MODBUS over Serial Line V1.02, clause 2.2
 TCP_UNITS = range(256)  # MODBUS Messaging on TCP/IP V1.0b, clause 3.1.3
 SPLITS: Final = frozenset((ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE))
@@ -97,15 +93,8 @@ class ModbusSession:
         identity = self._modbus.identity
         if identity is None or not self._profile.maker:
             raise ProfileError(self._profile.name, ["modbus.identity and maker: both are needed to tell meters apart"])
-        block = identity.block or identity
-        registers = await self._read(identity.table, block.address, block.count)
-        registers = registers[identity.address - block.address :][: identity.count]
-        if identity.type == "text":
-            serial = _text(registers, swaps=identity.word_order in {"BADC", "DCBA"})
-        elif identity.type == "hex":
-            serial = "".join(f"{register:04X}" for register in registers)
-        else:
-            serial = str(decode_integer(registers, identity.type, identity.word_order))
+        asked = identity_request(identity)
+        serial = serial_number(identity, await self._read(identity.table, asked.address, asked.count))
         return MeterIdentity(f"{self._profile.maker}:{serial}", self._profile.maker, serial, self._profile.model)
 
     async def read_registers(self, obis: Sequence[Obis]) -> list[RegisterValue]:
@@ -339,18 +328,6 @@ def _value(point: ModbusPoint, registers: Sequence[int], before: UtcSeconds, aft
         return RegisterValue(point.obis, count, point.scaler_unit, before + half // 2, (half + 1) // 2, rules)
     except ValueError as error:
         raise RemoteProtocolError(f"{error} (register {point.address})") from error
-
-
-def _text(registers: Sequence[int], *, swaps: bool) -> str:
-    """Read ASCII text, two characters per register, padded with spaces. ``swaps``: the second one stands first.
-
-    NUL is no character: some meters pad with it, others give one character per register.
-    """
-    octets = struct.pack(f"{'<' if swaps else '>'}{len(registers)}H", *registers).replace(b"\0", b"").strip(b" ")
-    text = octets.decode("ascii", "replace")
-    if not octets or not text.isascii() or not text.isprintable():
-        raise RemoteProtocolError(f"serial number registers hold {octets.hex(' ') or 'nothing'}, not ASCII text")
-    return text
 
 
 def _whole(text: str, what: str, allowed: range, faults: list[str]) -> int:

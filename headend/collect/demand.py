@@ -114,7 +114,7 @@ class Demands:
         key = (job.kind, job.registers, job.end - job.start)  # windows of one length cost the same wherever they lie
         if key not in costs:
             costs[key] = self._cost(meter, medium, job)
-        cost, latency = costs[key], self.latency(meter)
+        cost, latency = costs[key], self._latency(meter)
         # Attempt k comes about where the k before it failed; a failed one takes as long as a good one, and then an answer is
         # waited for in vain and listened for as long again.
         failures, timing = self._assumptions.failures, meter.profile.timing
@@ -131,12 +131,11 @@ class Demands:
         is_profile = job.kind is JobKind.LOAD_PROFILE
         ask = Ask(job.registers, job.window if is_profile else None, is_profile or job.kind is JobKind.CLOCK)
         try:
-            return count(endpoint, ask, medium, self.latency(meter))
+            return count(endpoint, ask, medium, self._latency(meter))
         except (DriverError, ValueError) as error:
             raise NotComputed(str(error)) from error
 
-    def latency(self, meter: Meter) -> float:
-        """Give the time until an answer begins that is reckoned with. [s]"""
+    def _latency(self, meter: Meter) -> float:
         assert meter.profile is not None
         return self._assumptions.latencies.get(meter.profile.name, meter.profile.timing.latency)
 

@@ -8,12 +8,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from drivers.errors import DriverError
+from drivers.errors import DriverError, RemoteProtocolError
 from drivers.modbus import sunspec
 from drivers.modbus.functions import DeviceObjects, ReadDevice
+from drivers.modbus.identity import FUNCTIONS, identity_request, serial_number
 from drivers.modbus.pdu import Function, ReadRequest, ReadResponse, Request
-from drivers.modbus.values import REGISTERS, decode_integer
-from drivers.profile import MeterProfile, ModbusIdentity, ModbusPoint
+from drivers.modbus.values import REGISTERS
+from drivers.profile import MeterProfile, ModbusIdentity
 from headend.scan.found import FoundMeter
 from headend.scan.ground import Kind
 from headend.scan.probe import Heard, Outcome
@@ -22,7 +23,6 @@ Naming = Generator[Request, Heard, FoundMeter]
 VENDOR, PRODUCT, REVISION = 0, 1, 2  # MODBUS Application Protocol V1.1b3, 6.21: object identifiers
 MAX_TEXT: Final = 64  # of what a meter says of itself [character]
 MAX_CANDIDATES: Final = 16  # models tried on one Modbus meter
-TABLES: Final = {"holding": Function.READ_HOLDING_REGISTERS, "input": Function.READ_INPUT_REGISTERS}
 UNCLEAR: Final = "answers one question cleanly and another not: there may be two"
 
 
@@ -96,8 +96,9 @@ def name_modbus(meter: FoundMeter, candidates: Candidates) -> Naming:
         assert profile.modbus is not None
         if profile.modbus.identity is None or not profile.modbus.points:
             continue
-        identity = yield from ask(_read(profile.modbus.identity))
-        first = yield from ask(_read(profile.modbus.points[0]))
+        identity = yield from ask(identity_request(profile.modbus.identity))
+        point = profile.modbus.points[0]
+        first = yield from ask(ReadRequest(FUNCTIONS[point.table], point.address, REGISTERS[point.type]))
         if isinstance(identity, ReadResponse) and isinstance(first, ReadResponse):
             serial = _serial(profile.modbus.identity, identity.registers)
             fitting += [(profile, serial)] if serial else []
@@ -107,19 +108,13 @@ def name_modbus(meter: FoundMeter, candidates: Candidates) -> Naming:
     return meter
 
 
-def _read(what: ModbusIdentity | ModbusPoint) -> ReadRequest:
-    count = what.count if isinstance(what, ModbusIdentity) and what.type == "text" else REGISTERS[what.type]  # type: ignore[index]
-    return ReadRequest(TABLES[what.table], what.address, count)
-
-
 def _serial(identity: ModbusIdentity, registers: Sequence[int]) -> str:
     """Read a serial number; empty for what is none."""
-    if identity.type == "text":
-        swaps = identity.word_order in {"BADC", "DCBA"}
-        octets = b"".join(register.to_bytes(2, "little" if swaps else "big") for register in registers)
-        return clean(octets.rstrip(b"\0 ").decode("ascii", "replace")).replace(" ", "")
-    number = decode_integer(registers, identity.type, identity.word_order)
-    return str(number) if number > 0 else ""
+    try:
+        serial = serial_number(identity, registers)
+    except RemoteProtocolError:
+        return ""
+    return clean(serial).replace(" ", "") if serial.strip("0") and not serial.startswith("-") else ""
 
 
 def clean(text: str) -> str:

@@ -7,6 +7,10 @@ import pytest
 
 from drivers.cost import Medium
 from headend.cli.plan import medium_of
+from headend.collect.latency import MODEL, Latency
+from headend.collect.latency_entry import encode_latencies
+from headend.places import store_file
+from headend.store.store import Store
 from tests.headend.cli.conftest import METERS, Run
 
 HEADING = "usage_point,meter,profile,link,address,from,to,zone\n"
@@ -96,6 +100,28 @@ def test_the_registered_meters_are_planned_for_by_link(run: Run, tmp_path: Path)
     assert [json.loads(line)["link"] for line in run("plan", "--link", "ttyS9", "-o", "ndjson").out.splitlines()] == [
         modbus["link"]
     ]
+
+
+def test_what_a_model_was_timed_at_on_its_link_goes_before_what_it_declares(
+    run: Run, tmp_path: Path, data: Path
+) -> None:
+    (tmp_path / "meters.csv").write_text(METERS)
+    run("meter", "import", "meters.csv")
+    declared = json.loads(run("plan", "-o", "json", "--link", "ttyS9").out)
+    timed = Latency()
+    for _ in range(30):
+        timed.heard(0.02)
+
+    with Store.open(store_file(data), lambda: 0) as store, store.transaction():
+        entry = encode_latencies({MODEL + "sim-modbus-rtu": timed})
+        assert entry is not None
+        store.keep_latencies("serial:///dev/ttyS9?baud=9600", entry)
+    ran = run("plan", "-o", "json", "--link", "ttyS9")
+
+    before, after = (document["rows"][0]["last_poll_s"] for document in (declared, json.loads(ran.out)))
+    assert float(before) == pytest.approx(2 + 2 * 1.03, abs=0.1)  # two answers, a second each
+    assert float(after) == pytest.approx(2 + 2 * 0.05, abs=0.1)
+    assert "--latency" not in ran.err
 
 
 def test_meters_that_speak_first_are_said_to(run: Run, tmp_path: Path) -> None:
