@@ -348,7 +348,16 @@ def operator(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     ]
     save({"registered.csv": HEADING + "".join(rows)}, shell.directory)
     shell.run("headend meter import registered.csv")
-    yield Taken(answers={"headend status": rf"7 days +{re.escape(link)} +2 +[1-9]\d* +[1-9]\d* "})
+    line = "serial:///dev/ttyS1?baud=9600&parity=E"
+    planned = [f"NAAAMYS6{at},SIM:{at},sim-modbus-rtu,{line},{at},{since},,UTC,\n" for at in range(10, 24)]
+    yield Taken(
+        {"meters.csv": HEADING + "".join(planned)},
+        answers={
+            "headend status": rf"7 days +{re.escape(link)} +2 +[1-9]\d* +[1-9]\d* ",
+            "headend plan --meters meters.csv": "14 +9600 .* fits",
+            "headend plan --night 22:00-06:00 --backfill 40": "40 days for 2 meters: 1 night",
+        },
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from drivers.errors import LocalProtocolError, RemoteProtocolError
 VERSION = 1
 MAX_APDU = 65_535
 _HEADER = struct.Struct(">HHHH")
+HEADER_SIZE = _HEADER.size
 
 
 class WrapperLink:

@@ -85,6 +85,10 @@ class Reading:
         else:
             self._next += self._period
 
+    def pass_over(self) -> None:
+        """Go on as if all that was asked for had come: to see the questions alone."""
+        self._next += self._asked * self._period
+
     @property
     def reach(self) -> UtcSeconds:
         """How far all intervals are decided: up to the last slot of which the meter said all. [s UTC]"""

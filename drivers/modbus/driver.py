@@ -28,15 +28,13 @@ from drivers.modbus.learned import Learned, decode_learned, kind_of, parts
 from drivers.modbus.pdu import ExceptionCode, ExceptionResponse, Function, ReadRequest, ReadResponse
 from drivers.modbus.session import AsciiExchange, Exchange, MbapExchange, RtuExchange
 from drivers.modbus.sunspec import SunSpecDevice
-from drivers.modbus.values import REGISTERS, decode_point
+from drivers.modbus.values import BILLED, REGISTERS, decode_point
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint, ModbusProfile, Parity, Table
-from drivers.units import Unit
 
 RTU_UNITS = range(1, 248)  # MODBUS over Serial Line V1.02, clause 2.2
 TCP_UNITS = range(256)  # MODBUS Messaging on TCP/IP V1.0b, clause 3.1.3
 SPLITS: Final = frozenset((ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE))
-BILLED: Final = frozenset((Unit.WATT_HOUR, Unit.VAR_HOUR, Unit.VOLT_AMPERE_HOUR))
 MAX_READINGS: Final = 5
 ADVANCE: Final = 16
 """Counts that a register of energy may go on by between two readings that agree, some 100 ms apart: 500 kW at 1 Wh."""

@@ -8,7 +8,7 @@ Source: MODBUS over Serial Line Specification V1.02, clause 2.5.1 (RTU transmiss
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from drivers.errors import RemoteProtocolError
 from drivers.modbus.pdu import EXCEPTION_BIT, MAX_PDU, NEED_DATA, NeedData, Request
@@ -22,6 +22,10 @@ WRITES_OF_ONE = frozenset((5, 6))
 WRITES_OF_MANY = frozenset((15, 16))
 MASK_WRITE = 22
 REGISTERS_ASKED = frozenset((3, 4))
+
+SILENCE_CHARACTERS: Final = 3.5  # V1.02, clause 2.5.1.1
+FAST_LINE: Final = 19_200  # above it the silence is fixed, same clause [bit/s]
+FAST_LINE_SILENCE: Final = 0.00175  # [s]
 
 _Verdict = Literal["ours", "pending", "damaged", "echo", "foreign", "rubbish"]
 
@@ -37,6 +41,14 @@ class RtuFrame:
         """Give unit, PDU and CRC, low byte first."""
         body = bytes((self.unit,)) + self.pdu
         return body + crc16_modbus(body).to_bytes(2, "little")
+
+
+def silence_of(bits_per_second: int | None, bits_per_character: int, turnaround: float) -> float:
+    """Give the silence to keep before a frame [s]: what the standard asks of a line, or ``turnaround`` where that is longer."""
+    if not bits_per_second:
+        return turnaround
+    is_fast = bits_per_second > FAST_LINE
+    return max(FAST_LINE_SILENCE if is_fast else SILENCE_CHARACTERS * bits_per_character / bits_per_second, turnaround)
 
 
 class ResponseReader:

@@ -17,14 +17,11 @@ from drivers.modbus.ascii import MAX_FRAME as MAX_ASCII_FRAME
 from drivers.modbus.ascii import AsciiResponseReader, encode_frame
 from drivers.modbus.mbap import MbapFrame, MbapReader
 from drivers.modbus.pdu import MAX_PDU, NEED_DATA, NeedData, Request, decode_response
-from drivers.modbus.rtu import ResponseReader, RtuFrame
+from drivers.modbus.rtu import ResponseReader, RtuFrame, silence_of
 from drivers.profile import TimingProfile
 from drivers.transports.base import Deadline, pause
 
 MAX_STRANGERS: Final = 16  # answers to other transactions skipped while waiting for one
-SILENCE_CHARACTERS: Final = 3.5  # MODBUS over Serial Line V1.02, clause 2.5.1.1
-FAST_LINE: Final = 19_200  # above it the silence is fixed, same clause [bit/s]
-FAST_LINE_SILENCE: Final = 0.00175  # [s]
 
 
 class Reader(Protocol):
@@ -178,13 +175,8 @@ class RtuExchange(LineExchange):
         return 3 + pdu
 
     def _silence(self) -> float:
-        speed = self._stream.bits_per_second
-        if not speed:
-            return self._timing.turnaround
-        silence = (
-            SILENCE_CHARACTERS * self._stream.bits_per_character / speed if speed <= FAST_LINE else FAST_LINE_SILENCE
-        )
-        return max(silence, self._timing.turnaround)
+        stream = self._stream
+        return silence_of(stream.bits_per_second, stream.bits_per_character, self._timing.turnaround)
 
 
 class AsciiExchange(LineExchange):

@@ -15,12 +15,15 @@ from decimal import ROUND_05UP, Context, Decimal
 
 from drivers.errors import LocalProtocolError, MeterRefused, RemoteProtocolError
 from drivers.profile import ModbusPoint, ValueType, WordOrder
+from drivers.units import Unit
 from kernels.quality import Rule
 
 REGISTERS: dict[ValueType, int] = {
     "uint16": 1, "int16": 1, "uint32": 2, "int32": 2, "uint64": 4, "int64": 4, "float32": 2, "float64": 4,
     "bcd16": 1, "bcd32": 2, "bcd64": 4,
 }  # fmt: skip
+BILLED = frozenset((Unit.WATT_HOUR, Unit.VAR_HOUR, Unit.VOLT_AMPERE_HOUR))
+"""Units of what bills are made of."""
 SIGNED: frozenset[ValueType] = frozenset(("int16", "int32", "int64"))
 _SWAPS_WORDS: frozenset[WordOrder] = frozenset(("CDAB", "DCBA"))
 _SWAPS_BYTES: frozenset[WordOrder] = frozenset(("BADC", "DCBA"))

@@ -17,6 +17,7 @@ from headend.cli.options import Globals
 COMMANDS = {
     "demo": ("headend.cli.demo", "Watch simulated meters being read, explained and exported; no hardware needed."),
     "meter": ("headend.cli.meter", "Register meters: add, import, list, show."),
+    "plan": ("headend.cli.plan", "Say what each link needs of its time before anything is deployed; reads no meter."),
     "run": ("headend.cli.run", "Collect, validate and store: the daemon, or one round."),
     "read": ("headend.cli.read", "Read one meter now."),
     "scan": ("headend.cli.scan", "Find the meters on a line and draft a meter table."),

@@ -11,12 +11,11 @@ from headend.cli.exits import Exit
 from headend.cli.failures import Failure
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
-from headend.cli.words import counted
+from headend.cli.tablefile import emit_faults, read_text
 from headend.errors import RegistryError
 from headend.registry import table
 from headend.registry.find import find_meter
 
-MAX_BYTES = 64 * 2**20
 NARROW = ("usage_point", "meter", "profile", "link", "address", "from", "to", "area")
 """Columns that a terminal shows; the other forms have all."""
 
@@ -75,20 +74,13 @@ def import_(ctx: click.Context, file: io.BufferedReader, *, dry_run: bool, forma
     rows with one usage point and adjoining from and to. Exit code 5 if a row is faulty.
     """
     app = App.of(ctx, format_name)
-    content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise click.BadParameter(f"{file.name} is larger than {MAX_BYTES} bytes")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise click.BadParameter(f"{file.name} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from error
-    return _import(app, text, file.name, dry_run=dry_run)
+    return _import(app, read_text(file), file.name, dry_run=dry_run)
 
 
 def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
     parsed = table.parse(text, app.profiles)
     if parsed.faults:
-        _emit_faults(app, source, parsed.faults)
+        emit_faults(app, source, parsed.faults)
         return Exit.CONFIG
     with app.scratch() if dry_run and not app.store_path.exists() else app.writer() as store:
         try:
@@ -101,13 +93,6 @@ def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
     if dry_run:
         app.output.say("dry run: nothing was changed")
     return Exit.OK
-
-
-def _emit_faults(app: App, source: str, faults: object) -> None:
-    columns = [Column("row", "Row", is_number=True), Column("column", "Column"), Column("what", "Fault")]
-    rows = [{"row": fault.row, "column": fault.column, "what": fault.what} for fault in faults]  # type: ignore[attr-defined]
-    app.output.emit(Document("headend.meter-import-faults/1", columns, rows))
-    app.output.warn(f"{source}: {counted(len(rows), 'fault')}; nothing was changed")
 
 
 @command.command("list")

@@ -28,6 +28,7 @@ FLOOR = 0.02  # scheduling of the host and of adapters is not the meter's [s]
 LEARNED_MARGIN = (
     0.03  # real time allowed to them beyond what was learned, which has theirs in it; USB takes 16 ms [s, real]
 )
+MODEL = "\0"  # before the name of a model, among those of meters
 NOTHING: Mapping[int, int] = MappingProxyType({})
 MAX_METERS = 100_000  # known at a time; those heard longest ago are forgotten
 
@@ -108,7 +109,7 @@ class Latencies:
         """Note that an answer began after so long. [s]"""
         self._news.add(link)
         self._of(link, meter).heard(seconds)
-        self._of(link, f"\0{model}").heard(seconds)
+        self._of(link, MODEL + model).heard(seconds)
 
     def silent(self, link: str, meter: str) -> None:
         """Note that no answer came."""
@@ -120,7 +121,7 @@ class Latencies:
         silences = own.silences if own else 0
         if own and own.is_known:
             return own.allowance(declared, silences)
-        like = self._known.get((link, f"\0{model}"))
+        like = self._known.get((link, MODEL + model))
         if like and like.is_known:
             if own and own.is_like_kin:
                 return max(own.allowance(declared, silences), like.allowance(declared, silences))

@@ -26,14 +26,12 @@ from drivers.errors import ConnectionLost, DriverError, RemoteProtocolError, Tra
 from drivers.transports.url import SerialUrl, parse_url
 from headend.clock import Clock
 from headend.collect.job import Priority
+from headend.collect.turns import AGEING, Turns
 from headend.collect.watch import WatchedStream
 
 T = TypeVar("T")
 Open = Callable[[str], Awaitable[ByteStream]]
 Told = Callable[[bool], Awaitable[None]]
-AGEING = 600.0
-"""Waiting time after which work gets every second turn, whatever its class. [s]"""
-
 LONGEST_NOISE = 2.0
 """Longest wait for the end of noise, before the link is opened anew. [s]"""
 SHORTEST_FRAME = 4  # unasked octets that are more than a disturbance
@@ -171,10 +169,9 @@ class LineOwner:
     ) -> None:
         self._carrier = Carrier(url, open_transport, clock, told)
         self._clock = clock
-        self._ageing = ageing
         self._waiting: list[_Work] = []
         self._order = 0
-        self._was_aged_turn = False
+        self._turns = Turns(ageing)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -241,12 +238,7 @@ class LineOwner:
         self._waiting = [work for work in self._waiting if not work.done.done()]
         if not self._waiting:
             return None
-        chosen = min(self._waiting, key=lambda work: (work.priority, work.order))
-        oldest = min(self._waiting, key=lambda work: work.order)
-        is_aged = self._clock.monotonic() - oldest.since > self._ageing
-        self._was_aged_turn = is_aged and not self._was_aged_turn and chosen.priority is not Priority.ALARM
-        if self._was_aged_turn:
-            chosen = oldest
+        chosen = self._turns.choose(self._waiting, self._clock.monotonic())
         self._waiting.remove(chosen)
         return chosen
 

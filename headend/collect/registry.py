@@ -7,10 +7,11 @@ from drivers.profile import MeterProfile
 from headend.collect.job import JobKind
 from headend.collect.plan import Ledger
 from headend.collect.schedule import Meter, due_slots
+from headend.store.reader import StoreReader
 from headend.store.store import Store
 
 
-def load_meters(store: Store, profiles: Mapping[str, MeterProfile]) -> tuple[list[Meter], dict[int, str]]:
+def load_meters(store: StoreReader, profiles: Mapping[str, MeterProfile]) -> tuple[list[Meter], dict[int, str]]:
     """Read all meters with their models and expectations, and the URL of each link by its id."""
     meters = [
         Meter(device, profiles.get(device.profile), tuple(store.expectations(device.id)))

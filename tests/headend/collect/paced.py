@@ -1,4 +1,4 @@
-"""A paced line of 9600 8E1 in virtual time, owned by the line's owner."""
+"""A paced line in virtual time, 9600 8E1 where nothing else is said, owned by the line's owner."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +8,7 @@ from drivers.contract import ByteStream, SessionContext
 from drivers.counters import NoCounters
 from drivers.errors import DriverError
 from drivers.transports import MemoryStream, null_modem
+from drivers.transports.passing import PassingStream
 from headend.collect.line import LineOwner
 from tests.drivers.dlms.meter import DAY
 from tests.headend.collect.virtual import LoopClock
@@ -21,17 +22,34 @@ DECLARED = 1.0  # latency that the profile declares [s]
 Respond = Callable[[bytes], bytes]
 
 
+class Port(PassingStream):
+    """The host's end, which knows as a serial port does since when nothing has arrived."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        super().__init__(stream)
+        self._heard_at = asyncio.get_running_loop().time()
+
+    async def read(self, timeout: float) -> bytes:
+        data = await super().read(timeout)
+        self._heard_at = asyncio.get_running_loop().time()
+        return data
+
+    def silent_for(self) -> float:
+        return asyncio.get_running_loop().time() - self._heard_at
+
+
 class Bus:
     """A paced line as an `Open`: ``respond`` hears each question when it is complete, and answers after `TURN`.
 
-    ``said``: what the host sent, and when. [s]
+    ``said``: what the host sent, and when [s].  ``octets``: carried so far, both ways.
     """
 
     def __init__(self, respond: Respond, baud: int | None = BAUD) -> None:
-        """``baud``: what the link says its speed is, None for a connection."""
+        """``baud``: what the link says its speed is, None for a connection, behind which the line has `BAUD`."""
         self.respond = respond
         self._baud = baud
         self.said: list[tuple[float, bytes]] = []
+        self.octets = 0
         self.far: MemoryStream | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -39,20 +57,23 @@ class Bus:
         near, far = null_modem(url, self._baud, BITS)
         self.far = far
         self._tasks.append(asyncio.create_task(self._carry(far)))
-        return near
+        return Port(near)
 
     async def _carry(self, far: MemoryStream) -> None:
         loop = asyncio.get_running_loop()
+        character = BITS / (self._baud or BAUD)
         with suppress(DriverError):
             while True:
                 question = await far.read(1e6)
                 self.said.append((loop.time(), question))
-                await asyncio.sleep(len(question) * CHARACTER)
+                self.octets += len(question)
+                await asyncio.sleep(len(question) * character)
                 if answer := self.respond(question):
+                    self.octets += len(answer)
                     await asyncio.sleep(TURN)
                     for begin in range(0, len(answer), FIFO):
                         piece = answer[begin : begin + FIFO]
-                        await asyncio.sleep(len(piece) * CHARACTER)
+                        await asyncio.sleep(len(piece) * character)
                         await far.write(piece)
 
     async def close(self) -> None:
