@@ -304,7 +304,7 @@ class Engine:
         try:
             line = self._line(meter)
             turn = partial(self._turn, _Asking(meter, job))
-            answer = await line.submit(job.priority, turn, self._turnaround(meter))
+            answer = await line.submit(job.priority, turn, self._turnaround(meter), is_punctual=job.is_punctual)
         except Unused as unused:
             return await self._writer.submit(partial(settle.settle_untried, job=job, cause=unused.cause))
         except StoreError:

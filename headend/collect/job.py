@@ -66,6 +66,11 @@ class Job:
         return self.device.id, self.kind
 
     @property
+    def is_punctual(self) -> bool:
+        """Whether it is worth less the later it is done: a poll at its boundary."""
+        return self.expires_at is not None
+
+    @property
     def window(self) -> tuple[UtcSeconds, UtcSeconds] | None:
         """Window ``[start, end)`` as a run records it, None where the job answers for no slots. [s UTC]"""
         return (self.start, self.end) if self.start < self.end else None

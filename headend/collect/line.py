@@ -2,7 +2,7 @@
 
 Work waits in four classes: alarm, on-demand, scheduled, back-fill. The most urgent goes first, in order of arrival within
 its class. Work that has waited longer than the ageing time gets every second turn, so that nobody starves and a person
-still waits for one job at most. Work that raises `Later` gets another turn behind all of its class: what nobody answers is
+still waits for one job at most; polls at their boundary it does not overtake. Work that raises `Later` gets another turn behind all of its class: what nobody answers is
 asked again when the others have been read.
 
 Before each turn the line has to be free: a late answer has been listened for, and what arrived unasked is thrown away. Where
@@ -158,6 +158,7 @@ class _Work:
     since: float
     run: Callable[[Carrier], Awaitable[Any]]
     turnaround: float
+    is_punctual: bool
     done: "asyncio.Future[Any]" = field(repr=False)
 
 
@@ -194,15 +195,23 @@ class LineOwner:
         """Jobs that wait for their turn."""
         return len(self._waiting)
 
-    async def submit(self, priority: Priority, run: Callable[[Carrier], Awaitable[T]], turnaround: float = 0.0) -> T:
+    async def submit(
+        self,
+        priority: Priority,
+        run: Callable[[Carrier], Awaitable[T]],
+        turnaround: float = 0.0,
+        *,
+        is_punctual: bool = False,
+    ) -> T:
         """Wait for a turn, run ``run`` alone on the line, and keep silent for ``turnaround`` [clock s] afterwards.
 
+        ``is_punctual``: it is worth less the later it is done, so that what has aged does not overtake it.
         ``run`` may raise `Later`, and is then run again. Raises what ``run`` raises. Cancelling the caller takes waiting work out of the queue and stops running work.
         """
         if self._task is None or self._task.done():
             raise RuntimeError(f"line {self._carrier.url} is not running")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Work(priority, self._last(), self._clock.monotonic(), run, turnaround, done))
+        self._waiting.append(_Work(priority, self._last(), self._clock.monotonic(), run, turnaround, is_punctual, done))
         self._wake.set()
         return await done
 

@@ -43,6 +43,10 @@ class _Waiting:
     since: float
     due: Due
 
+    @property
+    def is_punctual(self) -> bool:
+        return self.due.job.is_punctual
+
 
 class _Line:
     """What waits for the line, by class in order of arrival, and what is on its way."""
