@@ -15,6 +15,7 @@ from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
 from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
+from headend.store.unclean import is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
 PAGE_SIZE = 8_192
@@ -56,8 +57,12 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
 
     @classmethod
     def _prepare(cls, name: str, schema: Mapping[int, str], vfs: str | None) -> apsw.Connection:
-        log = Path(f"{name}-wal")
-        is_unclean = log.exists() and log.stat().st_size > 0
+        was_unclean = is_unclean(name)
+        if was_unclean:
+            try:
+                settle_log(name, vfs)
+            except apsw.Error as error:
+                raise translate(error, name) from error
         connection = cls._connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         try:
             check_schema(connection, name, max(schema))
@@ -65,9 +70,10 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
-            verdict = connection.pragma("quick_check") if is_unclean else "ok"
+            verdict = connection.pragma("quick_check") if was_unclean else "ok"
             if mode == "wal" and verdict == "ok":
                 migrate(connection, name, schema)
+                sync_directory(name)
         except apsw.Error as error:
             connection.close()
             raise translate(error, name) from error
