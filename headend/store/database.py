@@ -12,6 +12,8 @@ from drivers.facts import UtcSeconds
 from headend.errors import StoreError
 from headend.store.errors import is_fatal, translate
 from headend.store.migrate import check_schema, shipped_scripts
+from headend.store.quarantine import quarantine
+from headend.store.seal import teach, unsealed
 
 OLDEST_SQLITE = (3, 51, 3)
 """First release without the WAL-reset bug of 3.7.0 to 3.51.2, which corrupts a file with two connections."""
@@ -32,6 +34,12 @@ def check_sqlite(version: str) -> None:
         )
 
 
+def note_damage(error: apsw.Error, path: str) -> None:
+    """Set a store apart whose file SQLite found damaged."""
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        quarantine(path, str(error))
+
+
 class Database:
     """One connection. Used by one thread at a time; each reading thread opens its own reader."""
 
@@ -48,6 +56,7 @@ class Database:
         except apsw.Error as error:
             raise translate(error, path) from error
         connection.set_busy_timeout(BUSY_TIMEOUT)
+        teach(connection)
         return connection
 
     @classmethod
@@ -108,11 +117,19 @@ class Database:
             return self._connection.execute(sql, bindings).fetchall()
         except apsw.Error as error:
             raise self._translated(error) from error
+        except UnicodeDecodeError as error:
+            raise StoreError(
+                f"{self.path}: damaged: a text in it is none ({error.reason}); keep the file, restore a backup"
+            ) from error
 
     def _row(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
         """Run one statement and give its first row, None where there is none."""
         rows = self._rows(sql, bindings)
         return rows[0] if rows else None
+
+    def _sealed(self, table: str, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
+        """Run a statement whose last column is the checksum of those before it; give its rows without. Raises `StoreError`."""
+        return list(unsealed(self._rows(sql, bindings), self.path, table))
 
     def _run(self, sql: str, bindings: Bindings = ()) -> None:
         """Run one statement for its effect."""
@@ -158,6 +175,10 @@ class WritableDatabase(Database):
         except BaseException:
             self._undo(is_outermost=is_outermost)
             raise
+
+    def _translated(self, error: apsw.Error) -> StoreError:
+        note_damage(error, self.path)
+        return super()._translated(error)
 
     def check_transaction(self, error: BaseException) -> None:
         """Raise ``error`` again where it cost the whole transaction, and not only the part it happened in."""

@@ -100,7 +100,7 @@ class JournalWrites(WritableDatabase, JournalReads):
             raise CounterError(
                 f"invocation counter of {whose} is used up ({first} of {COUNTER_LIMIT}); change the key (rekey) before going on"
             )
-        self._keep_counter(key_id, first + size, whose)
+        self._keep_counter(key_id, first + size, whose, is_peer=False)
         return range(first, first + size)
 
     def note_counter(self, key_id: str, counter: int) -> int:
@@ -110,17 +110,14 @@ class JournalWrites(WritableDatabase, JournalReads):
             raise ValueError(f"{counter} is no invocation counter")
         following = self._next_counter(key_id)
         if counter >= following:
-            self._keep_counter(key_id, counter + 1, key_id)
+            self._keep_counter(key_id, counter + 1, key_id, is_peer=True)
         return following - 1
 
-    def _next_counter(self, key_id: str) -> int:
-        row = self._row("SELECT next FROM invocation_counter WHERE key_id = ?", (key_id,))
-        return int(row[0]) if row else 0
-
-    def _keep_counter(self, key_id: str, following: int, whose: str) -> None:
+    def _keep_counter(self, key_id: str, following: int, whose: str, *, is_peer: bool) -> None:
         self._run(
-            "INSERT INTO invocation_counter (key_id, next) VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
-            (key_id, following),
+            "INSERT INTO invocation_counter (key_id, next, is_peer) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET next = excluded.next, is_peer = excluded.is_peer",
+            (key_id, following, int(is_peer)),
         )
         if following >= COUNTER_WARN:
             now = self._now()

@@ -8,11 +8,12 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
-from headend.store.database import CACHE_SIZE
+from headend.store.database import CACHE_SIZE, note_damage
 from headend.store.errors import translate
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
+from headend.store.quarantine import check_usable, quarantine
 from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
 from headend.store.unclean import is_unclean, settle_log, sync_directory
@@ -49,6 +50,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         schema = shipped_scripts() if scripts is None else scripts
         lock = WriterLock(name)
         try:
+            check_usable(name)
             connection = cls._prepare(name, schema, vfs)
         except BaseException:
             lock.release()
@@ -76,6 +78,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
                 sync_directory(name)
         except apsw.Error as error:
             connection.close()
+            note_damage(error, name)
             raise translate(error, name) from error
         except BaseException:
             connection.close()
@@ -85,7 +88,11 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         connection.close()
         if mode != "wal":
             raise StoreError(f"{name}: this file system takes no write-ahead log; put the store on a local disk")
-        raise StoreError(f"{name}: damaged after an unclean end ({verdict}); keep the file, restore a backup")
+        quarantine(name, f"after an unclean end: {verdict}")
+        raise StoreError(
+            f"{name}: damaged after an unclean end ({verdict}); it is set apart and kept:"
+            " restore a backup with `headend store restore BACKUP`"
+        )
 
     def close(self) -> None:
         """Close and let the next writer in; closing twice is harmless."""
