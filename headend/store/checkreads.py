@@ -1,6 +1,7 @@
 """A whole store held against itself: the file's structure, every checksum, every reference. Changes nothing."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from drivers.obis import Obis
@@ -15,6 +16,16 @@ MAX_FAULTS = 1_000
 """Most faults that are named; a file that has more is not mended by reading on."""
 _STEP = 1_000
 """Rows read in one turn, so that a large store is checked in little memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """What a table takes with its indexes. ``unused``: room within its pages. [B]"""
+
+    table: str
+    rows: int
+    size: int
+    unused: int
 
 
 class CheckReads(JournalReads, SeriesReads):
@@ -36,6 +47,22 @@ class CheckReads(JournalReads, SeriesReads):
                         return
         except HeadendError as error:
             yield str(error)
+
+    def sizes(self) -> list[TableSize]:
+        """List what each table takes, the largest first. Reads the whole file."""
+        rows = self._rows(
+            "SELECT m.tbl_name, sum(s.pgsize), sum(s.unused) FROM dbstat AS s JOIN sqlite_master AS m ON m.name = s.name"
+            " WHERE s.aggregate GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
+        return [
+            TableSize(table, int(self._rows(f'SELECT count(*) FROM "{table}"')[0][0]), size, unused)  # noqa: S608  a name of the schema's
+            for table, size, unused in rows
+        ]
+
+    def free_bytes(self) -> int:
+        """Give what pages nobody uses take within the file. [B]"""
+        (pages,), (page,) = self._rows("PRAGMA freelist_count")[0], self._rows("PRAGMA page_size")[0]
+        return int(pages) * int(page)
 
     def _faults(self) -> Iterator[str]:
         for (text,) in self._rows(f"PRAGMA integrity_check({MAX_FAULTS})"):

@@ -17,7 +17,7 @@ DEFAULT_LIMIT = 10_000
 _FOREVER = 2**62
 _REGISTER = struct.Struct("<q6sqqbBqI")
 _CURSOR = "SELECT name, seq, at, crc FROM sink_cursor"
-_COUNTER = "SELECT key_id, next, is_peer, crc FROM invocation_counter"
+COUNTER_QUERY = "SELECT key_id, next, is_peer, crc FROM invocation_counter"
 _REGISTER_COLUMNS = "count, scaler, unit, captured_at, uncertainty, rules, crc"
 
 
@@ -177,11 +177,11 @@ class JournalReads(Database):
 
     def counters(self) -> list[Counter]:
         """List the invocation counters, by key."""
-        rows = self._sealed("invocation_counter", f"{_COUNTER} ORDER BY key_id")
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} ORDER BY key_id")
         return [Counter(key_id, following) for key_id, following, _ in rows]
 
     def _next_counter(self, key_id: str) -> int:
-        rows = self._sealed("invocation_counter", f"{_COUNTER} WHERE key_id = ?", (key_id,))
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE key_id = ?", (key_id,))
         return int(rows[0][1]) if rows else 0
 
     def metadata(self, kind: str) -> bytes | None:

@@ -7,7 +7,7 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from headend.errors import StoreError
 from headend.store.database import WritableDatabase
-from headend.store.journalreads import JournalReads
+from headend.store.journalreads import COUNTER_QUERY, JournalReads
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer
 from kernels.quality import Reason
 
@@ -123,6 +123,20 @@ class JournalWrites(WritableDatabase, JournalReads):
             now = self._now()
             text = f"invocation counter of {whose} has passed half of its range; plan a key change"
             self.add_event(None, "counter_warning", 0, now - now % 86_400, text, now)
+
+    def jump_counters(self, margin: int) -> int:
+        """Put all counters that we hand out ahead by ``margin``, and give how many; what was seen of meters stays.
+
+        After a restore the counters in the store have been used. One that would pass the end stands there: its key must be
+        changed.
+        """
+        self._require_transaction()
+        if margin < 0:
+            raise ValueError(f"counters never go back, not by {-margin} either")
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE is_peer IS NOT 1")
+        for key_id, following, _ in rows:
+            self._keep_counter(key_id, min(following + margin, COUNTER_LIMIT), key_id, is_peer=False)
+        return len(rows)
 
     def keep_metadata(self, kind: str, entry: bytes) -> None:
         """Keep what meters of a kind say alike; beyond `MAX_KINDS` what was kept longest ago goes. Raises `StoreError`."""

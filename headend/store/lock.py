@@ -1,10 +1,12 @@
 """The writer's lock: an advisory lock on a file beside the store, released by the kernel however the process ends."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
 from headend.errors import StoreError
+from headend.store.errors import StoreUnavailable
 
 
 class WriterLock:
@@ -15,7 +17,8 @@ class WriterLock:
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise StoreError(
+            kind = StoreUnavailable if error.errno in {errno.EROFS, errno.EIO, errno.ENOSPC} else StoreError
+            raise kind(
                 f"{self.path}: the writer's lock file cannot be opened ({error.strerror}); check the folder and its owner"
             ) from error
         try:

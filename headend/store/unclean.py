@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from headend.errors import StoreError
+from headend.store.errors import StoreUnavailable
 
 _CHUNK = 1 << 16
 """SQLite writes at most 128 KiB less one byte at a time. [B]"""
@@ -44,6 +44,6 @@ def sync_directory(store: str) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise StoreError(
+        raise StoreUnavailable(
             f"{directory}: the directory cannot be synced ({error.strerror}); stop, check the device, and start again"
         ) from error
