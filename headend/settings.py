@@ -77,7 +77,7 @@ class StoreSettings(_Section):
     """
 
     path: str = ""
-    reserve_mib: int = Field(default=64, ge=0, le=2**20)
+    reserve_mib: int = Field(default=64, ge=0, le=2**30)
 
 
 class ProfileSettings(_Section):

@@ -56,7 +56,7 @@ _OWN_DIRECTORY = re.compile(r"mkdir ([\w-]+) && cd \1")
 _GLOBALS = r"headend (?:--\S+ \S+ )*"
 _LASTING = re.compile(rf"headend-simulate |{_GLOBALS}run\b(?!.*--once)")
 _COLLECTING = re.compile(rf"{_GLOBALS}run\b")
-_WRITING = re.compile(rf"{_GLOBALS}(?:read|run|meter add|meter import)\b")
+_WRITING = re.compile(rf"{_GLOBALS}(?:read|run|meter add|meter import|store compact)\b")
 CHECKOUT = "git clone <this repository> headend && cd headend"
 ACTIVATE = ". .venv/bin/activate"
 DEMO = "headend demo"
@@ -337,7 +337,14 @@ def operator(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     ]
     save({"registered.csv": HEADING + "".join(rows)}, shell.directory)
     shell.run("headend meter import registered.csv")
-    yield Taken(answers={"headend status": rf"7 days +{re.escape(link)} +2 +[1-9]\d* +[1-9]\d* "})
+    yield Taken(
+        {"backup.key": "ab" * 32},
+        answers={
+            "headend status": rf"7 days +{re.escape(link)} +2 +[1-9]\d* +[1-9]\d* ",
+            "headend --data drill store restore north.hbk --key file:backup.key": "restored up to change",
+            "headend --data drill store check": "0 faults",
+        },
+    )
 
 
 @contextmanager

@@ -104,22 +104,22 @@ def restore(
 
 def _put_in_place(incoming: Path, store: str, at: UtcSeconds) -> str:
     """Exchange the files. While it is under way the store is marked, so that nobody begins an empty one if it is cut short."""
-    before, kept_as = why_quarantined(store), ""
-    if Path(store).exists() or before:
-        kept_as = f"{store}.replaced-{at}"
-        if any(Path(f"{kept_as}{part}").exists() for part in _PARTS):
-            raise StoreError(f"{kept_as}: exists already; move it away, then restore again")
+    before = why_quarantined(store)
+    names = (f"{store}.replaced-{at}", *(f"{store}.replaced-{at}-{number}" for number in range(2, 100)))
+    there = [part for part in _PARTS if Path(f"{store}{part}").exists()]
+    kept_as = (
+        next(name for name in names if not any(Path(f"{name}{part}").exists() for part in _PARTS)) if there else ""
+    )
     quarantine(store, "a restore was cut short; restore again")
-    for part in _PARTS:
-        if Path(f"{store}{part}").exists():
-            Path(f"{store}{part}").rename(f"{kept_as or f'{store}.replaced-{at}'}{part}")
-    if before:
+    for part in there:
+        Path(f"{store}{part}").rename(f"{kept_as}{part}")
+    if before and there:
         quarantine(kept_as, before)
     incoming.rename(store)
     sync_directory(store)
     mark_of(store).unlink()
     sync_directory(store)
-    return kept_as
+    return kept_as if "" in there else ""
 
 
 @contextmanager

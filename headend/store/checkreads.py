@@ -52,7 +52,7 @@ class CheckReads(JournalReads, SeriesReads):
         """List what each table takes, the largest first. Reads the whole file."""
         rows = self._rows(
             "SELECT m.tbl_name, sum(s.pgsize), sum(s.unused) FROM dbstat AS s JOIN sqlite_master AS m ON m.name = s.name"
-            " WHERE s.aggregate GROUP BY 1 ORDER BY 2 DESC, 1"
+            " GROUP BY 1 ORDER BY 2 DESC, 1"
         )
         return [
             TableSize(table, int(self._rows(f'SELECT count(*) FROM "{table}"')[0][0]), size, unused)  # noqa: S608  a name of the schema's
