@@ -15,6 +15,7 @@ from drivers.obis import Obis
 from headend.registry.model import DAY, Installation
 from headend.series import Series
 from headend.store.model import VeeRun
+from headend.store.reader import StoreReader
 from headend.store.store import Store
 from kernels.quality import Reason, State
 from tests.headend.store.builders import EXPORT, FIRST_DAY, IMPORT, NOW, PERIOD, REGISTER, START, WH, block, expect
@@ -150,7 +151,7 @@ def facts_of(account: Account) -> dict[int, list[IntervalBlock | RegisterValue]]
     return facts
 
 
-def digest(store: Store) -> bytes:
+def digest(store: StoreReader) -> bytes:
     """Make a fingerprint of every row of every table."""
     connection = store._connection
     found = hashlib.blake2b(digest_size=16)

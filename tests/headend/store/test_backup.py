@@ -32,7 +32,7 @@ def record(store: Store, first: int, count: int) -> None:
 def present(path: Path) -> list[int]:
     with StoreReader.open(path) as store:
         series = store.raw_series(1, IMPORT, START, START + 1_000 * PERIOD)
-        return series.values[series.has_value].tolist()
+        return [int(value) for value in series.values[series.has_value]]
 
 
 def put_back(backup: Path, path: Path, key: bytes = KEY, *, replace: bool = False) -> Restored:
