@@ -27,7 +27,7 @@ def main() -> int:
     found += (after := crash_in_processes(failed, failing_syncs=3, jobs=chosen.jobs))
     print(f"crash images after failed syncs: {after}", flush=True)
     control = crash_in_processes(200, synchronous="normal", jobs=chosen.jobs)
-    print(f"control, synchronous=NORMAL: {control}", flush=True)
+    print(f"control, synchronous=NORMAL: {control.lost} of {control.images} images lack something", flush=True)
     with tempfile.TemporaryDirectory(prefix="headend-kills-") as directory:
         kills = kill(Path(directory), chosen.kills, seed=1)
     print(f"kills: {kills}", flush=True)
