@@ -134,7 +134,8 @@ async def serve_on(
 ) -> ServiceSummary:
     """Serve until ``stop`` is set, and begin anew whenever the store's device failed, as soon as it can be written again.
 
-    ``serve_until``: `serve` with everything but its ``stop``. A failed write or fsync ends all that was under way; what was not acknowledged is read from the meters again.
+    ``serve_until``: `serve` with everything but its ``stop``. A failed write or fsync ends all that was under way; what was
+    not acknowledged is read from the meters again.
     """
     is_told = False
     while True:

@@ -57,7 +57,8 @@ class Engine:
     """Collects from every registered meter. Use as ``async with``; leaving cancels what is under way and closes links.
 
     ``drivers``: by protocol name.  ``timeout_scale``: see `SessionContext`.  ``system_title``: our own, for profiles that
-    name none.  ``trouble``: says why the store takes no readings, empty where it does.  One task at a time calls `run_due` or `run_forever`; `read_now` may be called beside them.
+    name none.  ``trouble``: says why the store takes no readings, empty where it does.  One task at a time calls `run_due` or
+    `run_forever`; `read_now` may be called beside them.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class CheckReads(JournalReads, SeriesReads):
     def faults(self) -> Iterator[str]:
         """Name what is wrong with the store, one fault after the other; nothing where it is sound. Raises no `HeadendError`.
 
-        Reads the whole file: minutes for tens of gigabytes on a card.
+        Reads the whole file, under one view of it: minutes for tens of gigabytes on a card, while the writer's log grows.
         """
         if why := why_quarantined(self.path):
             yield f"set apart as damaged: {why}"

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from headend.errors import StoreError
@@ -30,8 +31,9 @@ class WriterLock:
                 f"{store}: process {holder} is writing this store, and a store has one writer; "
                 "stop that process first, or only read"
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a device that is full or read-only: the number is for people, the lock holds without
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let the next writer in; releasing twice is harmless. The file stays: removing it would let two writers in."""

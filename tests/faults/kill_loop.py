@@ -16,6 +16,7 @@ from headend.store.model import Layer
 from headend.store.store import Store
 from tests.headend.store.builders import EXPORT, IMPORT, NOW, PERIOD, START, block, open_store
 
+OPENED = b"open"
 LONGEST = 0.02
 """Longest that a writer lives. [s]"""
 SLOTS_PER_STORE = 2_000
@@ -25,6 +26,7 @@ SLOTS_PER_STORE = 2_000
 def write(path: Path, slot: int, told: int) -> None:
     """Record one slot after the other, two channels in one transaction, until killed; tell each once it is durable."""
     with Store.open(path, lambda: NOW) as store:
+        os.write(told, OPENED)
         while True:
             with store.transaction():
                 store.record(1, [block(slot, [slot]), block(slot, [slot + 1], EXPORT)], NOW)
@@ -32,8 +34,11 @@ def write(path: Path, slot: int, told: int) -> None:
             os.write(told, slot.to_bytes(4, "big"))
 
 
-def write_until_killed(path: Path, slot: int, seconds: float) -> int:
-    """Fork a writer, kill it after ``seconds``, and give the first slot it did not acknowledge."""
+def write_until_killed(path: Path, slot: int, seconds: float, *, is_opening: bool) -> int:
+    """Fork a writer, kill it after ``seconds``, and give the first slot it did not acknowledge.
+
+    ``is_opening``: count from the fork, so that the store may be killed while it opens; else from when it is open.
+    """
     heard, told = os.pipe()
     child = os.fork()
     if child == 0:
@@ -42,15 +47,16 @@ def write_until_killed(path: Path, slot: int, seconds: float) -> int:
         finally:
             os._exit(1)
     os.close(told)
+    received = b"" if is_opening else os.read(heard, len(OPENED))
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
         raise SystemExit("a writer ended by itself")
-    received = b""
     while chunk := os.read(heard, 65_536):
         received += chunk
     os.close(heard)
+    received = received.removeprefix(OPENED)
     whole = len(received) // 4 * 4
     return int.from_bytes(received[whole - 4 : whole], "big") if whole else slot
 
@@ -81,7 +87,7 @@ def main(directory: Path, kills: int, seed: int) -> dict[str, int]:
         if slot >= SLOTS_PER_STORE:
             slot, path = 0, directory / f"{found['kills']}.db"
             open_store(path).close()
-        acknowledged = write_until_killed(path, slot, dice.uniform(0, LONGEST))
+        acknowledged = write_until_killed(path, slot, dice.uniform(0, LONGEST), is_opening=dice.random() < 0.3)
         found["slots"] += acknowledged - slot
         found["kills"] += 1
         slot = check(path, acknowledged, found)

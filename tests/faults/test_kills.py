@@ -8,7 +8,7 @@ from tests.faults.kills import kill
 
 
 def assert_nothing_happened(figures: dict[str, int], kills: int) -> None:
-    assert figures["slots"] > kills / 4, "most kills came before any work was done"
+    assert figures["slots"] > 0, "no kill came after any work was done"
     assert {key: figures[key] for key in ("kills", "lost", "doubled", "corrupt")} == {
         "kills": kills, "lost": 0, "doubled": 0, "corrupt": 0,
     }  # fmt: skip

@@ -66,7 +66,12 @@ def test_faults_at_some_points_of_a_cycle(
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(
     ("fault", "calls"),
-    [("signal=KILL", CHANGES), ("error=ENOSPC", (*WRITES, "rename")), ("error=EIO", (*WRITES, "rename", "unlink"))],
+    [
+        ("signal=KILL", CHANGES),
+        ("error=ENOSPC", (*WRITES, "rename")),
+        ("error=EIO", (*WRITES, "rename", "unlink")),
+        ("error=EROFS", WRITES),
+    ],
 )
 def test_faults_at_every_point_of_a_cycle(
     fault: str, calls: tuple[str, ...], cycle: list[Point], tmp_path: Path
