@@ -6,14 +6,14 @@ STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.demo-installed
 EXTRAS := bench,demo,dev,fuzz,peers
 KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
-DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
+DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev strace
 # Nothing is left outside the checkout: neither downloads nor temporary files.
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels sanitize fuzz nightly noise peers picture scorecards clean
+.PHONY: demo test check checked-kernels sanitize faults fuzz nightly noise peers picture scorecards clean
 
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -59,6 +59,12 @@ sanitize: $(STAMP)
 SECONDS ?= 10
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
+
+## Crash, kill and cut the store at every moment; `make faults IMAGES=100000 KILLS=10000`. Its last line is one JSON object.
+IMAGES ?= 2000
+KILLS ?= 500
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults --images $(IMAGES) --kills $(KILLS)
 
 ## Debian packages of the independent peers; only root can install them, otherwise their tests skip and say so.
 ## Their services are not to run: the policy file says so to the package scripts while they are installed.

@@ -18,6 +18,7 @@ from headend.errors import SettingsError, StoreError
 from headend.places import data_directory, store_file
 from headend.profiles import load_profiles
 from headend.settings import Settings, load_settings
+from headend.store.quarantine import why_quarantined
 from headend.store.reader import StoreReader
 from headend.vee.rules import load_rules
 
@@ -132,6 +133,13 @@ def store(path: Path) -> Check:
     if not is_there:
         fix = "register meters: headend meter import FILE.csv; or name its directory with --data"
         return Check(Verdict.WARN, "store", f"there is none at {path}", fix)
+    if why := why_quarantined(str(path)):
+        return Check(
+            Verdict.FAIL,
+            "store",
+            f"{path}: set apart as damaged: {why}",
+            "headend store check; headend store restore BACKUP",
+        )
     try:
         with StoreReader.open(path) as reader:
             meters = len(reader.end_devices())

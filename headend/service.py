@@ -6,8 +6,9 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ from headend.ingest.dial_in import DialIn
 from headend.ingest.mqtt import OtherProfile, ingest
 from headend.secrets import Secrets
 from headend.settings import ProxySettings, Settings
-from headend.store.errors import StoreFull
+from headend.store.condition import condition_of
+from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.model import Recorded
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
@@ -56,6 +58,10 @@ VALIDATION_PACE = 900.0
 """How often closed days that changed are validated. [clock s]"""
 ROOM_PACE = 60.0
 """How often a full store is tried again with a message that has come. [clock s]"""
+WATCH_PACE = 2.0
+"""How often the store's condition is looked at. [wall s]"""
+REOPEN_PACE = 10.0
+"""How often a store whose device failed is opened again. [wall s]"""
 LISTEN = 3.0
 """How long a single round listens for messages the broker has kept for us. [wall s]"""
 
@@ -104,8 +110,11 @@ async def serve(
     summary = ServiceSummary()
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store.open(store_path, clock.now))
-        writer = GroupCommitWriter(store)
+        condition = partial(condition_of, store_path, settings.store.reserve_mib * 2**20)
+        writer = GroupCommitWriter(store, condition=condition, monotonic=asyncio.get_running_loop().time)
         stack.push_async_callback(writer.close)
+        watching = asyncio.ensure_future(watch(writer.trouble))
+        stack.callback(watching.cancel)
         engine = await stack.enter_async_context(
             _engine(writer, settings, profiles, clock, secrets, open_transport, drivers, timeout_scale)
         )
@@ -125,9 +134,58 @@ async def serve(
             context = SessionContext(clock.now, os.urandom, NoCounters(), timeout_scale)
             tasks += [_share(engine, settings.proxy, place, context, stop) for place in settings.proxy.lines]
         await _together(tasks, stop)
-        await validator.catch_up(clock.now(), with_today=True)
+        try:
+            await validator.catch_up(clock.now(), with_today=True)
+        except StoreFull as error:
+            if once:
+                raise
+            _log.error("no room in the store; what is left is validated at the next start", error=str(error))
         summary.validation = validator.total
     return summary
+
+
+async def serve_on(
+    serve_until: Callable[[asyncio.Event], Coroutine[Any, Any, ServiceSummary]], stop: asyncio.Event
+) -> ServiceSummary:
+    """Serve until ``stop`` is set, and begin anew whenever the store's device failed, as soon as it can be written again.
+
+    ``serve_until``: `serve` with everything but its ``stop``. A failed write or fsync ends all that was under way; what was
+    not acknowledged is read from the meters again.
+    """
+    is_told = False
+    while True:
+        attempt = asyncio.Event()
+        relay = asyncio.ensure_future(_relay(stop, attempt))
+        try:
+            return await serve_until(attempt)
+        except StoreUnavailable as error:
+            if stop.is_set():
+                raise
+            if not is_told:
+                _log.error("the store's device failed; collecting stops until it can be written", error=str(error))
+            is_told = True
+        finally:
+            relay.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), REOPEN_PACE)
+
+
+async def _relay(stop: asyncio.Event, attempt: asyncio.Event) -> None:
+    await stop.wait()
+    attempt.set()
+
+
+async def watch(trouble: Callable[[], str]) -> None:
+    """Log when the store begins to be in trouble, and when it is well again; within 5 s, whether anything is written or not."""
+    known = False
+    while True:
+        why = trouble()
+        if why and not known:
+            _log.error("health: degraded; polling stops, reading goes on", why=why)
+        elif known and not why:
+            _log.info("health: ok; polling goes on")
+        known = bool(why)
+        await asyncio.sleep(WATCH_PACE)
 
 
 async def read_now(
@@ -172,6 +230,7 @@ def _engine(
         secrets=secrets,
         system_title=bytes.fromhex(settings.dlms.system_title),
         timeout_scale=timeout_scale,
+        trouble=writer.trouble,
     )
 
 

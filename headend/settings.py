@@ -83,9 +83,13 @@ class _Section(BaseModel):
 
 
 class StoreSettings(_Section):
-    """Where readings live. ``path``: directory; empty for the default place (see `headend --help`)."""
+    """Where readings live. ``path``: directory; empty for the default place (see `headend --help`).
+
+    ``reserve_mib``: room on its device that readings leave to commands and audit. [MiB]
+    """
 
     path: str = ""
+    reserve_mib: int = Field(default=64, ge=0, le=2**30)
 
 
 class ProfileSettings(_Section):

@@ -56,7 +56,7 @@ _OWN_DIRECTORY = re.compile(r"mkdir ([\w-]+) && cd \1")
 _GLOBALS = r"headend (?:--\S+ \S+ )*"
 _LASTING = re.compile(rf"headend-simulate |{_GLOBALS}run\b(?!.*--once)")
 _COLLECTING = re.compile(rf"{_GLOBALS}run\b")
-_WRITING = re.compile(rf"{_GLOBALS}(?:read|run|meter add|meter import)\b")
+_WRITING = re.compile(rf"{_GLOBALS}(?:read|run|meter add|meter import|store compact)\b")
 CHECKOUT = "git clone <this repository> headend && cd headend"
 ACTIVATE = ". .venv/bin/activate"
 DEMO = "headend demo"
@@ -351,11 +351,13 @@ def operator(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     line = "serial:///dev/ttyS1?baud=9600&parity=E"
     planned = [f"NAAAMYS6{at},SIM:{at},sim-modbus-rtu,{line},{at},{since},,UTC,\n" for at in range(10, 24)]
     yield Taken(
-        {"meters.csv": HEADING + "".join(planned)},
+        {"meters.csv": HEADING + "".join(planned), "backup.key": "ab" * 32},
         answers={
             "headend status": rf"7 days +{re.escape(link)} +2 +[1-9]\d* +[1-9]\d* ",
             "headend plan --meters meters.csv": "14 +9600 .* fits",
             "headend plan --night 22:00-06:00 --backfill 40": "40 days for 2 meters: 1 night",
+            "headend --data drill store restore north.hbk --key file:backup.key": "restored up to change",
+            "headend --data drill store check": "0 faults",
         },
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from headend.cli.options import output_option
 from headend.cli.output import Column, Document
 from headend.cli.tracing import Wiring, wiring
 from headend.cli.words import reason_key, reason_word
-from headend.service import ServiceSummary, serve
+from headend.service import ServiceSummary, serve, serve_on
 from kernels.quality import Reason
 
 COLUMNS = (
@@ -72,7 +73,10 @@ async def _run(app: App, wires: Wiring, *, once: bool) -> tuple[ServiceSummary, 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     app.data_directory.mkdir(parents=True, exist_ok=True)
-    summary = await serve(app.store_path, app.settings, app.profiles, app.clock, app.secrets, stop, once=once, **wires)
+    serve_until = partial(
+        serve, app.store_path, app.settings, app.profiles, app.clock, app.secrets, once=once, **wires
+    )  # fmt: skip
+    summary = await (serve_until(stop) if once else serve_on(serve_until, stop))
     return summary, was_interrupted.is_set()
 
 

@@ -41,6 +41,8 @@ LEDGERS_AT_ONCE = 50
 
 KEEP_LATENCIES = 21_600
 """How often learned latencies are kept, beside the end. [s]"""
+ROOM_PACE = 60
+"""How often a store that was full is tried again. [s]"""
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +69,8 @@ class Engine:
     """Collects from every registered meter. Use as ``async with``; leaving cancels what is under way and closes links.
 
     ``drivers``: by protocol name.  ``timeout_scale``: see `SessionContext`.  ``system_title``: our own, for profiles that
-    name none.  One task at a time calls `run_due` or `run_forever`; `read_now` may be called beside them.
+    name none.  ``trouble``: says why the store takes no readings, empty where it does.  One task at a time calls `run_due` or
+    `run_forever`; `read_now` may be called beside them.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class Engine:
         system_title: bytes = b"",
         random_bytes: Callable[[int], bytes] = os.urandom,
         timeout_scale: float = 1.0,
+        trouble: Callable[[], str] = str,
     ) -> None:
         self._writer = writer
+        self._trouble = trouble
         self._profiles = profiles
         self._clock = clock
         self._settings = settings
@@ -144,6 +149,8 @@ class Engine:
         while not stop.is_set():
             await self._start_due()
             due = self.next_due()
+            if self._is_full:
+                due = min(due, self._clock.now() + ROOM_PACE)
             while not stop.is_set() and self._clock.now() < due:
                 self._raise_fault()
                 if self._tasks:
@@ -194,11 +201,14 @@ class Engine:
         self._raise_fault()
         now, since = self._clock.now(), self._since
         self._since = now
+        was_full = self._is_full
         if not await self._has_room():
             return RoundSummary(), []
         if self._kept_at is not None and now - self._kept_at >= KEEP_LATENCIES:
             self._kept_at = now
             await self._kept.keep()
+        if was_full:
+            since = None  # what fell due meanwhile was not done
         try:
             marked, jobs = await self._plan(since, now)
         except StoreFull as error:
@@ -287,8 +297,10 @@ class Engine:
             _log.error("no room in the store; meters keep their data until there is", error=str(error))
 
     async def _has_room(self) -> bool:
-        """Say whether the store takes changes again after it was full."""
-        if self._is_full:
+        """Say whether the store takes readings; after it did not, by trying."""
+        if why := self._trouble():
+            self._note_full(StoreFull(why))
+        elif self._is_full:
             now = self._clock.now()
             with suppress(StoreFull):
                 await self._writer.submit(

@@ -1,7 +1,7 @@
 """The connection under the store: pragmas, transactions, and what happens when the device fails."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,8 @@ from drivers.facts import UtcSeconds
 from headend.errors import StoreError
 from headend.store.errors import is_fatal, translate
 from headend.store.migrate import check_schema, shipped_scripts
+from headend.store.quarantine import quarantine
+from headend.store.seal import teach, unsealed
 
 OLDEST_SQLITE = (3, 51, 3)
 """First release without the WAL-reset bug of 3.7.0 to 3.51.2, which corrupts a file with two connections."""
@@ -19,6 +21,8 @@ BUSY_TIMEOUT = 5_000
 """How long to wait for another process's checkpoint or recovery. [ms]"""
 CACHE_SIZE = 8_192
 """Page cache per connection. [KiB]"""
+PAGES_AT_ONCE = 512
+"""Pages copied in one turn."""
 
 Bindings = Sequence[Any]
 
@@ -30,6 +34,12 @@ def check_sqlite(version: str) -> None:
         raise StoreError(
             f"SQLite {version} may corrupt a store that several processes use; {oldest} or newer is needed: upgrade apsw"
         )
+
+
+def note_damage(error: apsw.Error, path: str) -> None:
+    """Set a store apart whose file SQLite found damaged."""
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        quarantine(path, str(error))
 
 
 class Database:
@@ -48,6 +58,7 @@ class Database:
         except apsw.Error as error:
             raise translate(error, path) from error
         connection.set_busy_timeout(BUSY_TIMEOUT)
+        teach(connection)
         return connection
 
     @classmethod
@@ -101,6 +112,26 @@ class Database:
             if self._connection.in_transaction:
                 self._run("ROLLBACK")
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the store as it is now into a new file, while others go on writing it. Raises `StoreError`."""
+        path.unlink(missing_ok=True)
+        path.touch(0o600, exist_ok=False)
+        with self.snapshot():
+            self._rows("SELECT count(*) FROM sqlite_master")  # from here on the copy's view is fixed
+            try:
+                with closing(apsw.Connection(str(path))) as copy:
+                    copy.execute(
+                        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF"
+                    )  # it is thrown away if cut short
+                    with copy.backup("main", self._connection, "main") as backup:
+                        while not backup.done:
+                            backup.step(PAGES_AT_ONCE)
+                    verdict = copy.pragma("quick_check")
+            except apsw.Error as error:
+                raise translate(error, str(path)) from error
+        if verdict != "ok":
+            raise StoreError(f"{self.path}: damaged ({verdict}); `headend store check` names what is wrong")
+
     def _rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
         """Run one statement and give all its rows."""
         self._check_usable()
@@ -108,11 +139,19 @@ class Database:
             return self._connection.execute(sql, bindings).fetchall()
         except apsw.Error as error:
             raise self._translated(error) from error
+        except UnicodeDecodeError as error:
+            raise StoreError(
+                f"{self.path}: damaged: a text in it is none ({error.reason}); keep the file, restore a backup"
+            ) from error
 
     def _row(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
         """Run one statement and give its first row, None where there is none."""
         rows = self._rows(sql, bindings)
         return rows[0] if rows else None
+
+    def _sealed(self, table: str, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
+        """Run a statement whose last column is the checksum of those before it; give its rows without. Raises `StoreError`."""
+        return list(unsealed(self._rows(sql, bindings), self.path, table))
 
     def _run(self, sql: str, bindings: Bindings = ()) -> None:
         """Run one statement for its effect."""
@@ -158,6 +197,10 @@ class WritableDatabase(Database):
         except BaseException:
             self._undo(is_outermost=is_outermost)
             raise
+
+    def _translated(self, error: apsw.Error) -> StoreError:
+        note_damage(error, self.path)
+        return super()._translated(error)
 
     def check_transaction(self, error: BaseException) -> None:
         """Raise ``error`` again where it cost the whole transaction, and not only the part it happened in."""

@@ -9,6 +9,10 @@ class StoreFull(StoreError):
     """No room left on the device. The transaction was rolled back; the store works again once there is room."""
 
 
+class StoreUnavailable(StoreError):
+    """The device failed or takes no writes. Nothing more is written by this connection; opening the store again may work."""
+
+
 class BlockError(StoreError):
     """A stored block is damaged or of a format this program does not know."""
 
@@ -24,8 +28,10 @@ def translate(error: apsw.Error, path: str) -> StoreError:
             f"{path}: damaged or not a store ({error}); stop, keep the file, and restore a backup or read the meters again"
         )
     if isinstance(error, (apsw.IOError, apsw.NoLFSError)):
-        return StoreError(f"{path}: the device failed ({error}); stop, check the device, and start again")
-    if isinstance(error, (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError)):
+        return StoreUnavailable(f"{path}: the device failed ({error}); stop, check the device, and start again")
+    if isinstance(error, apsw.ReadOnlyError):
+        return StoreUnavailable(f"{path}: cannot be opened or written ({error}); check the mount and the file's owner")
+    if isinstance(error, (apsw.PermissionsError, apsw.CantOpenError)):
         return StoreError(
             f"{path}: cannot be opened or written ({error}); check that it exists, its owner and the mount"
         )

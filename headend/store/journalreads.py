@@ -16,6 +16,8 @@ DEFAULT_LIMIT = 10_000
 """Most rows a listing gives unless told otherwise."""
 _FOREVER = 2**62
 _REGISTER = struct.Struct("<q6sqqbBqI")
+_CURSOR = "SELECT name, seq, at, crc FROM sink_cursor"
+COUNTER_QUERY = "SELECT key_id, next, is_peer, crc FROM invocation_counter"
 _REGISTER_COLUMNS = "count, scaler, unit, captured_at, uncertainty, rules, crc"
 
 
@@ -70,7 +72,7 @@ class JournalReads(Database):
             scaler_unit = ScalerUnit(scaler, Unit(unit))
             value = RegisterValue(obis, count, scaler_unit, captured_at, uncertainty, Rule(rules))
             is_whole = register_crc(end_device_id, value) == crc
-        except (ValueError, struct.error) as error:
+        except (TypeError, ValueError, struct.error) as error:
             raise StoreError(f"{where} is damaged: {error}; keep the file, restore a backup") from error
         if not is_whole:
             raise StoreError(f"{where} is damaged: its checksum does not match; keep the file, restore a backup")
@@ -100,12 +102,13 @@ class JournalReads(Database):
 
     def cursor(self, name: str) -> int:
         """Give the last change a sink has acknowledged, 0 before its first."""
-        row = self._row("SELECT seq FROM sink_cursor WHERE name = ?", (name,))
-        return int(row[0]) if row else 0
+        rows = self._sealed("sink_cursor", f"{_CURSOR} WHERE name = ?", (name,))
+        return int(rows[0][1]) if rows else 0
 
     def cursors(self) -> dict[str, int]:
         """Give the cursors of all sinks, by name."""
-        return {name: int(seq) for name, seq in self._rows("SELECT name, seq FROM sink_cursor ORDER BY name")}
+        rows = self._sealed("sink_cursor", f"{_CURSOR} ORDER BY name")
+        return {name: int(seq) for name, seq, _ in rows}
 
     def events(
         self,
@@ -174,7 +177,12 @@ class JournalReads(Database):
 
     def counters(self) -> list[Counter]:
         """List the invocation counters, by key."""
-        return [Counter(*row) for row in self._rows("SELECT key_id, next FROM invocation_counter ORDER BY key_id")]
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} ORDER BY key_id")
+        return [Counter(key_id, following) for key_id, following, _ in rows]
+
+    def _next_counter(self, key_id: str) -> int:
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE key_id = ?", (key_id,))
+        return int(rows[0][1]) if rows else 0
 
     def metadata(self, kind: str) -> bytes | None:
         """Give what was kept of a kind of meter, None for nothing."""

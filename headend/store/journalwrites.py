@@ -7,7 +7,7 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from headend.errors import StoreError
 from headend.store.database import WritableDatabase
-from headend.store.journalreads import JournalReads
+from headend.store.journalreads import COUNTER_QUERY, JournalReads
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer
 from kernels.quality import Reason
 
@@ -102,7 +102,7 @@ class JournalWrites(WritableDatabase, JournalReads):
             raise CounterError(
                 f"invocation counter of {whose} is used up ({first} of {COUNTER_LIMIT}); change the key (rekey) before going on"
             )
-        self._keep_counter(key_id, first + size, whose)
+        self._keep_counter(key_id, first + size, whose, is_peer=False)
         return range(first, first + size)
 
     def note_counter(self, key_id: str, counter: int) -> int:
@@ -112,22 +112,33 @@ class JournalWrites(WritableDatabase, JournalReads):
             raise ValueError(f"{counter} is no invocation counter")
         following = self._next_counter(key_id)
         if counter >= following:
-            self._keep_counter(key_id, counter + 1, key_id)
+            self._keep_counter(key_id, counter + 1, key_id, is_peer=True)
         return following - 1
 
-    def _next_counter(self, key_id: str) -> int:
-        row = self._row("SELECT next FROM invocation_counter WHERE key_id = ?", (key_id,))
-        return int(row[0]) if row else 0
-
-    def _keep_counter(self, key_id: str, following: int, whose: str) -> None:
+    def _keep_counter(self, key_id: str, following: int, whose: str, *, is_peer: bool) -> None:
         self._run(
-            "INSERT INTO invocation_counter (key_id, next) VALUES (?, ?) ON CONFLICT DO UPDATE SET next = excluded.next",
-            (key_id, following),
+            "INSERT INTO invocation_counter (key_id, next, is_peer) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET next = excluded.next, is_peer = excluded.is_peer",
+            (key_id, following, int(is_peer)),
         )
         if following >= COUNTER_WARN:
             now = self._now()
             text = f"invocation counter of {whose} has passed half of its range; plan a key change"
             self.add_event(None, "counter_warning", 0, now - now % 86_400, text, now)
+
+    def jump_counters(self, margin: int) -> int:
+        """Put all counters that we hand out ahead by ``margin``, and give how many; what was seen of meters stays.
+
+        After a restore the counters in the store have been used. One that would pass the end stands there: its key must be
+        changed.
+        """
+        self._require_transaction()
+        if margin < 0:
+            raise ValueError(f"counters never go back, not by {-margin} either")
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE is_peer IS NOT 1")
+        for key_id, following, _ in rows:
+            self._keep_counter(key_id, min(following + margin, COUNTER_LIMIT), key_id, is_peer=False)
+        return len(rows)
 
     def keep_metadata(self, kind: str, entry: bytes) -> None:
         """Keep what meters of a kind say alike; beyond `MAX_KINDS` what was kept longest ago goes. Raises `StoreError`."""

@@ -1,10 +1,13 @@
 """The writer's lock: an advisory lock on a file beside the store, released by the kernel however the process ends."""
 
+import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from headend.errors import StoreError
+from headend.store.errors import StoreUnavailable
 
 
 class WriterLock:
@@ -15,7 +18,8 @@ class WriterLock:
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise StoreError(
+            kind = StoreUnavailable if error.errno in {errno.EROFS, errno.EIO, errno.ENOSPC} else StoreError
+            raise kind(
                 f"{self.path}: the writer's lock file cannot be opened ({error.strerror}); check the folder and its owner"
             ) from error
         try:
@@ -27,8 +31,9 @@ class WriterLock:
                 f"{store}: process {holder} is writing this store, and a store has one writer; "
                 "stop that process first, or only read"
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a device that is full or read-only: the number is for people, the lock holds without
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let the next writer in; releasing twice is harmless. The file stays: removing it would let two writers in."""

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Self
 
-from headend.store.journalreads import JournalReads
-from headend.store.seriesreads import SeriesReads
+from headend.store.checkreads import CheckReads
 
 
-class StoreReader(JournalReads, SeriesReads):
+class StoreReader(CheckReads):
     """A reading connection; sees each commit of the writer as soon as it is made. One thread at a time."""
 
     @classmethod

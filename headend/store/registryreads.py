@@ -11,10 +11,12 @@ from headend.registry.model import ChannelExpectation, EndDevice, Installation, 
 from headend.store.database import Database
 
 _END_DEVICE = """SELECT id, name, profile, link_id, address, serial, password_ref, encryption_key_ref,
-    authentication_key_ref, options, disabled FROM end_device"""
-_USAGE_POINT = "SELECT id, name, zone, area, transformer, feeder, box FROM usage_point"
-_INSTALLATION = 'SELECT usage_point_id, end_device_id, start, "end", multiplier FROM installation'
-_EXPECTATION = """SELECT end_device_id, obis, period, "offset", scaler, unit, origin, start, "end" FROM expectation"""
+    authentication_key_ref, options, disabled, crc FROM end_device"""
+_USAGE_POINT = "SELECT id, name, zone, area, transformer, feeder, box, crc FROM usage_point"
+_INSTALLATION = 'SELECT usage_point_id, end_device_id, start, "end", multiplier, crc FROM installation'
+_EXPECTATION = (
+    """SELECT end_device_id, obis, period, "offset", scaler, unit, origin, start, "end", crc FROM expectation"""
+)
 
 
 class RegistryReads(Database):
@@ -26,41 +28,41 @@ class RegistryReads(Database):
 
     def end_devices(self) -> list[EndDevice]:
         """List all end devices, by name."""
-        return [_end_device(row) for row in self._rows(f"{_END_DEVICE} ORDER BY name")]
+        return [_end_device(row) for row in self._sealed("end_device", f"{_END_DEVICE} ORDER BY name")]
 
     def end_device(self, name: str) -> EndDevice:
         """Find an end device by its global name. Raises `RegistryError`."""
-        row = self._row(f"{_END_DEVICE} WHERE name = ?", (name,))
-        if row is None:
+        rows = self._sealed("end_device", f"{_END_DEVICE} WHERE name = ?", (name,))
+        if not rows:
             raise RegistryError(f"no meter {name[:80]!r} is registered; `headend meter list` shows those that are")
-        return _end_device(row)
+        return _end_device(rows[0])
 
     def end_device_by_id(self, end_device_id: int) -> EndDevice:
         """Find an end device by its local id. Raises `RegistryError`."""
-        row = self._row(f"{_END_DEVICE} WHERE id = ?", (end_device_id,))
-        if row is None:
+        rows = self._sealed("end_device", f"{_END_DEVICE} WHERE id = ?", (end_device_id,))
+        if not rows:
             raise RegistryError(f"{self.path}: no end device has the local id {end_device_id}")
-        return _end_device(row)
+        return _end_device(rows[0])
 
     def usage_points(self) -> list[UsagePoint]:
         """List all usage points, by name."""
-        return [UsagePoint(*row) for row in self._rows(f"{_USAGE_POINT} ORDER BY name")]
+        return [UsagePoint(*row) for row in self._sealed("usage_point", f"{_USAGE_POINT} ORDER BY name")]
 
     def usage_point(self, name: str) -> UsagePoint:
         """Find a usage point by its global name. Raises `RegistryError`."""
-        row = self._row(f"{_USAGE_POINT} WHERE name = ?", (name,))
-        if row is None:
+        rows = self._sealed("usage_point", f"{_USAGE_POINT} WHERE name = ?", (name,))
+        if not rows:
             raise RegistryError(
                 f"no usage point {name[:80]!r} is registered; `headend meter list` shows those that are"
             )
-        return UsagePoint(*row)
+        return UsagePoint(*rows[0])
 
     def usage_point_by_id(self, usage_point_id: int) -> UsagePoint:
         """Find a usage point by its local id. Raises `RegistryError`."""
-        row = self._row(f"{_USAGE_POINT} WHERE id = ?", (usage_point_id,))
-        if row is None:
+        rows = self._sealed("usage_point", f"{_USAGE_POINT} WHERE id = ?", (usage_point_id,))
+        if not rows:
             raise RegistryError(f"{self.path}: no usage point has the local id {usage_point_id}")
-        return UsagePoint(*row)
+        return UsagePoint(*rows[0])
 
     def installations(self, usage_point_id: int | None = None, end_device_id: int | None = None) -> list[Installation]:
         """List installations, of one usage point or end device where given, by start."""
@@ -69,12 +71,16 @@ class RegistryReads(Database):
             where = "WHERE usage_point_id = ?1 AND ?2 IS NULL"
         elif end_device_id is not None and usage_point_id is None:
             where = "WHERE end_device_id = ?2 AND ?1 IS NULL"
-        rows = self._rows(f"{_INSTALLATION} {where} ORDER BY start, usage_point_id", (usage_point_id, end_device_id))
+        rows = self._sealed(
+            "installation", f"{_INSTALLATION} {where} ORDER BY start, usage_point_id", (usage_point_id, end_device_id)
+        )
         return [Installation(*row) for row in rows]
 
     def expectations(self, end_device_id: int) -> Sequence[ChannelExpectation]:
         """List what an end device should deliver, by channel and start."""
-        rows = self._rows(f"{_EXPECTATION} WHERE end_device_id = ? ORDER BY obis, start", (end_device_id,))
+        rows = self._sealed(
+            "expectation", f"{_EXPECTATION} WHERE end_device_id = ? ORDER BY obis, start", (end_device_id,)
+        )
         return tuple(_expectation(row) for row in rows)
 
 

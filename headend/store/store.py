@@ -8,13 +8,15 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
-from headend.store.database import CACHE_SIZE
+from headend.store.database import CACHE_SIZE, note_damage
 from headend.store.errors import translate
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
+from headend.store.quarantine import check_usable, quarantine
 from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
+from headend.store.unclean import is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
 PAGE_SIZE = 8_192
@@ -48,6 +50,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         schema = shipped_scripts() if scripts is None else scripts
         lock = WriterLock(name)
         try:
+            check_usable(name)
             connection = cls._prepare(name, schema, vfs)
         except BaseException:
             lock.release()
@@ -56,8 +59,12 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
 
     @classmethod
     def _prepare(cls, name: str, schema: Mapping[int, str], vfs: str | None) -> apsw.Connection:
-        log = Path(f"{name}-wal")
-        is_unclean = log.exists() and log.stat().st_size > 0
+        was_unclean = is_unclean(name)
+        if was_unclean:
+            try:
+                settle_log(name, vfs)
+            except apsw.Error as error:
+                raise translate(error, name) from error
         connection = cls._connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         try:
             check_schema(connection, name, max(schema))
@@ -65,11 +72,13 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
-            verdict = connection.pragma("quick_check") if is_unclean else "ok"
+            verdict = connection.pragma("quick_check") if was_unclean else "ok"
             if mode == "wal" and verdict == "ok":
                 migrate(connection, name, schema)
+                sync_directory(name)
         except apsw.Error as error:
             connection.close()
+            note_damage(error, name)
             raise translate(error, name) from error
         except BaseException:
             connection.close()
@@ -79,7 +88,19 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         connection.close()
         if mode != "wal":
             raise StoreError(f"{name}: this file system takes no write-ahead log; put the store on a local disk")
-        raise StoreError(f"{name}: damaged after an unclean end ({verdict}); keep the file, restore a backup")
+        quarantine(name, f"after an unclean end: {verdict}")
+        raise StoreError(
+            f"{name}: damaged after an unclean end ({verdict}); it is set apart and kept:"
+            " restore a backup with `headend store restore BACKUP`"
+        )
+
+    def compact(self) -> None:
+        """Write the file anew without the pages nobody uses. Readers go on; takes the file's size twice over meanwhile.
+
+        Raises `StoreFull` where there is no room; then the store is as it was.
+        """
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close and let the next writer in; closing twice is harmless."""

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from headend.errors import StoreError
+from headend.store.errors import StoreFull
 from headend.store.store import Store
 
 MAX_BATCH = 256
@@ -19,15 +20,42 @@ MAX_BATCH = 256
 MAX_WAITING = 10_000
 """Most submissions that may wait; beyond, `GroupCommitWriter.submit` refuses: the device cannot keep up."""
 
+SLOW = 2.0
+"""A transaction that takes longer says that the device cannot keep up. [s]"""
+
 T = TypeVar("T")
 _Submission = tuple[Callable[[Store], Any], "Future[Any]"]
+
+
+class FromReserve:
+    """The writer for commands and audit: takes changes also while the room for readings is used up."""
+
+    def __init__(self, writer: "GroupCommitWriter") -> None:
+        self._writer = writer
+
+    async def submit(self, change: Callable[[Store], T]) -> T:
+        """Do as `GroupCommitWriter.submit`, also from the reserve."""
+        return await self._writer.submit_always(change)
 
 
 class GroupCommitWriter:
     """Owns a `Store` until closed: nobody else may touch it meanwhile. Reading beside it takes a `StoreReader`."""
 
-    def __init__(self, store: Store, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        store: Store,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        *,
+        condition: Callable[[], str] = str,
+        monotonic: Callable[[], float] = float,
+    ) -> None:
+        """``condition``: says why readings cannot be stored, as `condition_of`.  ``monotonic``: clock of how long a commit takes [s]."""
         self._store = store
+        self._condition = condition
+        self._monotonic = monotonic
+        self._since: float | None = None
+        self.from_reserve = FromReserve(self)
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
@@ -35,13 +63,26 @@ class GroupCommitWriter:
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
+    def trouble(self) -> str:
+        """Say why readings are refused now, empty where they are taken. Called from any thread."""
+        since = self._since
+        if since is not None and (lasting := self._monotonic() - since) > SLOW:
+            return f"the store's device has been at one transaction for {lasting:.0f} s"
+        return self._condition()
+
     async def submit(self, change: Callable[[Store], T]) -> T:
         """Run ``change(store)`` within a transaction and give its result once that is durable.
 
         Changes of one transaction are kept apart: one that raises undoes its own part alone. Raises what ``change``
-        raised, `StoreFull` where the device had no room (retry later), `StoreError` after a failure of the device (stop).
-        Cancelling the caller drops a change that has not begun.
+        raised, `StoreFull` where the device had no room or is in trouble (retry later), `StoreError` after a failure of the
+        device (stop). Cancelling the caller drops a change that has not begun.
         """
+        if why := self.trouble():
+            raise StoreFull(f"nothing but commands and audit is stored: {why}")
+        return await self.submit_always(change)
+
+    async def submit_always(self, change: Callable[[Store], T]) -> T:
+        """Do as `submit`, also from the reserve."""
         if self._is_closed:
             raise StoreError("the store's writer is closed")
         if self._waiting.qsize() >= self._max_waiting:
@@ -78,6 +119,13 @@ class GroupCommitWriter:
         live = [submission for submission in batch if submission[1].set_running_or_notify_cancel()]
         if not live:
             return
+        self._since = self._monotonic()
+        try:
+            self._run(live)
+        finally:
+            self._since = None
+
+    def _run(self, live: list[_Submission]) -> None:
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
             with self._store.transaction():

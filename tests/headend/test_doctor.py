@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from headend.doctor import BUILT, Verdict, checks, clock, disk, interpreter, owners, ports, sqlite, store
+from headend.store.quarantine import quarantine
+from tests.headend.store.builders import open_store
 
 OURS = {name: ["headend"] for name in ("headend", "drivers", "kernels", "simulators")}
 
@@ -34,6 +36,18 @@ def test_store_that_is_none_fails_and_a_missing_one_warns(tmp_path: Path) -> Non
     assert store(tmp_path / "headend.db").verdict is Verdict.FAIL
     assert store(tmp_path / "other.db").verdict is Verdict.WARN
     assert not (tmp_path / "other.db").exists()
+
+
+def test_store_that_is_set_apart_fails_and_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "headend.db"
+    open_store(path).close()
+    quarantine(str(path), "a page makes no sense")
+
+    found = store(path)
+
+    assert found.verdict is Verdict.FAIL
+    assert "a page makes no sense" in found.found
+    assert "headend store restore" in found.fix
 
 
 def test_disk_is_checked_where_the_store_will_be(tmp_path: Path) -> None:

@@ -508,3 +508,46 @@ async def test_a_store_that_fails_stops_the_engine(scene: Scene) -> None:
         engine._writer = Broken()  # type: ignore[assignment]
         with pytest.raises(StoreError, match="device failed"):
             await engine.run_forever(asyncio.Event())
+
+
+async def test_a_store_in_trouble_stops_polling_before_any_meter_is_asked_and_what_fell_due_is_done_after(
+    scene: Scene,
+) -> None:
+    meter = scene.add(PROFILE_METER)
+    async with scene.engine() as engine:
+        scene.trouble = "the device is nearly full"
+        with capture_logs() as logs:
+            assert await engine.run_due() == RoundSummary()
+            scene.clock.advance(HOUR)
+            assert await engine.run_due() == RoundSummary()
+        assert meter.visits == 0
+        assert [log["error"] for log in logs] == ["the device is nearly full"], "an outage is told once"
+
+        scene.trouble = ""
+        scene.clock.advance(60)  # nothing falls due within that minute
+        done = await engine.run_due()
+
+    assert done.ok == 1
+    assert scene.causes(MIDNIGHT, NOON) == [meter.count(slot) for slot in range(MIDNIGHT, NOON, HALF_HOUR)]
+
+
+async def test_a_store_in_trouble_is_looked_at_again_each_minute(scene: Scene) -> None:
+    meter = scene.add(PROFILE_METER)
+    stop = asyncio.Event()
+    scene.clock = PatientClock(NOON + 300)
+    scene.trouble = "the device is nearly full"
+    sleep_until = scene.clock.sleep_until
+
+    async def sleep(instant: int) -> None:
+        await sleep_until(instant)
+        if scene.trouble:
+            assert instant == NOON + 360
+        scene.trouble = ""
+        if meter.visits:
+            stop.set()
+
+    scene.clock.sleep_until = sleep  # type: ignore[method-assign]
+    async with scene.engine() as engine:
+        await engine.run_forever(stop)
+
+    assert meter.visits == 1

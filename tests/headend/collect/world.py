@@ -95,6 +95,7 @@ class Scene:
         self.profiles: dict[str, MeterProfile] = {}
         self.dead_links: set[str] = set()
         self.opened: list[str] = []
+        self.trouble = ""
 
     def add(
         self,
@@ -138,7 +139,7 @@ class Scene:
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
-        writer = GroupCommitWriter(self.store)
+        writer = GroupCommitWriter(self.store, condition=lambda: self.trouble)
         try:
             async with Engine(
                 writer,
@@ -148,6 +149,7 @@ class Scene:
                 open_transport=self.open,
                 drivers={"dlms": self.session, "modbus": self.session},
                 secrets=NoSecrets(),
+                trouble=writer.trouble,
             ) as made:
                 yield made
         finally:

@@ -1,0 +1,29 @@
+"""Whether a store can be written as usual, as seen from outside: by its device, its mount and the mark beside it."""
+
+import os
+from pathlib import Path
+
+from headend.store.quarantine import why_quarantined
+
+
+def condition_of(store: Path, reserve: int) -> str:
+    """Say why readings cannot be stored now, empty where they can. Touches nothing, and asks the device anew each time.
+
+    ``reserve``: room kept for commands and audit. [B]
+    """
+    if why := why_quarantined(str(store)):
+        return f"the store is set apart as damaged: {why}"
+    directory = store.absolute().parent
+    try:
+        found = os.statvfs(directory)
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    if found.f_flag & os.ST_RDONLY:
+        return f"the file system of {directory} is mounted read-only"
+    free = found.f_bavail * found.f_frsize
+    if free < reserve:
+        return (
+            f"{free // 2**20} MiB are free in {directory}, and the last {reserve // 2**20} MiB are kept for commands and audit:"
+            " make room"
+        )
+    return ""

@@ -1,0 +1,34 @@
+"""Checksums of rows: made by the schema's triggers through the SQL function ``row_crc``, held against wherever a row is read."""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apsw
+
+from headend.errors import StoreError
+
+
+def row_crc(*columns: float | str | bytes | None) -> int:
+    """Make the CRC-32 of a row's columns, in order, each with its type and length."""
+    crc = 0
+    for column in columns:
+        octets = column if isinstance(column, bytes) else str(column).encode()
+        crc = zlib.crc32(b"%s %d:%s" % (type(column).__name__.encode(), len(octets), octets), crc)
+    return crc
+
+
+def teach(connection: apsw.Connection) -> None:
+    """Make ``row_crc`` known to a connection."""
+    connection.create_scalar_function("row_crc", row_crc, deterministic=True)
+
+
+def unsealed(rows: Iterable[tuple[Any, ...]], path: str, table: str) -> Iterator[tuple[Any, ...]]:
+    """Give rows without the checksum that ends each. Raises `StoreError` for one that does not match its own."""
+    for *columns, crc in rows:
+        if row_crc(*columns) != crc:
+            raise StoreError(
+                f"{path}: row {columns[0]} of table {table} is damaged: its checksum does not match its content;"
+                " keep the file, restore a backup"
+            )
+        yield tuple(columns)

@@ -1,0 +1,20 @@
+"""Starts the kill loop as the process of its own that it must be."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.shared import REPOSITORY
+
+
+def kill(directory: Path, kills: int, seed: int) -> dict[str, int]:
+    """Kill a writer ``kills`` times; give the figures."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.kill_loop", str(directory), str(kills), str(seed)],
+        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return figures
