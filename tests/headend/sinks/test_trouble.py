@@ -21,7 +21,7 @@ from tests.headend.collect import virtual
 from tests.headend.sinks.fake_influx import BEACON, FakeInflux, Key, read_line
 from tests.headend.sinks.world import ALL, NOW, Expected, change, expected, journal, make_store
 
-SEQUENCES = int(os.environ.get("HEADEND_TEST_SINK_SEQUENCES", "500"))
+SEQUENCES = int(os.environ.get("HEADEND_TEST_SINK_SEQUENCES", "250"))
 NIGHTLY = int(os.environ.get("HEADEND_TEST_SINK_SEQUENCES", "10000"))
 CHANGES = 5
 SETTLE = 15.0
