@@ -384,9 +384,8 @@ def _faults(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
         what = item["msg"].removeprefix("Value error, ")
         shown = repr(item["input"])
         is_missing = item["type"] == "missing"  # its input is the whole table
-        if (
-            not is_missing and not dotted.endswith("_ref") and "@" not in shown
-        ):  # a secret written there by mistake must not be repeated
+        # A secret written there by mistake must not be repeated.
+        if not (is_missing or dotted.endswith("_ref") or "@" in shown):
             what += f" (is {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'})"
         faults.append(f"{origin}: {dotted}: {what}")
     return faults
