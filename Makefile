@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.demo-installed
-EXTRAS := bench,demo,dev,fuzz,peers
+EXTRAS := bench,demo,dev,fuzz,influx,peers
 KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
-DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev strace
+DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev strace victoria-metrics
 # Nothing is left outside the checkout: neither downloads nor temporary files.
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

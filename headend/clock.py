@@ -125,3 +125,13 @@ class SharedClock:
                 raise ValueError(
                     f"the world went back from {before} to {anchor.world}; its time must not run backwards"
                 )
+
+
+async def pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
+    """Wait [clock s], or until ``stop`` is set."""
+    waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

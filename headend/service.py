@@ -1,4 +1,4 @@
-"""The head-end at work: one store writer, the collector, ingestion from concentrators, and validation behind them.
+"""The head-end at work: one store writer, the collector, ingestion from concentrators, validation and sinks behind them.
 
 `serve` is what ``headend run`` and the demonstration call; everything it needs from the world is passed in.
 """
@@ -28,7 +28,7 @@ from drivers.profile import MeterProfile
 from drivers.push.decode import PushMessage
 from drivers.transports import open_transport as open_any
 from drivers.transports.url import parse_url
-from headend.clock import Clock
+from headend.clock import Clock, pause
 from headend.collect.engine import Engine
 from headend.collect.job import RoundSummary
 from headend.collect.line import Open
@@ -39,6 +39,7 @@ from headend.ingest.dial_in import DialIn
 from headend.ingest.mqtt import OtherProfile, ingest
 from headend.secrets import Secrets
 from headend.settings import ProxySettings, Settings
+from headend.sinks.run import open_sinks
 from headend.store.condition import condition_of
 from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.model import Recorded
@@ -121,6 +122,8 @@ async def serve(
         validator = Validator(writer, rules)
         intake = Intake(writer, clock, summary.push, stop)
         tasks: list[Coroutine[Any, Any, None]] = []
+        if not once:
+            tasks += open_sinks(settings.sinks, store_path, writer, clock, secrets, stop)
         if settings.mqtt.url:
             tasks.append(intake.run(settings, profiles, secrets))
         if once:
@@ -287,7 +290,7 @@ class Intake:
                 if not is_told:
                     _log.error("no room in the store; what is pushed waits until there is", error=str(error))
                 is_told = True
-                await _pause(self._clock, ROOM_PACE, self._stop)
+                await pause(self._clock, ROOM_PACE, self._stop)
 
 
 async def _one_round(engine: Engine, summary: ServiceSummary, stop: asyncio.Event, listen: float) -> None:
@@ -341,17 +344,7 @@ async def _keep_validating(validator: Validator, clock: Clock, stop: asyncio.Eve
             if not is_full:
                 _log.error("no room in the store; validation waits until there is", error=str(error))
             is_full = True
-        await _pause(clock, VALIDATION_PACE, stop)
-
-
-async def _pause(clock: Clock, seconds: float, stop: asyncio.Event) -> None:
-    """Wait [clock s], or until ``stop`` is set."""
-    waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(seconds))]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
+        await pause(clock, VALIDATION_PACE, stop)
 
 
 async def _together(coroutines: list[Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

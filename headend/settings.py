@@ -4,11 +4,12 @@ Import this lazily: pydantic takes a while to load. Secrets are never here, only
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +22,9 @@ from headend.toml_file import TomlFileError, read_toml
 ENVIRONMENT_PREFIX = "HEADEND_"
 SEARCHED = (Path("headend.toml"), Path("/etc/headend/headend.toml"))
 MAX_SHOWN = 60
+SINKS = "sinks"
+"""The section whose tables are one deeper: each has a name of the user's."""
+_SINK_NAME = re.compile(r"[a-z0-9](?:_?[a-z0-9]){0,31}")
 
 
 def _cron(text: str) -> str:
@@ -52,6 +56,13 @@ def _broker_url(text: str) -> str:
         raise ValueError("must look like mqtt://host:1883 or mqtts://host:8883")
     if "@" in text:
         raise ValueError("must not carry a user or password; use mqtt.username and mqtt.password_ref")
+    return text
+
+
+def _server_url(text: str) -> str:
+    """Refuse what is no address of a server."""
+    if not text.startswith(("http://", "https://")) or "@" in text:
+        raise ValueError("must look like http://host:8086, without user or password; use token_ref")
     return text
 
 
@@ -179,10 +190,40 @@ class DlmsSettings(_Section):
     system_title: Annotated[str, AfterValidator(_system_title)] = "4845440000000001"
 
 
+class SinkSettings(_Section):
+    """A server that readings are taken to, ``[sinks.NAME]``; the name is its cursor's, so keep it.
+
+    ``kind``: ``influxdb`` (its 204 counts) or ``victoriametrics`` (read back before it counts).  ``layers``: what goes out.
+    ``batch``: about how many lines are sent at once.  ``timeout``: of one request [s].  ``settle``: before VictoriaMetrics
+    is read back [s]; it loses what it took less than 12 s ago when it is killed.  ``pace``: between looks for changes [s].
+    """
+
+    kind: Literal["influxdb", "victoriametrics"]
+    url: Annotated[str, AfterValidator(_server_url)]
+    org: str = ""
+    bucket: str = Field(default="headend", min_length=1)
+    token_ref: Reference = ""
+    layers: tuple[Literal["raw", "validated", "register"], ...] = Field(
+        default=("raw", "validated", "register"), min_length=1, strict=False
+    )
+    batch: int = Field(default=20_000, ge=1, le=200_000)
+    timeout: int = Field(default=10, ge=1, le=300)
+    settle: int = Field(default=20, ge=0, le=3_600)
+    pace: int = Field(default=5, ge=1, le=3_600)
+
+
 class LogSettings(_Section):
     """``level``: least severe message that is written."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def _sinks(sinks: dict[str, SinkSettings]) -> dict[str, SinkSettings]:
+    """Refuse a sink's name that does not stand alone in a key."""
+    for name in sinks:
+        if not _SINK_NAME.fullmatch(name):
+            raise ValueError(f"{name[:MAX_SHOWN]!r} is no name of a sink: lower-case letters, digits and _, at most 32")
+    return sinks
 
 
 class Settings(_Section):
@@ -198,6 +239,7 @@ class Settings(_Section):
     export: ExportSettings = ExportSettings()
     dlms: DlmsSettings = DlmsSettings()
     log: LogSettings = LogSettings()
+    sinks: Annotated[dict[str, SinkSettings], AfterValidator(_sinks)] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +275,12 @@ def load_settings(
             elif not isinstance(table, dict):
                 faults.append(f"{path}: {section}: must be a table, written [{section}]")
             else:
-                for key, value in table.items():
+                for key, value in _flat(section, table):
                     layers.put(str(path), section, key, value)
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+            key = key.replace("__", ".")
             if section in Settings.model_fields:
                 layers.put(name, section, key, _from_text(section, key, text))
             else:
@@ -246,7 +289,7 @@ def load_settings(
         section, _, key = dotted.partition(".")
         layers.put("flag", section, key, value)
     try:
-        settings = Settings.model_validate(layers.values)
+        settings = Settings.model_validate(layers.tree())
     except ValidationError as error:
         faults += _faults(error, layers.origins)
     if faults:
@@ -265,23 +308,49 @@ def _files(config: Path | None, faults: list[str]) -> list[Path]:
     return [config, *sorted((config.parent / "conf.d").glob("*.toml"))]
 
 
+def _flat(section: str, table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Give the keys of a section; those of a sink, whose table lies one deeper, as ``name.key``."""
+    for key, value in table.items():
+        if section == SINKS and isinstance(value, dict) and value:
+            for inner, item in value.items():
+                yield f"{key}.{inner}", item
+        else:
+            yield key, value
+
+
 class _Layers:
     """Values laid over each other, and where the topmost of each came from."""
 
     def __init__(self) -> None:
-        self.values: dict[str, dict[str, object]] = {}
+        self._values: dict[str, dict[str, object]] = {}
         self.origins: dict[str, str] = {}
 
     def put(self, origin: str, section: str, key: str, value: object) -> None:
-        self.values.setdefault(section, {})[key] = value
+        self._values.setdefault(section, {})[key] = value
         self.origins[f"{section}.{key}"] = origin
+
+    def tree(self) -> dict[str, dict[str, object]]:
+        """Give the values as the model takes them: each sink's in a table of its own."""
+        tree = dict(self._values)
+        sinks: dict[str, Any] = {}
+        for key, value in tree.pop(SINKS, {}).items():
+            name, dot, inner = key.partition(".")
+            if dot and isinstance(sinks.setdefault(name, {}), dict):
+                sinks[name][inner] = value
+            elif not dot:
+                sinks[name] = value
+        return tree | ({SINKS: sinks} if sinks else {})
+
+
+def _model(section: str) -> type[BaseModel]:
+    model = SinkSettings if section == SINKS else Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return model
 
 
 def _field_type(section: str, key: str) -> object:
-    model = Settings.model_fields[section].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, BaseModel)
-    field = model.model_fields.get(key)
+    field = _model(section).model_fields.get(key.rpartition(".")[2])
     return field.annotation if field else None
 
 
@@ -298,21 +367,29 @@ def _from_text(section: str, key: str, text: str) -> object:
     return text
 
 
+def _origin(dotted: str, origins: Mapping[str, str]) -> str:
+    """Say where a key came from; for one that is missing in a sink's table, where that table did."""
+    table = dotted.rpartition(".")[0]
+    near = [key for key in origins if key == table or (table.count(".") and key.startswith(f"{table}."))]
+    return next((origins[key] for key in (dotted, *near) if key in origins), "default")
+
+
 def _faults(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     faults = []
     for item in error.errors(include_url=False, include_context=False):
         location = [str(part) for part in item["loc"]]
-        dotted = ".".join(location[:2])
-        origin = origins.get(dotted, "default")
+        depth = 3 if location[0] == SINKS else 2
+        dotted = ".".join(location[:depth])
+        origin = _origin(dotted, origins)
         if item["type"] == "extra_forbidden":
-            known = Settings.model_fields[location[0]].annotation
-            assert isinstance(known, type)
-            assert issubclass(known, BaseModel)
-            faults.append(f"{origin}: {dotted[: 2 * MAX_SHOWN]}: is unknown{nearest(location[-1], known.model_fields)}")
+            known = _model(location[0]).model_fields
+            faults.append(f"{origin}: {dotted[: 2 * MAX_SHOWN]}: is unknown{nearest(location[-1], known)}")
             continue
         what = item["msg"].removeprefix("Value error, ")
         shown = repr(item["input"])
-        if not dotted.endswith("_ref") and "@" not in shown:  # a secret written there by mistake must not be repeated
+        is_missing = item["type"] == "missing"  # its input is the whole table
+        # A secret written there by mistake must not be repeated.
+        if not (is_missing or dotted.endswith("_ref") or "@" in shown):
             what += f" (is {shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + '...'})"
         faults.append(f"{origin}: {dotted}: {what}")
     return faults

@@ -22,6 +22,7 @@ The contract of every kernel:
 `checksum`       CRC-16 of Modbus, FCS-16 of HDLC, CRC-16/CCITT, CRC-32
 `axdr`           a load profile's buffer straight to columns, and a column onto its grid; twin: `drivers.dlms`
 `blocks`         the codecs inside a stored block: packed values, runs of qualities, bodies of both; in batches
+`lineprotocol`   the slots of a channel as lines of InfluxDB, each value the exact decimal
 `validate`       missing, range, zero run, spike; sum of intervals against the register
 `runs`           negative, constant and never-zero runs; steps from slot to slot, local peaks
 `usage`          days with too few values; a period's usage against an earlier one's

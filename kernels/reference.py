@@ -133,6 +133,31 @@ def encode_body(values: Row, state: Row, reason: Row, rules: Row, edges: Row) ->
     return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
+def format_slots(
+    prefix: bytes,
+    start: int,
+    period: int,
+    scaler: int,
+    rows: Sequence[tuple[int, int, int, int]],
+    *,
+    with_missing: bool,
+    with_quality: bool,
+) -> bytes:
+    """See `kernels.lineprotocol.format_slots`; ``rows``: value, state, reason and rule mask of each slot."""
+    lines = []
+    for index, (value, state, reason, rules) in enumerate(rows):
+        digits = str(abs(value)).zfill(1 - min(scaler, 0))
+        cut = len(digits) + min(scaler, 0)
+        shown = ("-" if value < 0 else "") + digits[:cut]
+        shown += f".{digits[cut:]}" if scaler < 0 else "0" * scaler if value else ""
+        fields = [f"value={shown}"] if state in HAS_VALUE else []
+        if with_quality and (fields or (with_missing and state == State.MISSING)):
+            fields += [f"state={state}i", f"reason={reason}i", f"rules={rules}i"]
+        if fields:
+            lines.append(prefix + f" {','.join(fields)} {start + index * period}\n".encode())
+    return b"".join(lines)
+
+
 def failed_rules(
     values: Row,
     state: Row,

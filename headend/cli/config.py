@@ -46,9 +46,11 @@ def show(ctx: click.Context, *, origin: bool, format_name: str) -> None:
     rows = []
     for section, values in app.settings.model_dump().items():
         for key, value in values.items():
-            dotted = f"{section}.{key}"
-            shown = list(value) if isinstance(value, tuple) else value
-            rows.append({"key": dotted, "value": shown, "origin": app.loaded.origins.get(dotted, "default")})
+            inner = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+            for name, item in inner.items():
+                dotted = f"{section}.{name}"
+                shown = list(item) if isinstance(item, tuple) else item
+                rows.append({"key": dotted, "value": shown, "origin": app.loaded.origins.get(dotted, "default")})
     columns = [Column("key", "Setting"), Column("value", "Value"), Column("origin", "From")]
     app.output.emit(
         Document(

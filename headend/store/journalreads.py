@@ -9,7 +9,18 @@ from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.errors import StoreError
 from headend.store.database import Database
-from headend.store.model import AuditEntry, Change, Conflict, Counter, Event, JobRun, Layer, SetAside
+from headend.store.model import (
+    AuditEntry,
+    Change,
+    Conflict,
+    Counter,
+    Event,
+    JobRun,
+    Layer,
+    Quarantined,
+    SetAside,
+    SinkState,
+)
 from kernels.quality import Reason, Rule
 
 DEFAULT_LIMIT = 10_000
@@ -100,6 +111,11 @@ class JournalReads(Database):
         row = self._row("SELECT max(seq) FROM change_log")
         return int(row[0]) if row and row[0] is not None else 0
 
+    def first_change_at(self) -> UtcSeconds | None:
+        """Give the instant of the oldest change in the log, None where there is none. [s UTC]"""
+        row = self._row("SELECT at FROM change_log ORDER BY seq LIMIT 1")
+        return int(row[0]) if row else None
+
     def cursor(self, name: str) -> int:
         """Give the last change a sink has acknowledged, 0 before its first."""
         rows = self._sealed("sink_cursor", f"{_CURSOR} WHERE name = ?", (name,))
@@ -109,6 +125,25 @@ class JournalReads(Database):
         """Give the cursors of all sinks, by name."""
         rows = self._sealed("sink_cursor", f"{_CURSOR} ORDER BY name")
         return {name: int(seq) for name, seq, _ in rows}
+
+    def sink_states(self) -> dict[str, SinkState]:
+        """Give how far each sink has come and what ails it, by name; every one that ever wrote anything."""
+        rows = self._rows(
+            "SELECT name, ifnull(c.seq, 0), (SELECT at FROM change_log WHERE seq > ifnull(c.seq, 0) ORDER BY seq LIMIT 1),"
+            " (SELECT count(*) FROM sink_quarantine WHERE sink = name), ifnull(t.error, ''), t.since FROM"
+            " (SELECT name FROM sink_cursor UNION SELECT name FROM sink_trouble UNION SELECT sink FROM sink_quarantine)"
+            " LEFT JOIN sink_cursor AS c USING (name) LEFT JOIN sink_trouble AS t USING (name) ORDER BY name"
+        )
+        return {name: SinkState(*rest) for name, *rest in rows}
+
+    def quarantine(self, sink: str, limit: int = DEFAULT_LIMIT) -> list[Quarantined]:
+        """List what a sink's server refused for good: the newest ``limit``, oldest first."""
+        rows = self._rows(
+            "SELECT id, point, reason, seq, first_at, last_at, times FROM sink_quarantine WHERE sink = ?"
+            " ORDER BY id DESC LIMIT ?",
+            (sink, limit),
+        )
+        return [Quarantined(*row) for row in reversed(rows)]
 
     def events(
         self,

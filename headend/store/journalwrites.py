@@ -86,6 +86,28 @@ class JournalWrites(WritableDatabase, JournalReads):
                 (name, seq, self._now()),
             )
 
+    def quarantine_point(self, sink: str, point: str, reason: str, seq: int) -> None:
+        """Keep a point that a sink's server refused for good: once, counting how often it was met."""
+        self._require_transaction()
+        self._run(
+            "INSERT INTO sink_quarantine (sink, point, reason, seq, first_at, last_at, times)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
+            " seq = excluded.seq, last_at = max(last_at, excluded.last_at), times = times + 1",
+            (sink, point[:MAX_TEXT], reason[:MAX_TEXT], seq, self._now()),
+        )
+
+    def note_sink_trouble(self, name: str, error: str) -> None:
+        """Note why a sink can deliver nothing, since when it first could not; an empty error: it can again."""
+        self._require_transaction()
+        if not error:
+            self._run("DELETE FROM sink_trouble WHERE name = ?", (name,))
+            return
+        self._run(
+            "INSERT INTO sink_trouble (name, error, since) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET error = excluded.error",
+            (name, error[:MAX_TEXT], self._now()),
+        )
+
     def reserve_counter(self, key_id: str, size: int, floor: int = 0, meter: str = "") -> range:
         """Reserve ``size`` invocation counters at or above ``floor``; they are never handed out again.
 

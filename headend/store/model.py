@@ -112,6 +112,33 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkState:
+    """How far a sink has come. ``waiting_since``: of the first change it has not delivered, None where there is none.
+
+    ``error``: why it can deliver nothing at present, empty where it can.  ``error_since``: [s UTC]
+    """
+
+    seq: int = 0
+    waiting_since: UtcSeconds | None = None
+    quarantined: int = 0
+    error: str = ""
+    error_since: UtcSeconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A point that a sink could not deliver. ``seq``: where its cursor went past it.  ``times``: how often it was met."""
+
+    id: int
+    point: str
+    reason: str
+    seq: int
+    first_at: UtcSeconds
+    last_at: UtcSeconds
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobRun:
     """One attempt to read a meter.
 

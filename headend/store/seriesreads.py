@@ -95,6 +95,16 @@ class SeriesReads(RegistryReads):
         mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid[:2] == grid[:2]])
         return series
 
+    def stored_channels(
+        self, layer: Layer, local_id: int, day: int, codes: Sequence[Obis]
+    ) -> list[tuple[Channel, Series]]:
+        """Give some channels of one day as they were written, whatever the registry says now. Raises `BlockError`."""
+        name = self._device_name(local_id) if layer is Layer.RAW else self._usage_point_name(local_id)
+        block = self._block(layer, local_id, name, day)
+        if block is None:
+            return []
+        return [(channel, block.series(channel)) for channel in block.channels if channel.obis in codes]
+
     def validated_channels(self, usage_point_id: int, day: int) -> list[Obis]:
         """List the channels a VEE run has written for one day, sorted."""
         block = self._block(Layer.VALIDATED, usage_point_id, self._usage_point_name(usage_point_id), day)
@@ -196,11 +206,11 @@ class SeriesReads(RegistryReads):
         try:
             block = decode(data)
         except BlockError as error:
-            raise StoreError(
+            raise BlockError(
                 f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
             ) from error
         if (block.layer, block.identity, block.day) != (layer, name, day):
-            raise StoreError(
+            raise BlockError(
                 f"{self.path}: {where} holds {block.layer.name.lower()} day {block.day} of {block.identity},"
                 f" not day {day} of {name}; the file is damaged: restore a backup"
             )

@@ -20,7 +20,7 @@ from headend.profiles import load_profiles
 from headend.registry import table
 from headend.secrets import SecretError, Secrets
 from headend.service import Intake, PushSummary, ServiceSummary, serve
-from headend.settings import MqttSettings, Settings, VeeSettings
+from headend.settings import MqttSettings, Settings, SinkSettings, VeeSettings
 from headend.store.errors import StoreFull
 from headend.store.reader import StoreReader
 from headend.store.store import Store
@@ -130,6 +130,58 @@ async def test_part_that_fails_stops_the_service_and_is_raised(start: Serve) -> 
 
     with pytest.raises(SecretError, match="env:NONE"):
         await asyncio.wait_for(start(settings, asyncio.Event(), hang), 10)
+
+
+async def test_sinks_deliver_beside_a_collector_and_one_without_server_stops_nothing(start: Serve, path: Path) -> None:
+    bodies: list[bytes] = []
+    is_done = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        bodies.append(head + await reader.readexactly(size))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        is_done.set()
+
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        device = store.end_device("SIM1")
+        store.record(
+            device.id, [IntervalBlock(ENERGY, ScalerUnit(0, Unit.WATT_HOUR), NOW - NOW % 86_400, 1_800, (7, 8))], NOW
+        )
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    sinks = {
+        name: SinkSettings(kind="influxdb", url=f"http://127.0.0.1:{port}", bucket="meters", token_ref=reference)
+        for name, port, reference in (("up", server.sockets[0].getsockname()[1], ""), ("down", 1, ""))
+    }
+    stop = asyncio.Event()
+    task = start(Settings(sinks=sinks), stop, hang)
+
+    await asyncio.wait_for(is_done.wait(), 20)
+    await asyncio.sleep(0.5)
+    stop.set()
+    await asyncio.wait_for(task, 20)
+    server.close()
+
+    assert b"POST /api/v2/write?" in bodies[0]
+    assert b"bucket=meters" in bodies[0]
+    assert b"precision=s" in bodies[0]
+    prefix = b"meter_interval,channel=active_energy_import_interval,meter=SIM1,period=1800,unit=Wh value=7,"
+    assert any(prefix in body for body in bodies)
+    with StoreReader.open(path) as reader:
+        states = reader.sink_states()
+    assert states["sink/up"].seq > 0
+    assert not states["sink/up"].error
+    assert states["sink/down"].seq == 0
+    assert "refused" in states["sink/down"].error
+
+
+async def test_secret_of_a_sink_that_leads_nowhere_is_named_before_anything_runs(start: Serve) -> None:
+    sinks = {"one": SinkSettings(kind="influxdb", url="http://127.0.0.1:1", token_ref="env:NONE")}
+
+    with pytest.raises(SecretError, match="env:NONE"):
+        await asyncio.wait_for(start(Settings(sinks=sinks), asyncio.Event(), hang), 10)
 
 
 async def test_unknown_rule_set_is_refused_before_anything_is_opened(start: Serve) -> None:

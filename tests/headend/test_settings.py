@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headend.errors import SettingsError
-from headend.settings import Settings, load_settings
+from headend.settings import Settings, SinkSettings, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "config/headend.toml"
 
@@ -66,7 +66,7 @@ def test_every_problem_is_reported_at_once_with_file_and_key(file: Path) -> None
     found = faults(file, {"HEADEND_COLLECT__WINDOW_DAYS": "99", "HEADEND_LOGG__LEVEL": "info"})
 
     assert sorted(fault.partition(" (is ")[0] for fault in found) == sorted([
-        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, proxy, push, store, vee",
+        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, proxy, push, sinks, store, vee",
         f"{file}: colect: is unknown; did you mean collect?",
         f"{file}: collect.registr_delay: is unknown; did you mean register_delay?",
         f"{file}: collect.backfill_days: Input should be a valid integer",
@@ -144,3 +144,56 @@ def test_system_title_must_be_eight_octets(file: Path) -> None:
     file.write_text("[dlms]\nsystem_title = '48'\n")
 
     assert "is not 16 hexadecimal digits" in faults(file)[0]
+
+
+def test_sink_is_a_table_of_its_own_and_layers_apply_to_each_key(file: Path) -> None:
+    file.write_text("[sinks.one]\nkind = 'influxdb'\nurl = 'http://h:8086'\nbatch = 5\n")
+    (file.parent / "conf.d").mkdir()
+    (file.parent / "conf.d/10.toml").write_text("[sinks.one]\nbatch = 6\n[sinks.two]\nkind = 'victoriametrics'\n")
+    environment = {"HEADEND_SINKS__TWO__URL": "http://v:8428", "HEADEND_SINKS__TWO__SETTLE": "30"}
+
+    loaded = load_settings(file, environment)
+
+    sinks = loaded.settings.sinks
+    assert (sinks["one"].kind, sinks["one"].batch) == ("influxdb", 6)
+    assert (sinks["two"].kind, sinks["two"].url, sinks["two"].settle) == ("victoriametrics", "http://v:8428", 30)
+    assert loaded.origins["sinks.one.batch"] == str(file.parent / "conf.d/10.toml")
+    assert loaded.origins["sinks.two.url"] == "HEADEND_SINKS__TWO__URL"
+
+
+def test_every_fault_of_a_sink_is_named_with_its_table(file: Path) -> None:
+    file.write_text(
+        "[sinks.one]\nkind = 'influx'\nbatsch = 5\nlayers = ['raw', 'event']\n[sinks.two]\n[sinks]\nthree = 3\n"
+        "[sinks.four]\nkind = 'influxdb'\nurl = 'http://me:hunter2@h'\ntoken_ref = 'hunter2'\n"
+    )
+
+    found = faults(file)
+
+    assert [fault.partition(" (is ")[0] for fault in found if "batsch" in fault] == [
+        f"{file}: sinks.one.batsch: is unknown; did you mean batch?"
+    ]
+    assert {fault.split(": ")[1] for fault in found} == {
+        "sinks.one.kind", "sinks.one.url", "sinks.one.layers", "sinks.one.batsch", "sinks.two.kind", "sinks.two.url",
+        "sinks.three", "sinks.four.url", "sinks.four.token_ref",
+    }  # fmt: skip
+    assert all(fault.startswith(f"{file}: ") for fault in found), found
+    assert "hunter2" not in "".join(found)
+
+
+def test_name_of_a_sink_that_would_not_stand_in_a_key_is_a_fault(file: Path) -> None:
+    file.write_text("[sinks.'a b']\nkind = 'influxdb'\nurl = 'http://h'\n")
+
+    (fault,) = faults(file)
+
+    assert "'a b' is no name of a sink" in fault
+
+
+def test_example_of_a_sink_is_valid(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text().partition("\n[sinks]\n")[2].partition("\n[")[0].splitlines()
+    shown = [line.removeprefix("##   ") for line in lines if line.startswith("##   ")]
+    (tmp_path / "headend.toml").write_text("\n".join(shown))
+
+    (sink,) = load_settings(tmp_path / "headend.toml", {}).settings.sinks.values()
+
+    assert sink == SinkSettings(kind=sink.kind, url=sink.url, token_ref=sink.token_ref)
+    assert {line.partition(" = ")[0] for line in shown[1:]} == set(SinkSettings.model_fields)

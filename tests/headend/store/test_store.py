@@ -553,3 +553,38 @@ def test_a_year_of_half_hours_comes_back_whole(store: Store) -> None:
 
     assert np.array_equal(series.values, np.arange(48 * 365))
     assert set(series.state) == {State.MEASURED}
+
+
+# sinks
+
+
+def test_quarantined_point_is_kept_once_and_counted(store: Store) -> None:
+    with store.transaction():
+        store.quarantine_point("sink/one", "m value=1 1", "refused", 3)
+        store.quarantine_point("sink/one", "m value=1 1", "refused again", 4)
+        store.quarantine_point("sink/two", "m value=1 1", "refused", 5)
+
+    (found,) = store.quarantine("sink/one")
+    assert (found.point, found.reason, found.seq, found.times) == ("m value=1 1", "refused again", 4, 2)
+    assert (found.first_at, found.last_at) == (NOW, NOW)
+
+
+def test_state_of_a_sink_says_how_far_it_is_and_since_when_it_cannot_deliver(store: Store) -> None:
+    with store.transaction():
+        store.record(1, [block(0, [1]), block(0, [2], EXPORT)], NOW - 50)
+        store.add_event(None, "ours", 0, NOW, "", NOW - 20)
+        store.advance_cursor("sink/one", store.last_seq() - 1)
+        store.note_sink_trouble("sink/one", "answered 503")
+        store.note_sink_trouble("sink/one", "answered 500")
+        store.quarantine_point("sink/one", "m value=1 1", "refused", 1)
+
+    state = store.sink_states()["sink/one"]
+    assert (state.seq, state.waiting_since, state.quarantined) == (store.last_seq() - 1, NOW - 20, 1)
+    assert (state.error, state.error_since) == ("answered 500", NOW)
+
+    with store.transaction():
+        store.note_sink_trouble("sink/one", "")
+        store.advance_cursor("sink/one", store.last_seq())
+
+    state = store.sink_states()["sink/one"]
+    assert (state.waiting_since, state.error, state.error_since) == (None, "", None)

@@ -1,0 +1,57 @@
+"""`StoreJournal`: a sink's view of the store, read beside the writer and written through it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from headend.sinks.model import Poison, Window
+from headend.sinks.window import Form, read_window
+from headend.store.reader import StoreReader
+from headend.store.store import Store
+
+PREFIX = "sink/"
+"""What sinks' cursors begin with; validation has one of its own."""
+
+
+class StoreJournal:
+    """One sink's. ``reader``: its own, nobody else may use it meanwhile.  ``call``: runs what reads, in a thread."""
+
+    def __init__(
+        self,
+        name: str,
+        reader: StoreReader,
+        submit: Callable[[Callable[[Store], None]], Awaitable[None]],
+        form: Form,
+        most_lines: int,
+        call: Callable[..., Awaitable[Any]] = asyncio.to_thread,
+    ) -> None:
+        self._name = PREFIX + name
+        self._reader = reader
+        self._submit = submit
+        self._call = call
+        self._form = form
+        self._most_lines = most_lines
+
+    async def cursor(self) -> int:
+        """Give the last change that is delivered for certain."""
+        found: int = await self._call(self._reader.cursor, self._name)
+        return found
+
+    async def read(self, after: int) -> Window:
+        """Read the next window. Raises `StoreError`."""
+        window: Window = await self._call(read_window, self._reader, after, self._form, self._most_lines)
+        return window
+
+    async def acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:
+        """Move the cursor and keep what was quarantined, in one transaction. Raises `StoreError`."""
+
+        def change(store: Store) -> None:
+            for item in poison:
+                store.quarantine_point(self._name, item.point, item.reason, seq)
+            store.advance_cursor(self._name, seq)
+
+        await self._submit(change)
+
+    async def report(self, error: str) -> None:
+        """Note why nothing can be delivered; empty: it can again. Raises `StoreError`."""
+        await self._submit(lambda store: store.note_sink_trouble(self._name, error))
