@@ -33,6 +33,7 @@ extensions = [
         [str(source)],
         define_macros=[("HEADEND_CHECKED", str(int(CHECKED)))],
         extra_compile_args=["-O3"],
+        depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))] if source.stem == "tiles" else [],
     )
     for source in sorted(Path("kernels").glob("*.pyx"))
 ]
@@ -45,7 +46,7 @@ setup(
         "headend.store": ["schema/*.sql"],
         "headend.config": ["profiles/*.toml", "rules/*.toml", "*.toml"],
         "drivers": ["py.typed"],
-        "kernels": ["*.pxd", "*.pyi", "py.typed"],
+        "kernels": ["*.h", "*.pxd", "*.pyi", "py.typed"],
         "simulators": ["py.typed", "data/*"],
     },
     ext_modules=cythonize(extensions, build_dir=f"build/cython-{MODE}", compiler_directives=DIRECTIVES),  # type: ignore[no-untyped-call]  # Cython ships no types
