@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.demo-installed
 EXTRAS := bench,demo,dev,fuzz,peers
-KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
+KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h)
 DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev
 # Nothing is left outside the checkout: neither downloads nor temporary files.
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache

@@ -251,7 +251,9 @@ def run(
         call.room.day_argmax = &day_argmax[0, 0]
         call.room.day_count = &day_count[0, 0]
         call.room.tariff_sum = &tariff_sum[0, 0, 0]
-        call.room.registers = NULL if registers is None else &registers[0, 0]
+        call.room.registers = NULL
+        if registers is not None:
+            call.room.registers = &registers[0, 0]
         call.streams = n * slots * TILE * 9 > STREAM_FROM and is_aligned(&call.room)
         with nogil:
             failed = tile_run(&call, c_threads)
