@@ -63,12 +63,18 @@ def run_row(
         if abs(day.total - register) > allowed:
             flags = [flag | Flag.SUM_CHECK for flag in flags]
     return RowOutcome(
-        codes=[code if Flag.ESTIMATED not in flags[slot] else (filled[slot] or 0) - limits.low for slot, code in enumerate(codes)],
+        codes=[
+            code if Flag.ESTIMATED not in flags[slot] else (filled[slot] or 0) - limits.low
+            for slot, code in enumerate(codes)
+        ],
         flags=flags,
         hours=[_bucket(filled[first:last]) for first, last in pairwise(edges)],
         day=day,
         first_of_most=filled.index(day.most) if day.count else -1,
-        tariffs=[sum(value or 0 for value, of in zip(filled, tariffs, strict=True) if of == tariff) for tariff in range(TARIFFS)],
+        tariffs=[
+            sum(value or 0 for value, of in zip(filled, tariffs, strict=True) if of == tariff)
+            for tariff in range(TARIFFS)
+        ],
     )
 
 
@@ -89,13 +95,15 @@ def _spikes(values: Sequence[int | None], limits: Limits) -> list[int]:
     known = sorted((value for value in values if value is not None), reverse=True)
     if not limits.spike_permille or len(known) < 3 or known[2] <= 0:
         return []
-    bound = max(known[2] * (1 + Fraction(limits.spike_permille, 1000)), limits.spike_floor)
+    bound = max(known[2] * (1 + Fraction(limits.spike_permille, 1000)), Fraction(limits.spike_floor))
     return [slot for slot, value in enumerate(values) if value is not None and value > bound]
 
 
 def _runs(marks: Sequence[bool]) -> list[list[int]]:
     """List the slots of each run of marks."""
-    return [[slot for slot, _ in run] for is_marked, run in groupby(enumerate(marks), lambda mark: mark[1]) if is_marked]
+    return [
+        [slot for slot, _ in run] for is_marked, run in groupby(enumerate(marks), lambda mark: mark[1]) if is_marked
+    ]
 
 
 def _line(

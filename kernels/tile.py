@@ -7,8 +7,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kernels.quality import Rule
-
 LANES = 16
 """Rows of a tile."""
 MISSING = -1
@@ -27,12 +25,12 @@ _INT32 = range(-(2**31), 2**31)
 
 
 class Flag(IntFlag):
-    """What a run found in a slot. The first four bits are those of `Rule`."""
+    """What a run found in a slot. The first four bits are those of `kernels.quality.Rule`."""
 
-    RANGE = Rule.RANGE
-    SPIKE = Rule.SPIKE
-    ZERO_RUN = Rule.ZERO_RUN
-    SUM_CHECK = Rule.SUM_CHECK
+    RANGE = 1
+    SPIKE = 2
+    ZERO_RUN = 4
+    SUM_CHECK = 8
     MISSING = 16
     ESTIMATED = 32
 

@@ -17,7 +17,7 @@ Source of the rules: see `kernels.validate` and `kernels.estimate`, which judge 
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from kernels.quality import State
-from kernels.tile import CLOSED, LANES, MAX_SLOTS, MISSING, NO_REGISTER, TARIFFS, Limits
+from kernels import tile as given
 
 cdef extern from "tile_core.h" nogil:
     enum:
@@ -28,6 +28,7 @@ cdef extern from "tile_core.h" nogil:
         TILE_SETS
         TILE_CODE_MISSING
         TILE_CODE_CLOSED
+    const int64_t TILE_NO_REGISTER
     ctypedef struct tile_limits:
         int32_t low
         uint32_t beyond
@@ -92,8 +93,8 @@ cdef enum:
     MAX_KINDS = 256
     STREAM_FROM = 8 << 20  # results beyond what a core's own cache holds by far [B]
 
-assert (LANES, TARIFFS, MAX_SLOTS, MISSING, CLOSED) == (
-    TILE, TILE_TARIFFS, TILE_MAX_SLOTS, TILE_CODE_MISSING, TILE_CODE_CLOSED
+assert (given.LANES, given.TARIFFS, given.MAX_SLOTS, given.MISSING, given.CLOSED, given.NO_REGISTER) == (
+    TILE, TILE_TARIFFS, TILE_MAX_SLOTS, TILE_CODE_MISSING, TILE_CODE_CLOSED, TILE_NO_REGISTER
 )
 cdef int NEWEST_STATE = max(State)
 
@@ -127,20 +128,20 @@ cdef tuple shape3(const Py_ssize_t* shape):
     return (shape[0], shape[1], shape[2])
 
 
-cdef int take_limits(object given, int longest_segment, tile_limits* to) except -1:
+cdef int take_limits(object rule, int longest_segment, tile_limits* to) except -1:
     """Turn `Limits`, which checked themselves, into codes."""
-    to.low = given.low
-    to.beyond = given.high - given.low + 1
-    is_zero_legal = given.low <= 0 <= given.high
-    to.zero = -given.low if is_zero_legal else 0
-    to.zero_run = given.zero_run if is_zero_legal and given.zero_run else INT32_MAX
-    to.spike_permille = given.spike_permille
-    to.spike_floor = given.spike_floor if given.spike_permille else INT32_MAX
-    to.longest_gap = given.longest_gap
-    to.sum_counts = given.sum_counts
-    to.sum_permille = given.sum_permille
-    to.fills_rejected = given.estimates_rejected
-    to.is_wide = (given.high - given.low) * longest_segment >= 2**32
+    to.low = rule.low
+    to.beyond = rule.high - rule.low + 1
+    is_zero_legal = rule.low <= 0 <= rule.high
+    to.zero = -rule.low if is_zero_legal else 0
+    to.zero_run = rule.zero_run if is_zero_legal and rule.zero_run else INT32_MAX
+    to.spike_permille = rule.spike_permille
+    to.spike_floor = rule.spike_floor if rule.spike_permille else INT32_MAX
+    to.longest_gap = rule.longest_gap
+    to.sum_counts = rule.sum_counts
+    to.sum_permille = rule.sum_permille
+    to.fills_rejected = rule.estimates_rejected
+    to.is_wide = (rule.high - rule.low) * longest_segment >= 2**32
     return 0
 
 
@@ -185,7 +186,7 @@ def run(
     cdef tile_call call
     cdef int c_threads, failed
     if not 1 <= slots <= TILE_MAX_SLOTS or tiles.shape[2] != TILE:
-        raise ValueError(f"tiles has shape {shape3(tiles.shape)}, not (tiles, 1..{MAX_SLOTS} slots, {LANES})")
+        raise ValueError(f"tiles has shape {shape3(tiles.shape)}, not (tiles, 1..{TILE_MAX_SLOTS} slots, {TILE})")
     by_hour, by_day = (n, hours, TILE), (n, TILE)
     check_shape("kinds", (kinds.shape[0],), (n,))
     check_shape("tariffs", (tariffs.shape[0],), (slots,))
@@ -221,7 +222,7 @@ def run(
         raise ValueError(f"threads {threads} is not in 1..{TILE_MAX_THREADS}")
     c_threads = threads
     find_set(instruction_set, &call.body)
-    if not all(isinstance(given, Limits) for given in limits):
+    if not all(isinstance(rule, given.Limits) for rule in limits):
         raise TypeError("limits must be a sequence of kernels.tile.Limits")
     if n == 0:
         return
@@ -282,7 +283,7 @@ cdef bint is_aligned(const tile_room* room) noexcept:
 
 cdef int check_tiles(tuple tiles, Py_ssize_t rows, Py_ssize_t channels, Py_ssize_t slots) except -1:
     if slots > TILE_MAX_SLOTS:
-        raise ValueError(f"rows of {slots} slots are longer than {MAX_SLOTS}")
+        raise ValueError(f"rows of {slots} slots are longer than {TILE_MAX_SLOTS}")
     return check_shape("tiles", tiles, (channels * ((rows + TILE - 1) // TILE), slots, TILE))
 
 

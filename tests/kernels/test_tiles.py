@@ -62,7 +62,9 @@ def assert_row_is(expected: twin.RowOutcome, codes: Any, outcome: Outcome, tile:
     assert outcome.tariff_sum[tile, :, lane].tolist() == expected.tariffs
 
 
-def assert_all_agree(tiles: Any, kinds: Any, limits: Any, edges: Any, tariffs: Any, registers: Any, ways: Any = WAYS) -> None:
+def assert_all_agree(
+    tiles: Any, kinds: Any, limits: Any, edges: Any, tariffs: Any, registers: Any, ways: Any = WAYS
+) -> None:
     """Hold one way to the twin, row by row, and all others to that one, byte by byte."""
     given = {"edges": edges, "tariffs": tariffs, "registers": registers}
     first_codes, first = run_way(tiles, kinds, limits, ways[0], **given)
@@ -241,8 +243,8 @@ def test_series_come_in_as_their_twin_says(meters: int, channels: int, slots: in
     for meter, channel in product(range(groups * LANES), range(channels)):
         expected = [CLOSED] * slots
         if meter < meters:
-            row = zip(*(part[meter, channel].tolist() for part in (values, state, reason)), strict=True)
-            expected = [twin.code_of(*slot, int(lows[channel])) for slot in row]
+            rows = (part[meter, channel].tolist() for part in (values, state, reason))
+            expected = [twin.code_of(*slot, low=int(lows[channel])) for slot in zip(*rows, strict=True)]
         assert tiles[channel * groups + meter // LANES, :, meter % LANES].tolist() == expected
 
 
@@ -256,7 +258,7 @@ def test_series_get_what_the_flags_say_and_nothing_else(meters: int, channels: i
     lows = np.array([0, -6][:channels], np.int32)
     tiles = random.integers(0, 100, (channels * groups, slots, LANES), dtype=np.int32)
     flags = random.integers(0, 64, tiles.shape, dtype=np.uint8) * (random.random(tiles.shape) < 0.2)
-    after = [part.copy() for part in (values, state, reason, rules)]
+    after: Any = [part.copy() for part in (values, state, reason, rules)]
 
     tiles_to_series(tiles, flags.astype(np.uint8), lows, *after, failing=failing)
 
@@ -290,12 +292,12 @@ def test_flags_of_rules_are_the_bits_of_the_rule_mask() -> None:
         ({"sum_counts": -1}, "sum_counts"),
     ],
 )
-def test_limits_outside_what_the_kernel_holds_are_value_errors(change: dict[str, int], what: str) -> None:
+def test_limits_outside_what_the_kernel_holds_are_value_errors(change: Any, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         replace(HOMES, **change)
 
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "tiles": np.zeros((2, 8, LANES), np.int32),
     "kinds": np.zeros(2, np.uint8),
     "limits": [HOMES],
@@ -367,10 +369,11 @@ def test_out_that_overlaps_and_a_read_only_row_in_place_are_value_errors() -> No
 
 
 def test_limits_of_another_kind_are_type_errors_and_no_tiles_are_fine() -> None:
+    wrong: Any = [{"low": 0}]
     rest: dict[str, Any] = {"edges": np.array([0, 8], np.int32), "tariffs": np.zeros(8, np.uint8)}
 
     with pytest.raises(TypeError, match="Limits"):
-        run(np.zeros((1, 8, LANES), np.int32), np.zeros(1, np.uint8), [{"low": 0}], Outcome.empty(1, 8, 1), **rest)
+        run(np.zeros((1, 8, LANES), np.int32), np.zeros(1, np.uint8), wrong, Outcome.empty(1, 8, 1), **rest)
     run(np.zeros((0, 8, LANES), np.int32), np.zeros(0, np.uint8), [HOMES], Outcome.empty(0, 8, 1), **rest)
 
 
@@ -389,5 +392,12 @@ def test_transposing_to_other_shapes_and_unknown_states_are_value_errors() -> No
         series_to_tiles(values, np.full_like(state, 9), reason, lows, tiles)
     with pytest.raises(ValueError, match="flags has shape"):
         tiles_to_series(
-            tiles, np.zeros((1, 8, LANES), np.uint8), lows, values, state, reason, np.zeros(values.shape, np.uint32), failing=1
+            tiles,
+            np.zeros((1, 8, LANES), np.uint8),
+            lows,
+            values,
+            state,
+            reason,
+            np.zeros(values.shape, np.uint32),
+            failing=1,
         )
