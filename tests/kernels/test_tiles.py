@@ -244,7 +244,7 @@ def test_series_come_in_as_their_twin_says(meters: int, channels: int, slots: in
         expected = [CLOSED] * slots
         if meter < meters:
             rows = (part[meter, channel].tolist() for part in (values, state, reason))
-            expected = [twin.code_of(*slot, low=int(lows[channel])) for slot in zip(*rows, strict=True)]
+            expected = [twin.code_of(value, of, why, int(lows[channel])) for value, of, why in zip(*rows, strict=True)]
         assert tiles[channel * groups + meter // LANES, :, meter % LANES].tolist() == expected
 
 
