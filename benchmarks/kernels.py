@@ -1,0 +1,305 @@
+"""Kernels: a day of 2,000 meters validated, filled and added up, against seven ways of others. ``make bench-kernels``.
+
+All engines get the same readings (`benchmarks/kernel_workload.py`) in the layout they like best, apply the same rules and give
+the same results in full: filled values, flags, 24 hours, the day, four tariffs. All run in one thread; the lane tiles are held
+to AVX2, where the machine has it, to compare with what others compile for. In each round every rival is measured right after
+ours, by CPU time; a figure is the lower quartile of the rounds' ratios. First of all, the results of every engine are compared,
+value by value. The last line is one JSON object.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import polars as pl
+import zstandard
+
+from benchmarks import kernel_rivals as rivals
+from benchmarks.kernel_rivals import Results, Rows
+from benchmarks.kernel_workload import CHANNELS, EDGES, HOURS, KINDS, LIMITS, SLOTS, TARIFFS, Workload, make
+from headend.vee.rules import load_rules
+from drivers.units import ScalerUnit, Unit
+from kernels import blocks
+from kernels.quality import HAS_VALUE, Rule, State
+from kernels.tile import LANES, Flag, Limits, Outcome, empty
+from kernels.tiles import instruction_sets, run, series_to_tiles, tiles_to_rows, tiles_to_series
+
+METERS, SEED, ROUNDS, REPEATS = 2_000, 7, 9, 5
+BATCH = 160
+"""Meters that one step of the whole way takes at once: what stays in a core's own cache."""
+READINGS = METERS * len(CHANNELS) * SLOTS
+LOWS = np.array([LIMITS[kind].low for kind in KINDS], np.int32)
+CARRIES = np.zeros(256, np.bool_)
+CARRIES[[int(state) for state in HAS_VALUE]] = True
+Array = npt.NDArray[Any]
+
+
+def cpu(work: Callable[[], object], repeats: int = 1) -> float:
+    """Measure CPU time of all threads. [s]"""
+    begin = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - begin) / repeats
+
+
+def wall(work: Callable[[], object], repeats: int = 1) -> float:
+    """Measure wall time. [s]"""
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return (time.perf_counter() - begin) / repeats
+
+
+def lower_quartile(ratios: list[float]) -> float:
+    """Give what three quarters of the rounds reach."""
+    return statistics.quantiles(ratios, n=4, method="inclusive")[0]
+
+
+class Ours:
+    """The workload in lane tiles, with room for the results."""
+
+    def __init__(self, workload: Workload) -> None:
+        shape = (READINGS // LANES // SLOTS, SLOTS, LANES)
+        self.tiles, self.out = empty(shape, np.int32), empty(shape, np.int32)
+        series_to_tiles(workload.values, workload.state, np.zeros_like(workload.state), LOWS, self.tiles)
+        self.kinds = workload.tile_kinds
+        self.registers = workload.registers.reshape(-1, LANES)
+        self.outcome = Outcome.empty(shape[0], SLOTS, HOURS)
+
+    def work(self, instruction_set: str | None, threads: int = 1, limits: tuple[Limits, ...] = LIMITS) -> None:
+        """Run once, results into arrays that are there."""
+        run(
+            self.tiles, self.kinds, limits, self.outcome, edges=EDGES, tariffs=TARIFFS, registers=self.registers,
+            out=self.out, threads=threads, instruction_set=instruction_set,
+        )  # fmt: skip
+
+    def results(self) -> Results:
+        """Give the results by row, as the rivals do."""
+        filled = np.empty((READINGS // SLOTS, SLOTS), np.int32)
+        tiles_to_rows(self.out, filled)
+        lows = np.repeat(LOWS, METERS)
+        by_row = {
+            name: np.moveaxis(getattr(self.outcome, name), -1, 1).reshape(len(filled), -1).squeeze()
+            for name in Outcome.__slots__
+        }
+        return Results(filled=filled + lows[:, None], **by_row)
+
+
+def differences(ours: Results, theirs: Results) -> list[str]:
+    """Name the results that are not equal. Nothing stands for 0, and a slot that carries nothing after all is not compared."""
+    ours_flags = ours.flags.reshape(-1)
+    counts = (ours_flags & (Flag.MISSING | Flag.RANGE) == 0) | (ours_flags & Flag.ESTIMATED != 0)
+    unequal = []
+    for name in Results.__slots__:
+        one = getattr(ours, name).reshape(-1).astype(np.int64)
+        other = np.nan_to_num(getattr(theirs, name).reshape(-1).astype(np.float64), nan=-1 if name == "day_argmax" else 0)
+        if name == "filled":
+            one, other = one[counts], other[counts]
+        if not np.array_equal(one, other):
+            unequal.append(f"{name} ({(one != other).sum()} of {one.size})")
+    return unequal
+
+
+def engines(rows: Rows, folder: Path) -> dict[str, Callable[[], Results]]:
+    """Set the rivals up, compiled and with their tables loaded."""
+    table = rivals.long_table(rows)
+    connection = duckdb.connect(config={"threads": 1})
+    readings = pd.DataFrame(table)
+    connection.register("given", readings)
+    connection.execute(
+        'CREATE TABLE readings AS SELECT "row", slot, tariff, low, high, CASE WHEN NOT isnan(v) THEN v END AS v, '
+        "CASE WHEN NOT isnan(register) THEN register END AS register FROM given"
+    )
+    frame = pl.DataFrame(table).with_columns(pl.col("v", "register").fill_nan(None))
+    out = Results.empty(len(rows.values))
+    plain, given = rivals.plain_cython(folder), rivals.arguments(rows, out)
+
+    def loop(function: Callable[..., object]) -> Results:
+        function(*given)
+        return out
+
+    return {
+        "numpy_blocked": lambda: rivals.numpy_blocked(rows, out),
+        "numpy_whole": lambda: rivals.numpy_whole(rows, out),
+        "polars": lambda: rivals.with_polars(frame),
+        "duckdb": lambda: rivals.with_duckdb(connection),
+        "pandas": lambda: rivals.with_pandas(readings),
+        "plain_cython": lambda: loop(plain),
+        "numba": lambda: loop(rivals.numba_loop),
+    }
+
+
+def homes() -> tuple[Limits, ...]:
+    """Take limits and figures from the shipped rule set for homes."""
+    rules = load_rules("residential")
+    units = (ScalerUnit(0, Unit.WATT_HOUR), ScalerUnit(-1, Unit.VOLT), ScalerUnit(-3, Unit.AMPERE))
+    limits = []
+    for unit in units:
+        own = rules.for_channel(unit, 900)
+        limits.append(
+            Limits(
+                low=own.low, high=own.high, zero_run=own.zero_run, spike_permille=own.spike_permille,
+                spike_floor=own.spike_floor, longest_gap=own.linear_slots, sum_permille=rules.sum_permille,
+                sum_counts=rules.sum_counts,
+            )  # fmt: skip
+        )
+    return tuple(limits)
+
+
+class Codec:
+    """Stored meter-days of the workload, by `kernels.blocks` as it is: the one place that knows how it is called."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.values = workload.values.reshape(METERS, -1)
+        self.state = workload.state.reshape(METERS, -1)
+        self.blocks = [self.encode(*given) for given in zip(self.values, self.state, self.no_reason, self.no_rules, strict=True)]
+
+    no_reason = np.zeros((METERS, len(CHANNELS) * SLOTS), np.uint8)
+    no_rules = np.zeros((METERS, len(CHANNELS) * SLOTS), np.uint32)
+
+    @staticmethod
+    def encode(values: Array, state: Array, reason: Array, rules: Array) -> tuple[bytes, bytes, bytes]:
+        """Encode a meter-day."""
+        codes = reason.astype(np.uint32)
+        codes <<= np.uint32(8)
+        codes |= state
+        return blocks.encode_values(values, CARRIES[state]), blocks.encode_runs(codes), blocks.encode_runs(rules)
+
+    @staticmethod
+    def decode(block: tuple[bytes, bytes, bytes], codes: Array, values: Array, rules: Array) -> None:
+        """Decode a meter-day; ``codes``: state + 256 * reason."""
+        blocks.decode_runs(block[1], codes)
+        blocks.decode_values(block[0], CARRIES[codes & 0xFF], values)
+        blocks.decode_runs(block[2], rules)
+
+    def figures(self) -> dict[str, float]:
+        """Measure size, and speed of encoding values against zstd's on deltas with bytes shuffled."""
+        has_value = CARRIES[self.state]
+        size = sum(len(block[0]) for block in self.blocks), sum(len(block[1]) + len(block[2]) for block in self.blocks)
+        packer = zstandard.ZstdCompressor(level=3)
+
+        def ours() -> None:
+            for values, has in zip(self.values, has_value, strict=True):
+                blocks.encode_values(values, has)
+
+        def zstd() -> int:
+            total = 0
+            for values in self.values:
+                deltas = np.diff(values, prepend=np.int32(0))
+                folded = ((deltas << 1) ^ (deltas >> 31)).astype("<u4")
+                total += len(packer.compress(folded.view(np.uint8).reshape(-1, 4).T.tobytes()))
+            return total
+
+        ratios = [1 / (cpu(ours) / cpu(zstd)) for _ in range(ROUNDS)]
+        return {
+            "codec_bytes_per_reading": size[0] / READINGS,
+            "codec_quality_bytes_per_reading": size[1] / READINGS,
+            "zstd_bytes_per_reading": zstd() / READINGS,
+            "codec_encode_mreadings_s": READINGS / min(cpu(ours) for _ in range(ROUNDS)) / 1e6,
+            "codec_encode_vs_zstd": lower_quartile(ratios),
+        }
+
+
+def end_to_end(codec: Codec, ours: Ours, instruction_set: str | None) -> list[tuple[bytes, bytes, bytes]]:
+    """Decode stored days, validate, fill and add them up in tiles, write back what was found, and encode them again."""
+    shape = (BATCH, len(CHANNELS), SLOTS)
+    width = len(CHANNELS) * SLOTS
+    codes, rules = np.empty((BATCH, width), np.uint32), np.empty((BATCH, width), np.uint32)
+    values = np.empty((BATCH, width), np.int32)
+    tiles = empty((len(CHANNELS) * BATCH // LANES, SLOTS, LANES), np.int32)
+    outcome = Outcome.empty(len(tiles), SLOTS, HOURS)
+    groups, all_groups = BATCH // LANES, METERS // LANES
+    kinds = np.repeat(KINDS, groups)
+    registers = ours.registers.reshape(len(CHANNELS), all_groups, LANES)
+    written = []
+    for first in range(0, METERS - BATCH + 1, BATCH):
+        for meter in range(BATCH):
+            codec.decode(codec.blocks[first + meter], codes[meter], values[meter], rules[meter])
+        state, reason = (codes & 0xFF).astype(np.uint8), (codes >> 8).astype(np.uint8)
+        series = (values.reshape(shape), state.reshape(shape), reason.reshape(shape))
+        of_batch = np.ascontiguousarray(registers[:, first // LANES : first // LANES + groups]).reshape(-1, LANES)
+        series_to_tiles(*series, LOWS, tiles)
+        run(
+            tiles, kinds, LIMITS, outcome, edges=EDGES, tariffs=TARIFFS, registers=of_batch,
+            instruction_set=instruction_set,
+        )  # fmt: skip
+        tiles_to_series(tiles, outcome.flags, LOWS, *series, rules.reshape(shape), failing=Rule.RANGE)
+        written += [codec.encode(values[meter], state[meter], reason[meter], rules[meter]) for meter in range(BATCH)]
+    return written
+
+
+def main() -> None:
+    """Compare, measure, print a table and the figures as JSON."""
+    workload = make(METERS, SEED)
+    ours = Ours(workload)
+    held = "avx2" if "avx2" in instruction_sets() else None
+    narrow = "sse2" if "sse2" in instruction_sets() else "portable"
+    with tempfile.TemporaryDirectory(prefix="headend-bench-") as folder:
+        others = engines(Rows.of(workload), Path(folder))
+    sets = {name: (lambda name=name: ours.work(name)) for name in instruction_sets()}  # type: ignore[misc]
+    unequal: dict[str, list[str]] = {}
+    ours.work(held)
+    expected = ours.results()
+    for name, work in others.items():
+        unequal[name] = differences(expected, work())
+    for name, tiled in sets.items():
+        ours.out.fill(0)
+        tiled()
+        unequal[name] = differences(expected, ours.results())
+    found = np.bincount(expected.flags.reshape(-1), minlength=64)
+    print(f"{READINGS:,} readings; flags: {({int(flag): int(found[flag]) for flag in np.flatnonzero(found)})}")
+    for name, what in unequal.items():
+        print(f"{name:<16}{'differs: ' + ', '.join(what) if what else 'equal'}")
+
+    source, target = np.zeros(READINGS), np.ones(READINGS)
+    family = homes()
+    quick: dict[str, Callable[[], object]] = {
+        "copyto": lambda: np.copyto(target, source),
+        "residential": lambda: ours.work(held, limits=family),
+        **sets,
+    }
+    ratios: dict[str, list[float]] = {name: [] for name in (*others, *quick)}
+    speeds: dict[str, list[float]] = {name: [] for name in (*others, *quick)}
+    threads2, sse2 = [], []
+    for _ in range(ROUNDS):
+        for name, work in (others | quick).items():
+            mine = cpu(lambda: ours.work(held), REPEATS)
+            theirs = cpu(work, REPEATS if name in quick else 1)
+            ratios[name].append(theirs / mine)
+            speeds[name].append(READINGS / theirs / 1e6)
+        sse2.append(cpu(others["numpy_blocked"]) / cpu(sets[narrow], REPEATS))
+        one = wall(lambda: ours.work(held), REPEATS)
+        threads2.append(one / wall(lambda: ours.work(held, threads=2), REPEATS))
+    codec = Codec(workload)
+    figures = codec.figures()
+    batches = METERS // BATCH * BATCH * len(CHANNELS) * SLOTS
+    through = [batches / cpu(lambda: end_to_end(codec, ours, held)) / 1e6 for _ in range(ROUNDS)]
+    print(f"\n{'engine':<16}{'M readings/s':>14}{'ours against it':>18}   (median; lower quartile of {ROUNDS})")
+    for name in (*others, *quick):
+        print(f"{name:<16}{statistics.median(speeds[name]):>14.1f}{lower_quartile(ratios[name]):>18.2f}")
+    print(f"two threads against one, by wall time: {', '.join(f'{ratio:.2f}' for ratio in sorted(threads2))}")
+    result = {
+        **{f"vs_{name}": round(lower_quartile(ratios[name]), 2) for name in (*others, "copyto")},
+        "sse2_vs_numpy": round(lower_quartile(sse2), 1),
+        "threads2": round(lower_quartile(threads2), 2),
+        "residential_cost": round(statistics.quantiles(ratios["residential"], n=4, method="inclusive")[2], 2),
+        **{name: round(figure, 3) for name, figure in figures.items()},
+        "end_to_end_mreadings_s": round(lower_quartile(through), 1),
+        "identical": not any(unequal.values()),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
