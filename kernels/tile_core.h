@@ -70,10 +70,17 @@ typedef struct {
     const int64_t *registers; /* or NULL */
 } tile_room;
 
-/* Set lanes' flag: 8 bits spread over 8 bytes at a time. */
-static inline void tile_flag_lanes(uint8_t *flags, unsigned lanes, uint8_t flag) {
+/* Four of a tile's sums, wherever they lie; the compiler makes of it what the machine has. */
+typedef int64_t tile_sums __attribute__((vector_size(32), aligned(8), may_alias));
+enum { SUMS = 4 };
+
+/* A slot's flags, one byte for each lane. */
+typedef uint8_t tile_bytes __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* `flag` in each lane whose bit is set. */
+static inline void tile_spread(unsigned lanes, uint8_t flag, tile_bytes *marks) {
     for (int lane = 0; lane < TILE; lane++)
-        flags[lane] |= (uint8_t)((lanes >> lane & 1) * flag);
+        (*marks)[lane] = (uint8_t)((lanes >> lane & 1) * flag);
 }
 
 static inline int tile_sum_differs(int64_t sum, int64_t reg, const tile_limits *limits) {
@@ -146,9 +153,13 @@ static inline int tile_sum_differs(int64_t sum, int64_t reg, const tile_limits *
 
 typedef void (*tile_body)(const int32_t *, const tile_plan *, const tile_limits *, tile_scratch *, const tile_room *);
 
+/* Copy whole multiples of 16 bytes, aligned to as many at least. */
+typedef void (*tile_copy)(void *, const void *, size_t);
+
 typedef struct {
     const char *name;
     tile_body body;
+    tile_copy stream;
     int runs_here;
 } tile_set;
 
@@ -157,17 +168,17 @@ enum { TILE_SETS = 4 };
 /* All sets this build knows, narrowest first; the last that runs here is the one to take. Returns how many. */
 static int tile_sets(tile_set sets[TILE_SETS]) {
     int known = 0;
-    sets[known++] = (tile_set){"portable", tile_tile_portable, 1};
+    sets[known++] = (tile_set){"portable", tile_tile_portable, tile_stream_portable, 1};
 #if defined(TILE_X86)
     __builtin_cpu_init();
-    sets[known++] = (tile_set){"sse2", tile_tile_sse2, 1};
-    sets[known++] = (tile_set){"avx2", tile_tile_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")};
+    sets[known++] = (tile_set){"sse2", tile_tile_sse2, tile_stream_sse2, 1};
+    sets[known++] = (tile_set){"avx2", tile_tile_avx2, tile_stream_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")};
     sets[known++] = (tile_set){
-        "avx512", tile_tile_avx512,
+        "avx512", tile_tile_avx512, tile_stream_avx512,
         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
             && __builtin_cpu_supports("avx512vl")};
 #elif defined(TILE_NEON)
-    sets[known++] = (tile_set){"neon", tile_tile_neon, 1};
+    sets[known++] = (tile_set){"neon", tile_tile_neon, tile_stream_neon, 1};
 #endif
     return known;
 }
@@ -180,7 +191,7 @@ typedef struct {
     tile_room room; /* of the first tile */
     ptrdiff_t tiles;
     tile_body body;
-    int streams; /* results are written past the cache: they are too many to be read from it afterwards */
+    tile_copy stream; /* how results go past the cache, or NULL: they are too many to be read from it afterwards */
 } tile_call;
 
 static void tile_plan_free(tile_plan *plan) {
@@ -237,16 +248,6 @@ static int tile_scratch_make(tile_scratch *scratch, const tile_plan *plan) {
     return 0;
 }
 
-/* Copy past the cache: writing a line that way does not read it first. `to` and `bytes`: multiples of 16. */
-static inline void tile_stream(void *to, const void *from, size_t bytes) {
-#if defined(TILE_X86)
-    for (size_t at = 0; at < bytes; at += 16)
-        _mm_stream_si128((__m128i *)((char *)to + at), _mm_load_si128((const __m128i *)((const char *)from + at)));
-#else
-    memcpy(to, from, bytes);
-#endif
-}
-
 /* Ask for the next tile while results are on their way, as much of it as the nearest cache takes beside them. */
 static inline void tile_fetch(const void *from, size_t bytes) {
     for (size_t at = 0; at < bytes && at < 16384; at += 64)
@@ -274,7 +275,7 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
         };
         const int32_t *in = call->in + cell;
         const tile_limits *limits = call->limits + call->kinds[tile];
-        if (!call->streams) {
+        if (call->stream == NULL) {
             call->body(in, call->plan, limits, scratch, &final);
             continue;
         }
@@ -289,15 +290,15 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
         if (tile + 1 < end)
             tile_fetch(in + slots * TILE, (size_t)slots * TILE * 4);
         if (!in_place)
-            tile_stream(final.filled, near.filled, (size_t)slots * TILE * 4);
-        tile_stream(final.flags, near.flags, (size_t)slots * TILE);
-        tile_stream(final.hour_sum, near.hour_sum, (size_t)hours * TILE * 8);
-        tile_stream(final.hour_min, near.hour_min, (size_t)hours * TILE * 4);
-        tile_stream(final.hour_max, near.hour_max, (size_t)hours * TILE * 4);
-        tile_stream(final.hour_count, near.hour_count, (size_t)hours * TILE * 2);
+            call->stream(final.filled, near.filled, (size_t)slots * TILE * 4);
+        call->stream(final.flags, near.flags, (size_t)slots * TILE);
+        call->stream(final.hour_sum, near.hour_sum, (size_t)hours * TILE * 8);
+        call->stream(final.hour_min, near.hour_min, (size_t)hours * TILE * 4);
+        call->stream(final.hour_max, near.hour_max, (size_t)hours * TILE * 4);
+        call->stream(final.hour_count, near.hour_count, (size_t)hours * TILE * 2);
     }
 #if defined(TILE_X86)
-    if (call->streams)
+    if (call->stream != NULL)
         _mm_sfence();
 #endif
 }

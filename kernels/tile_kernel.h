@@ -135,9 +135,15 @@ static void V(flag_zero_runs)(const tile_plan *plan, int shortest, tile_scratch 
         runs = done;
         length += step;
     }
-    for (int slot = 0; slot < slots; slot++)
-        if (runs[slot])
-            tile_flag_lanes(flags + slot * TILE, runs[slot], TILE_ZERO_RUN);
+    tile_bytes marks = {0};
+    for (int slot = 0, before = 0; slot < slots; slot++) {
+        if (runs[slot] != before) {
+            before = runs[slot];
+            tile_spread(runs[slot], TILE_ZERO_RUN, &marks);
+        }
+        if (before)
+            *(tile_bytes *)(flags + slot * TILE) |= marks;
+    }
 }
 
 /* One gap of one row is known whole: say what is in it; draw a line through it where that is allowed. */
@@ -236,22 +242,21 @@ static void V(finish)(
     const int32_t low = limits->low;
     if (is_finer)
         V(gather)(plan, low, scratch, tariffs);
-    for (int hour = 0; hour < plan->hours; hour++) {
-        const int64_t *sum = scratch->sum + hour * TILE;
-        const int32_t *count = scratch->count + hour * TILE;
-        int64_t *to = room->hour_sum + hour * TILE, *tariff = tariffs[is_finer ? 0 : plan->tariff[hour]];
-        int64_t part[TILE];
-        if (low)
-            for (int lane = 0; lane < TILE; lane++)
-                part[lane] = sum[lane] + (int64_t)low * count[lane];
-        else
-            for (int lane = 0; lane < TILE; lane++)
-                part[lane] = sum[lane];
-        for (int lane = 0; lane < TILE; lane++)
-            to[lane] = part[lane];
-        if (!is_finer)
-            for (int lane = 0; lane < TILE; lane++)
-                tariff[lane] += part[lane];
+    for (int part = 0; part < TILE; part += SUMS) {
+        tile_sums yet = {0};
+        for (int hour = 0; hour < plan->hours; hour++) {
+            const ptrdiff_t at_part = (ptrdiff_t)hour * TILE + part;
+            tile_sums sum = *(const tile_sums *)(scratch->sum + at_part);
+            if (low)
+                for (int lane = 0; lane < SUMS; lane++)
+                    sum[lane] += (int64_t)low * scratch->count[at_part + lane];
+            *(tile_sums *)(room->hour_sum + at_part) = sum;
+            yet += sum;
+            if (!is_finer && (hour + 1 == plan->hours || plan->tariff[hour] != plan->tariff[hour + 1])) {
+                *(tile_sums *)(tariffs[plan->tariff[hour]] + part) += yet;
+                yet = (tile_sums){0};
+            }
+        }
     }
     for (int part = 0; part < TILE; part += LANES) {
         const vec nothing = V(splat)(-1), none = V(splat)(0), lowest = V(splat)(low);
@@ -291,14 +296,24 @@ static void V(finish)(
         if (room->registers && day_count[lane] == plan->slots && tile_sum_differs(sum, room->registers[lane], limits))
             differs |= 1U << lane;
     }
-    if (differs)
+    if (differs) {
+        tile_bytes marks = {0};
+        tile_spread(differs, TILE_SUM_CHECK, &marks);
         for (int slot = 0; slot < plan->slots; slot++)
-            tile_flag_lanes(room->flags + slot * TILE, differs, TILE_SUM_CHECK);
+            *(tile_bytes *)(room->flags + slot * TILE) |= marks;
+    }
 }
 
 static void V(tile)(
     const int32_t *in, const tile_plan *plan, const tile_limits *limits, tile_scratch *scratch, const tile_room *room
 ) {
+    tile_scratch near = *scratch;
+    if (plan->segments == plan->hours) {
+        near.sum = room->hour_sum;
+        near.least = room->hour_min;
+        near.most = room->hour_max;
+    }
+    scratch = &near;
     memset(room->flags, 0, (size_t)plan->slots * TILE);
     if (limits->is_wide)
         V(scan)(in, room->filled, plan, limits, scratch, 1);

@@ -13,6 +13,7 @@ carry a value are not negative. A mask tells lanes apart, in whatever form the m
     bits     one bit per lane
     narrow   lanes as numbers of 16 bits
     widen    lanes as unsigned numbers of 64 bits
+    stream   copy past the cache, where that can be said: writing a line that way does not read it first
 */
 
 #if defined(LANES_AVX512)
@@ -45,6 +46,14 @@ static inline void V(narrow)(uint16_t *at, vec x) { _mm256_storeu_si256((__m256i
 static inline void V(widen)(int64_t *at, vec x) {
     _mm512_storeu_si512((void *)at, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(x)));
     _mm512_storeu_si512((void *)(at + 8), _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(x, 1)));
+}
+static void V(stream)(void *to, const void *from, size_t bytes) {
+    size_t at = 0;
+    if ((uintptr_t)to % 64 == 0)
+        for (; at + 64 <= bytes; at += 64)
+            _mm512_stream_si512((__m512i *)((char *)to + at), _mm512_loadu_si512((const __m512i *)((const char *)from + at)));
+    for (; at < bytes; at += 16)
+        _mm_stream_si128((__m128i *)((char *)to + at), _mm_loadu_si128((const __m128i *)((const char *)from + at)));
 }
 
 #elif defined(LANES_AVX2)
@@ -80,6 +89,14 @@ static inline void V(narrow)(uint16_t *at, vec x) {
 static inline void V(widen)(int64_t *at, vec x) {
     _mm256_storeu_si256((__m256i *)at, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(x)));
     _mm256_storeu_si256((__m256i *)(at + 4), _mm256_cvtepu32_epi64(_mm256_extracti128_si256(x, 1)));
+}
+static void V(stream)(void *to, const void *from, size_t bytes) {
+    size_t at = 0;
+    if ((uintptr_t)to % 32 == 0)
+        for (; at + 32 <= bytes; at += 32)
+            _mm256_stream_si256((__m256i *)((char *)to + at), _mm256_loadu_si256((const __m256i *)((const char *)from + at)));
+    for (; at < bytes; at += 16)
+        _mm_stream_si128((__m128i *)((char *)to + at), _mm_loadu_si128((const __m128i *)((const char *)from + at)));
 }
 
 #elif defined(LANES_SSE2)
@@ -152,6 +169,10 @@ static inline void V(widen)(int64_t *at, vec x) {
     V(widen1)(at, x.a);
     V(widen1)(at + 4, x.b);
 }
+static void V(stream)(void *to, const void *from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 16)
+        _mm_stream_si128((__m128i *)((char *)to + at), _mm_loadu_si128((const __m128i *)((const char *)from + at)));
+}
 #undef EACH
 
 #elif defined(LANES_NEON)
@@ -208,6 +229,7 @@ static inline void V(widen)(int64_t *at, vec x) {
     V(widen1)(at, x.a);
     V(widen1)(at + 4, x.b);
 }
+static void V(stream)(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
 #undef U
 #undef S
 #undef EACH
@@ -251,6 +273,7 @@ static inline unsigned V(bits)(mask m) {
 static inline void V(widen)(int64_t *at, vec x) {
     for (int i = 0; i < LANES; i++) at[i] = (uint32_t)x.lane[i];
 }
+static void V(stream)(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
 #undef EACH
 
 #endif

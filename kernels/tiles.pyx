@@ -58,9 +58,11 @@ cdef extern from "tile_core.h" nogil:
         int64_t* tariff_sum
         const int64_t* registers
     ctypedef void (*tile_body)(const int32_t*, const tile_plan*, const tile_limits*, void*, const tile_room*)
+    ctypedef void (*tile_copy)(void*, const void*, size_t)
     ctypedef struct tile_set:
         const char* name
         tile_body body
+        tile_copy stream
         int runs_here
     ctypedef struct tile_call:
         const int32_t* source "in"
@@ -70,7 +72,7 @@ cdef extern from "tile_core.h" nogil:
         tile_room room
         Py_ssize_t tiles
         tile_body body
-        int streams
+        tile_copy stream
     int tile_sets(tile_set* sets)
     int tile_plan_make(tile_plan* plan, int slots, const int32_t* edges, int hours, const uint8_t* tariffs)
     void tile_plan_free(tile_plan* plan)
@@ -106,14 +108,15 @@ def instruction_sets():
     return tuple([sets[i].name.decode() for i in range(known) if sets[i].runs_here])
 
 
-cdef int find_set(object name, tile_body* body) except -1:
+cdef int find_set(object name, tile_call* call) except -1:
     cdef tile_set[TILE_SETS] sets
     cdef int known = tile_sets(sets), i
-    body[0] = NULL
+    call.body = NULL
     for i in range(known):
         if sets[i].runs_here and (name is None or sets[i].name.decode() == name):
-            body[0] = sets[i].body
-    if body[0] == NULL:
+            call.body = sets[i].body
+            call.stream = sets[i].stream
+    if call.body == NULL:
         raise ValueError(f"instruction set {name!r} does not run here; these do: {', '.join(instruction_sets())}")
     return 0
 
@@ -221,7 +224,7 @@ def run(
     if not 1 <= threads <= TILE_MAX_THREADS:
         raise ValueError(f"threads {threads} is not in 1..{TILE_MAX_THREADS}")
     c_threads = threads
-    find_set(instruction_set, &call.body)
+    find_set(instruction_set, &call)
     if not all(isinstance(rule, given.Limits) for rule in limits):
         raise TypeError("limits must be a sequence of kernels.tile.Limits")
     if n == 0:
@@ -255,7 +258,8 @@ def run(
         call.room.registers = NULL
         if registers is not None:
             call.room.registers = &registers[0, 0]
-        call.streams = n * slots * TILE * 9 > STREAM_FROM and is_aligned(&call.room)
+        if n * slots * TILE * 9 <= STREAM_FROM or not is_aligned(&call.room):
+            call.stream = NULL
         with nogil:
             failed = tile_run(&call, c_threads)
     finally:
