@@ -274,11 +274,11 @@ def main() -> None:
     threads2, sse2 = [], []
     for _ in range(ROUNDS):
         for name, work in (others | quick).items():
-            mine = cpu(lambda: ours.work(held), REPEATS)
-            theirs = cpu(work, REPEATS if name in quick else 1)
+            pairs = [(cpu(lambda: ours.work(held)), cpu(work)) for _ in range(REPEATS if name in quick else 1)]
+            mine, theirs = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
             ratios[name].append(theirs / mine)
             speeds[name].append(READINGS / theirs / 1e6)
-        sse2.append(cpu(others["numpy_blocked"]) / cpu(sets[narrow], REPEATS))
+        sse2.append(cpu(others["numpy_blocked"]) / cpu(sets[narrow]))
         one = wall(lambda: ours.work(held), REPEATS)
         threads2.append(one / wall(lambda: ours.work(held, threads=2), REPEATS))
     codec = Codec(workload)
