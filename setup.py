@@ -32,6 +32,7 @@ extensions = [
         f"kernels.{source.stem}",
         [str(source)],
         define_macros=[("HEADEND_CHECKED", str(int(CHECKED)))],
+        depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))],
         extra_compile_args=["-O3"],
         depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))] if source.stem == "tiles" else [],
     )

@@ -10,6 +10,7 @@ from drivers.units import ScalerUnit
 from kernels.quality import HAS_VALUE, State
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
 

@@ -1,34 +1,72 @@
-"""The codecs inside a stored block: values as packed deltas, qualities as runs.
+"""The codecs inside a stored block: values as packed differences, qualities as runs, and both together as the block's body.
 
-Values, version 1 (n, and which slots carry a value, are known from the qualities):
+A row is what one block holds: the slots of all its channels, one after the other. ``edges`` cut it into channels: int64,
+shape (channels + 1,), from 0 to the row's slots, never falling. Which slots have a value is known from the qualities.
 
-    0x01 | base | mini-block of 16 slots | mini-block ...       the last one may be shorter
-    base        first value of the row, zigzag, LEB128, at most 5 bytes; 0 where no slot has a value
-    mini-block  width w in bits (1 byte, 0..32), then one w-bit field per slot, lowest bit first,
+Values, version 2:
+
+    0x02 | channel | channel ...     a channel without any value takes no byte
+    channel     base | widths | mini-blocks, over the c values of the channel; a slot without value costs nothing
+    base        its first value, zigzag, LEB128, at most 5 bytes
+    widths      for every 16 values 5 bits, lowest first, filled up to a whole byte with zero bits; 31 stands for 32
+    mini-block  one field of that width for each of the 16 values, lowest bit first; only the last one is shorter,
                 filled up to a whole byte with zero bits
-    field       zigzag(value - value of the nearest slot with a value before), modulo 2**32; the base before the first.
-                A slot without value costs a zero field.
+    field       zigzag(value - value before), modulo 2**32; 0 for the channel's first
 
-Runs, version 1 (n is known):
+Values, version 1, which are read and no more written, are one channel whatever the edges are, with the slots in place of the
+values and a zero field for a slot without:
 
-    0x01 | (code, length >= 1)* | code      LEB128, at most 5 bytes each; the last code holds for all slots that remain
+    0x01 | base | (width in a byte | mini-block)*              base 0 where no slot has a value
+
+Runs, version 2:
+
+    0x02 | code | (2 * length + 1 | 2 * length, code)*         LEB128, at most 5 bytes each
+    length      slots that the code before goes on for, at least 1; the last code holds for all slots that remain
+    + 1         the next code is the one before the last; so a gap amid measured slots costs two bytes
+
+Runs, version 1, which are read and no more written:
+
+    0x01 | (code, length >= 1)* | code
+
+Body, as it stands between the head and the checksum of a stored block (docs/decisions/block-format.md):
+
+    (length in 4 bytes, little-endian | part) three times: values, runs of state + 256 * reason, runs of rule masks
 
 There is exactly one encoding of any input but for the widths; decoders refuse everything else, so damage that survives
-cannot change the length of a row. Their time and memory are bounded by n, whatever the input says.
+cannot change the length of a row. Their time and memory are bounded by the row, whatever the input says.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
-VALUES_VERSION = 1
-RUNS_VERSION = 1
+from kernels.quality import HAS_VALUE as _HAS_VALUE
+from kernels.quality import State as _State
+
+cdef extern from "miniblock.h" nogil:
+    const int SLACK, SEGMENT_FINE, SEGMENT_TRUNCATED
+    size_t segment_bound(size_t count)
+    size_t encode_segment(const int32_t* values, size_t count, uint8_t* out)
+    int decode_segment(
+        const uint8_t** at, const uint8_t* end, const uint8_t* readable, size_t count, uint32_t base, int32_t* out
+    )
+
+ctypedef const uint8_t* Octets
+
+VALUES_VERSION = 2
+RUNS_VERSION = 2
 
 cdef enum:
-    VERSION = 1
+    VERSION = 2
+    OLD_VERSION = 1
     MINI_BLOCK = 16
     MAX_WIDTH = 32
     MAX_LEB = 5
+    LENGTH = 4  # octets before each part of a body
+    PARTS = 3
+    MAX_RUN_COST = 6  # octets of a run by slot: a length above 63 takes more than one, but is that many slots
 
 cdef enum Fault:
     FINE = 0
@@ -40,6 +78,8 @@ cdef enum Fault:
     BAD_PADDING
     VALUE_WITHOUT_SLOT
     BAD_RUN
+    BAD_STATE
+    BAD_SPAN
 
 cdef dict FAULTS = {
     <int>TRUNCATED: "ends too early",
@@ -49,8 +89,16 @@ cdef dict FAULTS = {
     <int>BAD_WIDTH: "holds a bit width above 32",
     <int>BAD_PADDING: "has bits set in its padding",
     <int>VALUE_WITHOUT_SLOT: "holds a value for a slot that has none",
-    <int>BAD_RUN: "holds a run that is empty, repeats the code before it, or is longer than the row",
+    <int>BAD_RUN: "holds a run that is empty, repeats a code, or is longer than the row",
+    <int>BAD_STATE: "holds a state this program does not know",
+    <int>BAD_SPAN: "does not lie within its buffer",
 }
+
+cdef uint8_t[256] CARRIES_VALUE
+memset(CARRIES_VALUE, 0, 256)
+for _state in _HAS_VALUE:
+    CARRIES_VALUE[<uint8_t>_state] = 1
+cdef uint32_t NEWEST_STATE = max(_State)
 
 
 cdef inline uint32_t zigzag(uint32_t delta) noexcept nogil:
@@ -71,14 +119,14 @@ cdef inline Py_ssize_t put_leb(uint8_t* out, uint32_t number) noexcept nogil:
     return used + 1
 
 
-cdef inline int take_leb(const uint8_t[::1] data, Py_ssize_t* at, uint32_t* number) except -1 nogil:
+cdef inline Fault take_leb(const uint8_t** at, const uint8_t* end, uint32_t* number) noexcept nogil:
     cdef uint64_t result = 0
     cdef uint8_t byte
     cdef int i
     for i in range(MAX_LEB):
-        if at[0] >= data.shape[0]:
+        if at[0] == end:
             return TRUNCATED
-        byte = data[at[0]]
+        byte = at[0][0]
         at[0] += 1
         result |= <uint64_t>(byte & 0x7F) << (7 * i)
         if byte < 0x80:
@@ -89,81 +137,110 @@ cdef inline int take_leb(const uint8_t[::1] data, Py_ssize_t* at, uint32_t* numb
     return BAD_NUMBER
 
 
-cdef Py_ssize_t pack(const int32_t[::1] values, const uint8_t[::1] has_value, uint8_t* out) except -1 nogil:
-    cdef uint32_t[MINI_BLOCK] fields
-    cdef uint32_t before = 0, delta, all_bits
-    cdef uint64_t waiting
-    cdef Py_ssize_t n = values.shape[0], block, first, i, size, used = 1
-    cdef int width, held
-    out[0] = VERSION
+cdef inline Py_ssize_t count_values(const uint8_t* has_value, Py_ssize_t n) noexcept nogil:
+    cdef uint32_t count = 0
+    cdef Py_ssize_t i
     for i in range(n):
-        if has_value[i]:
-            before = <uint32_t>values[i]
-            break
-    used += put_leb(out + used, zigzag(before))
-    for block in range((n + MINI_BLOCK - 1) // MINI_BLOCK):
-        first = block * MINI_BLOCK
-        size = min(<Py_ssize_t>MINI_BLOCK, n - first)
-        all_bits = 0
-        for i in range(size):
-            delta = 0
-            if has_value[first + i]:
-                delta = <uint32_t>values[first + i] - before
-                before = <uint32_t>values[first + i]
-            fields[i] = zigzag(delta)
-            all_bits |= fields[i]
-        width = 0
-        while width < MAX_WIDTH and all_bits >> width:
-            width += 1
-        out[used] = <uint8_t>width
-        used += 1
-        waiting = 0
-        held = 0
-        for i in range(size):
-            waiting |= <uint64_t>fields[i] << held
-            held += width
-            while held >= 8:
-                out[used] = <uint8_t>waiting
-                used += 1
-                waiting >>= 8
-                held -= 8
-        if held:
-            out[used] = <uint8_t>waiting
-            used += 1
+        count += has_value[i] != 0
+    return count
+
+
+cdef Py_ssize_t pack(
+    const int32_t* values, const uint8_t* has_value, const int64_t[::1] edges, int32_t* dense, uint8_t* out
+) noexcept nogil:
+    """Write one row; ``dense`` has room for its longest channel. Returns bytes used."""
+    cdef Py_ssize_t channel, first, n, count, i, used = 1
+    cdef const int32_t* source
+    out[0] = VERSION
+    for channel in range(edges.shape[0] - 1):
+        first = edges[channel]
+        n = edges[channel + 1] - first
+        count = count_values(has_value + first, n)
+        if count == 0:
+            continue
+        source = values + first
+        if count < n:
+            count = 0
+            for i in range(n):
+                # Written always, kept where there is a value: no branch to guess wrong.
+                dense[count] = values[first + i]
+                count += has_value[first + i] != 0
+            source = dense
+        used += put_leb(out + used, zigzag(<uint32_t>source[0]))
+        used += encode_segment(source, count, out + used)
     return used
 
 
-cdef int unpack(const uint8_t[::1] data, const uint8_t[::1] has_value, int32_t[::1] out) except -1 nogil:
-    cdef uint32_t before, field
-    cdef uint64_t waiting, mask
-    cdef Py_ssize_t n = out.shape[0], length = data.shape[0], block, first, i, size, at = 1
-    cdef int width, held, fault
-    if length < 1:
+cdef Fault unpack(
+    const uint8_t* at, const uint8_t* end, const uint8_t* readable, const uint8_t* has_value, const int64_t[::1] edges,
+    int32_t* dense, int32_t* out,
+) noexcept nogil:
+    """Read one row; `pack`."""
+    cdef Py_ssize_t channel, first, n, count, i
+    cdef uint32_t base = 0
+    cdef int32_t* target
+    cdef int fault
+    if at >= end:
         return TRUNCATED
-    if data[0] != VERSION:
+    at += 1
+    if (at - 1)[0] == OLD_VERSION:
+        return unpack_old(at, end, has_value, edges[edges.shape[0] - 1], out)
+    if (at - 1)[0] != VERSION:
         return UNKNOWN_VERSION
-    before = 0
-    fault = take_leb(data, &at, &before)
+    for channel in range(edges.shape[0] - 1):
+        first = edges[channel]
+        n = edges[channel + 1] - first
+        count = count_values(has_value + first, n)
+        if count == 0:
+            memset(out + first, 0, n * sizeof(int32_t))
+            continue
+        fault = take_leb(&at, end, &base)
+        if fault != FINE:
+            return <Fault>fault
+        target = out + first if count == n else dense
+        fault = decode_segment(&at, end, readable, count, unzigzag(base), target)
+        if fault != SEGMENT_FINE:
+            return TRUNCATED if fault == SEGMENT_TRUNCATED else BAD_PADDING
+        if count < n:
+            count = 0
+            for i in range(n):
+                if has_value[first + i]:
+                    out[first + i] = dense[count]
+                    count += 1
+                else:
+                    out[first + i] = 0
+    return FINE if at == end else TRAILING
+
+
+cdef Fault unpack_old(
+    const uint8_t* at, const uint8_t* end, const uint8_t* has_value, Py_ssize_t n, int32_t* out
+) noexcept nogil:
+    """Read a row of version 1, behind its version byte."""
+    cdef uint32_t before = 0, field
+    cdef uint64_t waiting, mask
+    cdef Py_ssize_t block, first, i, size
+    cdef int width, held
+    cdef Fault fault = take_leb(&at, end, &before)
     if fault != FINE:
         return fault
     before = unzigzag(before)
     for block in range((n + MINI_BLOCK - 1) // MINI_BLOCK):
         first = block * MINI_BLOCK
         size = min(<Py_ssize_t>MINI_BLOCK, n - first)
-        if at >= length:
+        if at == end:
             return TRUNCATED
-        width = data[at]
+        width = at[0]
         at += 1
         if width > MAX_WIDTH:
             return BAD_WIDTH
-        if length - at < (size * width + 7) // 8:
+        if end - at < (size * width + 7) // 8:
             return TRUNCATED
         mask = (<uint64_t>1 << width) - 1
         waiting = 0
         held = 0
         for i in range(size):
             while held < width:
-                waiting |= <uint64_t>data[at] << held
+                waiting |= <uint64_t>at[0] << held
                 at += 1
                 held += 8
             field = <uint32_t>(waiting & mask)
@@ -178,67 +255,337 @@ cdef int unpack(const uint8_t[::1] data, const uint8_t[::1] has_value, int32_t[:
                 out[first + i] = 0
         if waiting:
             return BAD_PADDING
-    return FINE if at == length else TRAILING
+    return FINE if at == end else TRAILING
 
 
-def encode_values(const int32_t[::1] values not None, const uint8_t[::1] has_value not None):
-    """Encode a row of counts; those where ``has_value`` is 0 are left out. Both of shape (n,). Returns bytes.
-
-    Raises `ValueError` if shapes or types differ from that.
-    """
-    cdef Py_ssize_t n = values.shape[0], used
-    if has_value.shape[0] != n:
-        raise ValueError(f"has_value has {has_value.shape[0]} slots, values has {n}")
-    cdef Py_ssize_t room = 1 + MAX_LEB + (n // MINI_BLOCK + 1) * (1 + 4 * MINI_BLOCK)
-    cdef uint8_t* out = <uint8_t*>malloc(room)
-    if out == NULL:
-        raise MemoryError
-    try:
-        with nogil:
-            used = pack(values, has_value, out)
-        return PyBytes_FromStringAndSize(<char*>out, used)
-    finally:
-        free(out)
+cdef inline Py_ssize_t run_end(const uint32_t* codes, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    cdef uint32_t code = codes[first], differs
+    cdef Py_ssize_t at = first + 1, i
+    while n - at >= 16:
+        differs = 0
+        for i in range(16):
+            differs |= codes[at + i] ^ code
+        if differs:
+            break
+        at += 16
+    while at < n and codes[at] == code:
+        at += 1
+    return at
 
 
-def decode_values(const uint8_t[::1] data not None, const uint8_t[::1] has_value not None, int32_t[::1] out not None):
-    """Decode a row of counts into ``out``; 0 where ``has_value`` is 0. Both of shape (n,).
+cdef Py_ssize_t roll(const uint32_t* codes, Py_ssize_t n, uint8_t* out) noexcept nogil:
+    """Write a row of codes as runs. Returns bytes used."""
+    cdef Py_ssize_t first = 0, last, used = 1
+    cdef uint32_t before = 0
+    cdef bint has_before = False
+    out[0] = VERSION
+    if n == 0:
+        return used
+    used += put_leb(out + used, codes[0])
+    while True:
+        last = run_end(codes, first, n)
+        if last == n:
+            return used
+        if has_before and codes[last] == before:
+            used += put_leb(out + used, <uint32_t>(last - first) << 1 | 1)
+        else:
+            used += put_leb(out + used, <uint32_t>(last - first) << 1)
+            used += put_leb(out + used, codes[last])
+        before = codes[first]
+        has_before = True
+        first = last
 
-    Raises `ValueError` on damaged data (``out`` is then undefined) or if shapes differ.
-    """
-    cdef Py_ssize_t n = out.shape[0], length = data.shape[0]
-    cdef int fault
-    if has_value.shape[0] != n:
-        raise ValueError(f"has_value has {has_value.shape[0]} slots, out has {n}")
-    with nogil:
-        fault = unpack(data, has_value, out)
+
+cdef Fault unroll(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint32_t* out) noexcept nogil:
+    """Read a row of codes; `roll`."""
+    cdef Py_ssize_t slot = 0, i
+    cdef uint32_t code = 0, before = 0, number = 0, run = 0
+    cdef bint has_before = False
+    cdef Fault fault
+    if at >= end:
+        return TRUNCATED
+    at += 1
+    if (at - 1)[0] == OLD_VERSION:
+        return unroll_old(at, end, n, out)
+    if (at - 1)[0] != VERSION:
+        return UNKNOWN_VERSION
+    if n:
+        fault = take_leb(&at, end, &code)
+        if fault != FINE:
+            return fault
+    while at < end and n:
+        fault = take_leb(&at, end, &number)
+        if fault != FINE:
+            return fault
+        run = number >> 1
+        if run == 0 or run >= n - slot:
+            return BAD_RUN
+        for i in range(slot, slot + run):
+            out[i] = code
+        slot += run
+        if number & 1:
+            if not has_before:
+                return BAD_RUN
+            number = before
+        else:
+            fault = take_leb(&at, end, &number)
+            if fault != FINE:
+                return fault
+            if number == code or (has_before and number == before):
+                return BAD_RUN
+        before = code
+        has_before = True
+        code = number
+    for i in range(slot, n):
+        out[i] = code
+    return FINE if at == end else TRAILING
+
+
+cdef Fault unroll_old(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint32_t* out) noexcept nogil:
+    """Read a row of codes of version 1, behind its version byte."""
+    cdef Py_ssize_t slot = 0, i
+    cdef uint32_t code = 0, before = 0, run = 0
+    cdef Fault fault
+    while slot < n:
+        fault = take_leb(&at, end, &code)
+        if fault != FINE:
+            return fault
+        if slot and code == before:
+            return BAD_RUN
+        before = code
+        if at == end:
+            run = <uint32_t>(n - slot)
+        else:
+            fault = take_leb(&at, end, &run)
+            if fault != FINE:
+                return fault
+            if run == 0 or run >= n - slot:
+                return BAD_RUN
+        for i in range(slot, slot + run):
+            out[i] = code
+        slot += run
+    return FINE if at == end else TRAILING
+
+
+cdef inline Py_ssize_t put_length(uint8_t* out, Py_ssize_t length) noexcept nogil:
+    cdef int i
+    for i in range(LENGTH):
+        out[i] = <uint8_t>(length >> (8 * i))
+    return LENGTH + length
+
+
+cdef Py_ssize_t pack_body(
+    const int32_t* values, const uint8_t* state, const uint8_t* reason, const uint32_t* rules, const int64_t[::1] edges,
+    uint8_t* has_value, int32_t* dense, uint32_t* codes, uint8_t* out,
+) noexcept nogil:
+    """Write one body; ``has_value``, ``dense`` and ``codes`` have room for a row. Returns bytes used."""
+    cdef Py_ssize_t n = edges[edges.shape[0] - 1], i, used
+    for i in range(n):
+        has_value[i] = CARRIES_VALUE[state[i]]
+        codes[i] = state[i] | <uint32_t>reason[i] << 8
+    used = put_length(out, pack(values, has_value, edges, dense, out + LENGTH))
+    used += put_length(out + used, roll(codes, n, out + used + LENGTH))
+    return used + put_length(out + used, roll(rules, n, out + used + LENGTH))
+
+
+cdef Fault unpack_body(
+    const uint8_t* at, const uint8_t* end, const uint8_t* readable, const int64_t[::1] edges,
+    uint8_t* has_value, int32_t* dense, uint32_t* codes,
+    int32_t* values, uint8_t* state, uint8_t* reason, uint32_t* rules,
+) noexcept nogil:
+    """Read one body; `pack_body`."""
+    cdef Octets[PARTS] starts, ends
+    cdef Py_ssize_t n = edges[edges.shape[0] - 1], i, length
+    cdef uint32_t all_codes = 0, newest = 0
+    cdef Fault fault
+    cdef int part
+    for part in range(PARTS):
+        if end - at < LENGTH:
+            return TRUNCATED
+        length = at[0] | at[1] << 8 | at[2] << 16 | <Py_ssize_t>at[3] << 24
+        at += LENGTH
+        if length < 0 or length > end - at:
+            return TRUNCATED
+        starts[part] = at
+        at += length
+        ends[part] = at
+    if at != end:
+        return TRAILING
+    fault = unroll(starts[1], ends[1], n, codes)
     if fault != FINE:
-        raise ValueError(f"encoded row of {n} values, {length} bytes, {FAULTS[fault]}")
+        return fault
+    for i in range(n):
+        all_codes |= codes[i]
+        newest = max(newest, codes[i] & 0xFF)
+        state[i] = <uint8_t>codes[i]
+        reason[i] = <uint8_t>(codes[i] >> 8)
+        has_value[i] = CARRIES_VALUE[state[i]]
+    if all_codes > 0xFFFF or newest > NEWEST_STATE:
+        return BAD_STATE
+    fault = unroll(starts[2], ends[2], n, rules)
+    if fault != FINE:
+        return fault
+    return unpack(starts[0], ends[0], readable, has_value, edges, dense, values)
+
+
+cdef Py_ssize_t check_edges(const int64_t[::1] edges, Py_ssize_t slots) except -1:
+    """Refuse edges that do not cut a row of ``slots``. Returns the longest channel."""
+    cdef Py_ssize_t i, longest = 0, first = 0
+    if slots > INT32_MAX:
+        raise ValueError(f"a row of {slots} slots is too long")
+    if edges.shape[0] == 0 or edges[0] != 0 or edges[edges.shape[0] - 1] != slots:
+        raise ValueError(f"edges do not go from 0 to {slots}, the slots of a row")
+    for i in range(1, edges.shape[0]):
+        if edges[i] < first or edges[i] > slots:
+            raise ValueError(f"edge {i} is {edges[i]}, behind {first}: edges never fall")
+        longest = max(longest, edges[i] - first)
+        first = edges[i]
+    return longest
+
+
+cdef int check_shape(str name, Py_ssize_t rows, Py_ssize_t slots, Py_ssize_t others, Py_ssize_t theirs) except -1:
+    if (others, theirs) != (rows, slots):
+        raise ValueError(f"{name} has the shape ({others}, {theirs}), values ({rows}, {slots})")
+    return 0
+
+
+cdef int check_ends(str name, Py_ssize_t found, Py_ssize_t rows) except -1:
+    if found != rows:
+        raise ValueError(f"{name} has {found} entries, there are {rows} rows")
+    return 0
+
+
+cdef int check_room(Py_ssize_t room, Py_ssize_t rows, Py_ssize_t bound) except -1:
+    if room // bound < rows:
+        raise ValueError(f"out has {room} bytes; {rows} rows may take {bound} each")
+    return 0
+
+
+cdef str fault_text(str what, Py_ssize_t row, Py_ssize_t slots, Py_ssize_t length, Fault fault):
+    return f"encoded {what} {row} of {slots} slots, {length} bytes, {FAULTS[<int>fault]}"
+
+
+cdef Py_ssize_t values_bound(const int64_t[::1] edges) noexcept:
+    cdef Py_ssize_t i, bound = 1 + SLACK
+    for i in range(1, edges.shape[0]):
+        bound += MAX_LEB + segment_bound(edges[i] - edges[i - 1])
+    return bound
+
+
+cdef Py_ssize_t runs_bound(Py_ssize_t slots) noexcept:
+    return 1 + MAX_LEB + MAX_RUN_COST * slots
+
+
+cdef Py_ssize_t bodies_bound(const int64_t[::1] edges) noexcept:
+    return PARTS * LENGTH + values_bound(edges) + 2 * runs_bound(edges[edges.shape[0] - 1])
+
+
+def row_bound(const int64_t[::1] edges not None):
+    """Compute the bytes that `encode_rows` wants for each row. Raises `ValueError` for edges that fall."""
+    check_edges(edges, edges[edges.shape[0] - 1] if edges.shape[0] else 0)
+    return values_bound(edges)
+
+
+def body_bound(const int64_t[::1] edges not None):
+    """Compute the bytes that `encode_bodies` wants for each row. Raises `ValueError` for edges that fall."""
+    check_edges(edges, edges[edges.shape[0] - 1] if edges.shape[0] else 0)
+    return bodies_bound(edges)
+
+
+@cython.internal
+@cython.auto_pickle(False)
+cdef class Scratch:
+    """Room for one row while it is worked on."""
+
+    cdef int32_t* dense
+    cdef uint32_t* codes
+    cdef uint8_t* has_value
+
+    def __cinit__(self, Py_ssize_t slots):
+        # One slot more: what follows the last value of a channel is written, too, before it is known to have none.
+        self.dense = <int32_t*>malloc((slots + 1) * (sizeof(int32_t) + sizeof(uint32_t) + 1))
+        if self.dense == NULL:
+            raise MemoryError
+        self.codes = <uint32_t*>(self.dense + slots + 1)
+        self.has_value = <uint8_t*>(self.codes + slots + 1)
+
+    def __dealloc__(self):
+        free(self.dense)
+
+
+def encode_rows(
+    const int32_t[:, ::1] values not None, const uint8_t[:, ::1] has_value not None, const int64_t[::1] edges not None,
+    uint8_t[::1] out not None, int64_t[::1] ends not None,
+):
+    """Encode rows of counts into ``out`` one after the other; those where ``has_value`` is 0 are left out.
+
+    ``values`` and ``has_value`` have the shape (rows, slots); ``ends``, shape (rows,), is set to where each row ends in
+    ``out``, which has at least rows * `row_bound` bytes. Returns the bytes used. Raises `ValueError` if shapes, types or
+    edges differ from that.
+    """
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, used = 0
+    check_shape("has_value", rows, slots, has_value.shape[0], has_value.shape[1])
+    check_edges(edges, slots)
+    check_ends("ends", ends.shape[0], rows)
+    check_room(out.shape[0], rows, values_bound(edges))
+    cdef Scratch scratch = Scratch(slots)
+    cdef const int32_t* first = &values[0, 0] if rows and slots else NULL
+    cdef const uint8_t* has_first = &has_value[0, 0] if rows and slots else NULL
+    with nogil:
+        for row in range(rows):
+            used += pack(first + row * slots, has_first + row * slots, edges, scratch.dense, &out[used])
+            ends[row] = used
+    return used
+
+
+def decode_rows(
+    const uint8_t[::1] data not None, const int64_t[::1] ends not None, const uint8_t[:, ::1] has_value not None,
+    const int64_t[::1] edges not None, int32_t[:, ::1] out not None,
+):
+    """Decode rows of counts into ``out``, shape (rows, slots); 0 where ``has_value`` is 0.
+
+    Row i lies in ``data`` from where row i - 1 ends to ``ends[i]``. Raises `ValueError` on damaged data (``out`` is then
+    undefined), which names the row, or if shapes, types or edges differ.
+    """
+    cdef Py_ssize_t rows = out.shape[0], slots = out.shape[1], row
+    cdef int64_t start = 0, end = 0
+    cdef Fault fault = FINE
+    check_shape("has_value", rows, slots, has_value.shape[0], has_value.shape[1])
+    check_edges(edges, slots)
+    check_ends("ends", ends.shape[0], rows)
+    cdef Scratch scratch = Scratch(slots)
+    cdef const uint8_t* bytes_ = &data[0] if data.shape[0] else NULL
+    cdef const uint8_t* has_first = &has_value[0, 0] if rows and slots else NULL
+    cdef int32_t* first = &out[0, 0] if rows and slots else NULL
+    with nogil:
+        for row in range(rows):
+            start, end = end, ends[row]
+            if end < start or end > data.shape[0]:
+                fault = BAD_SPAN
+            else:
+                fault = unpack(
+                    bytes_ + start, bytes_ + end, bytes_ + data.shape[0], has_first + row * slots, edges, scratch.dense,
+                    first + row * slots,
+                )
+            if fault != FINE:
+                break
+    if fault != FINE:
+        raise ValueError(fault_text("row", row, slots, end - start, fault))
+    if end != data.shape[0]:
+        raise ValueError(f"{data.shape[0] - end} bytes lie behind the last row")
 
 
 def encode_runs(const uint32_t[::1] codes not None):
-    """Encode a row of quality codes, shape (n,), as runs of equal codes. Returns bytes. Raises `ValueError` from 2**32 slots."""
-    cdef Py_ssize_t n = codes.shape[0], first, i, used = 1
-    if n > 0xFFFFFFFF:
+    """Encode a row of quality codes, shape (n,), as runs of equal codes. Returns bytes. Raises `ValueError` from 2**31 slots."""
+    cdef Py_ssize_t n = codes.shape[0], used
+    if n > INT32_MAX:
         raise ValueError(f"a row of {n} slots is too long")
-    cdef Py_ssize_t runs = 1
-    with nogil:
-        for i in range(1, n):
-            runs += codes[i] != codes[i - 1]
-    cdef uint8_t* out = <uint8_t*>malloc(1 + 2 * MAX_LEB * runs)
+    cdef uint8_t* out = <uint8_t*>malloc(runs_bound(n))
     if out == NULL:
         raise MemoryError
     try:
         with nogil:
-            out[0] = VERSION
-            first = 0
-            for i in range(1, n):
-                if codes[i] != codes[first]:
-                    used += put_leb(out + used, codes[first])
-                    used += put_leb(out + used, <uint32_t>(i - first))
-                    first = i
-            if n:
-                used += put_leb(out + used, codes[first])
+            used = roll(&codes[0] if n else NULL, n, out)
         return PyBytes_FromStringAndSize(<char*>out, used)
     finally:
         free(out)
@@ -247,37 +594,89 @@ def encode_runs(const uint32_t[::1] codes not None):
 def decode_runs(const uint8_t[::1] data not None, uint32_t[::1] out not None):
     """Decode a row of quality codes into ``out``, shape (n,). Raises `ValueError` on damaged data (``out`` is then undefined)."""
     cdef Py_ssize_t n = out.shape[0], length = data.shape[0]
-    cdef int fault
+    cdef Fault fault
+    if n > INT32_MAX:
+        raise ValueError(f"a row of {n} slots is too long")
+    cdef const uint8_t* start = &data[0] if length else NULL
     with nogil:
-        fault = unroll(data, out)
+        fault = unroll(start, start + length, n, &out[0] if n else NULL)
     if fault != FINE:
-        raise ValueError(f"encoded runs of {n} slots, {length} bytes, {FAULTS[fault]}")
+        raise ValueError(fault_text("runs", 0, n, length, fault))
 
 
-cdef int unroll(const uint8_t[::1] data, uint32_t[::1] out) except -1 nogil:
-    cdef Py_ssize_t n = out.shape[0], length = data.shape[0], at = 1, slot = 0, i
-    cdef uint32_t code = 0, before = 0, run = 0
-    cdef int fault
-    if length < 1:
-        return TRUNCATED
-    if data[0] != VERSION:
-        return UNKNOWN_VERSION
-    while slot < n:
-        fault = take_leb(data, &at, &code)
-        if fault != FINE:
-            return fault
-        if slot and code == before:
-            return BAD_RUN
-        before = code
-        if at == length:
-            run = <uint32_t>(n - slot)
-        else:
-            fault = take_leb(data, &at, &run)
+def encode_bodies(
+    const int32_t[:, ::1] values not None, const uint8_t[:, ::1] state not None, const uint8_t[:, ::1] reason not None,
+    const uint32_t[:, ::1] rules not None, const int64_t[::1] edges not None, uint8_t[::1] out not None,
+    int64_t[::1] ends not None,
+):
+    """Encode rows of counts with their qualities, each as the body of a block, into ``out`` one after the other.
+
+    Arrays have the shape (rows, slots); ``ends``, shape (rows,), is set to where each body ends in ``out``, which has at
+    least rows * `body_bound` bytes. Returns the bytes used. Raises `ValueError` if shapes, types or edges differ from that.
+    """
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, at, used = 0
+    check_shape("state", rows, slots, state.shape[0], state.shape[1])
+    check_shape("reason", rows, slots, reason.shape[0], reason.shape[1])
+    check_shape("rules", rows, slots, rules.shape[0], rules.shape[1])
+    check_ends("ends", ends.shape[0], rows)
+    check_edges(edges, slots)
+    check_room(out.shape[0], rows, bodies_bound(edges))
+    cdef Scratch scratch = Scratch(slots)
+    cdef bint has_slots = rows > 0 and slots > 0
+    cdef const int32_t* values_at = &values[0, 0] if has_slots else NULL
+    cdef const uint8_t* state_at = &state[0, 0] if has_slots else NULL
+    cdef const uint8_t* reason_at = &reason[0, 0] if has_slots else NULL
+    cdef const uint32_t* rules_at = &rules[0, 0] if has_slots else NULL
+    with nogil:
+        for row in range(rows):
+            at = row * slots
+            used += pack_body(
+                values_at + at, state_at + at, reason_at + at, rules_at + at, edges,
+                scratch.has_value, scratch.dense, scratch.codes, &out[used],
+            )
+            ends[row] = used
+    return used
+
+
+def decode_bodies(
+    const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None,
+    const int64_t[::1] edges not None, int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None,
+    uint8_t[:, ::1] reason not None, uint32_t[:, ::1] rules not None,
+):
+    """Decode bodies into arrays of the shape (rows, slots); body i lies in ``data`` from ``starts[i]`` to ``ends[i]``.
+
+    Raises `ValueError` on damaged data (the arrays are then undefined), which names the row, or if shapes, types or edges
+    differ.
+    """
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, at
+    cdef int64_t start = 0, end = 0
+    cdef Fault fault = FINE
+    check_shape("state", rows, slots, state.shape[0], state.shape[1])
+    check_shape("reason", rows, slots, reason.shape[0], reason.shape[1])
+    check_shape("rules", rows, slots, rules.shape[0], rules.shape[1])
+    check_ends("starts", starts.shape[0], rows)
+    check_ends("ends", ends.shape[0], rows)
+    check_edges(edges, slots)
+    cdef Scratch scratch = Scratch(slots)
+    cdef bint has_slots = rows > 0 and slots > 0
+    cdef const uint8_t* bytes_ = &data[0] if data.shape[0] else NULL
+    cdef int32_t* values_at = &values[0, 0] if has_slots else NULL
+    cdef uint8_t* state_at = &state[0, 0] if has_slots else NULL
+    cdef uint8_t* reason_at = &reason[0, 0] if has_slots else NULL
+    cdef uint32_t* rules_at = &rules[0, 0] if has_slots else NULL
+    with nogil:
+        for row in range(rows):
+            at = row * slots
+            start, end = starts[row], ends[row]
+            if start < 0 or end < start or end > data.shape[0]:
+                fault = BAD_SPAN
+            else:
+                fault = unpack_body(
+                    bytes_ + start, bytes_ + end, bytes_ + data.shape[0], edges,
+                    scratch.has_value, scratch.dense, scratch.codes,
+                    values_at + at, state_at + at, reason_at + at, rules_at + at,
+                )
             if fault != FINE:
-                return fault
-            if run == 0 or run >= n - slot:
-                return BAD_RUN
-        for i in range(slot, slot + run):
-            out[i] = code
-        slot += run
-    return FINE if at == length else TRAILING
+                break
+    if fault != FINE:
+        raise ValueError(fault_text("body", row, slots, end - start, fault))

@@ -6,7 +6,7 @@ where state is not given.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from math import floor
 
 from kernels.quality import HAS_VALUE, Reason, Rule, State
@@ -60,8 +60,23 @@ def encode_leb(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def encode_values(values: Sequence[int | None]) -> bytes:
-    """See `kernels.blocks.encode_values`; None where a slot has no value."""
+def encode_row(values: Sequence[int | None], edges: Row) -> bytes:
+    """Encode one row as `kernels.blocks.encode_rows`; None where a slot has no value."""
+    out = bytearray([2])
+    for first, last in pairwise(edges):
+        carried = [value for value in values[first:last] if value is not None]
+        if carried:
+            fields = [0, *(_zigzag(later - before) for before, later in pairwise(carried))]
+            packed = [fields[at : at + 16] for at in range(0, len(fields), 16)]
+            widths = [max(field.bit_length() for field in block) for block in packed]
+            out += encode_leb(_zigzag(carried[0])) + pack_bits([min(width, 31) for width in widths], 5)
+            for width, block in zip(widths, packed, strict=True):
+                out += pack_bits(block, 32 if width == 31 else width)
+    return bytes(out)
+
+
+def encode_old_row(values: Sequence[int | None]) -> bytes:
+    """Encode one row as version 1 did; nothing but tests writes it any more."""
     base = next((value for value in values if value is not None), 0)
     out = bytearray([1]) + encode_leb(_zigzag(base))
     before = base
@@ -72,26 +87,50 @@ def encode_values(values: Sequence[int | None]) -> bytes:
     for first in range(0, len(fields), 16):
         block = fields[first : first + 16]
         width = max(field.bit_length() for field in block)
-        bits = sum(field << (width * place) for place, field in enumerate(block))
-        out.append(width)
-        out += bits.to_bytes((width * len(block) + 7) // 8, "little")
+        out += bytes([width]) + pack_bits(block, width)
     return bytes(out)
+
+
+def pack_bits(fields: Row, width: int) -> bytes:
+    """Write fields of ``width`` bits, lowest first, filled up to a whole byte."""
+    bits = sum(field << (width * place) for place, field in enumerate(fields))
+    return bits.to_bytes((width * len(fields) + 7) // 8, "little")
+
+
+def runs_of(codes: Row) -> list[tuple[int, int]]:
+    """List the runs of equal codes, each with its length."""
+    return [(code, len(list(run))) for code, run in groupby(codes)]
 
 
 def encode_runs(codes: Row) -> bytes:
     """See `kernels.blocks.encode_runs`."""
-    runs: list[list[int]] = []
-    for code in codes:
-        if runs and runs[-1][0] == code:
-            runs[-1][1] += 1
+    runs = runs_of(codes)
+    out = bytearray([2])
+    if runs:
+        out += encode_leb(runs[0][0])
+    for at, ((_, length), (code, _)) in enumerate(pairwise(runs)):
+        if at and code == runs[at - 1][0]:
+            out += encode_leb(2 * length + 1)
         else:
-            runs.append([code, 1])
+            out += encode_leb(2 * length) + encode_leb(code)
+    return bytes(out)
+
+
+def encode_old_runs(codes: Row) -> bytes:
+    """Encode a row of codes as version 1 did; nothing but tests writes it any more."""
+    runs = runs_of(codes)
     out = bytearray([1])
     for code, length in runs[:-1]:
         out += encode_leb(code) + encode_leb(length)
-    if runs:
-        out += encode_leb(runs[-1][0])
-    return bytes(out)
+    return bytes(out) + encode_leb(runs[-1][0]) if runs else bytes(out)
+
+
+def encode_body(values: Row, state: Row, reason: Row, rules: Row, edges: Row) -> bytes:
+    """Encode one row with its qualities as `kernels.blocks.encode_bodies`."""
+    carried = [value if State(code) in HAS_VALUE else None for value, code in zip(values, state, strict=True)]
+    codes = [code + 256 * why for code, why in zip(state, reason, strict=True)]
+    parts = (encode_row(carried, edges), encode_runs(codes), encode_runs(rules))
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
 def failed_rules(

@@ -10,9 +10,7 @@ Layout, little-endian (docs/decisions/block-format.md):
     h   head: identity (length byte, UTF-8) | number of channels (1 byte) | channels
           channel: OBIS (6) | scaler (signed 1) | unit (1) | flags (1; bit 0: primary values) |
                    period, offset, version (LEB128 each)
-    4+n values of all channels one after the other, `kernels.blocks.encode_values`
-    4+n state | reason << 8 likewise, `kernels.blocks.encode_runs`
-    4+n rule masks likewise, `kernels.blocks.encode_runs`
+    12+n values, state and reason, rule masks of all channels one after the other, `kernels.blocks.encode_bodies`
     4   CRC-32 (IEEE 802.3, as zlib) over all before it
 
 A channel has 86400 / period slots; slot i starts at day * 86400 + offset + i * period. Equal content gives equal bytes.
@@ -31,11 +29,11 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.registry.model import DAY, MAX_NAME_BYTES
-from headend.series import Int32, Series, UInt8, UInt32
+from headend.series import Int32, Int64, Series, UInt8, UInt32
 from headend.store.errors import BlockError
 from headend.store.model import Layer
-from kernels.blocks import decode_runs, decode_values, encode_runs, encode_values
-from kernels.quality import HAS_VALUE, State
+from kernels.blocks import body_bound, decode_bodies, encode_bodies
+from kernels.quality import HAS_VALUE
 
 MAGIC = b"HEBK"
 FORMAT_VERSION = 1
@@ -45,7 +43,6 @@ MAX_SLOTS = MAX_CHANNELS * 1_440
 HAS_VALUE_BY_STATE = np.zeros(256, dtype=np.bool_)
 """Whether a state, taken as index, carries a value; shape (256,)."""
 HAS_VALUE_BY_STATE[[int(state) for state in HAS_VALUE]] = True
-_NEWEST_STATE = max(State)
 _FIXED = struct.Struct("<4sBBiH")
 _LENGTH = struct.Struct("<I")
 _CHANNEL = struct.Struct("<6sbBB")
@@ -90,11 +87,12 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Where each channel's slots lie in a block's arrays. Channels are sorted."""
+    """Where each channel's slots lie in a block's arrays: ``spans`` by name, ``edges`` in a row. Channels are sorted."""
 
     channels: tuple[Channel, ...]
     spans: Mapping[Channel, slice]
     slots: int
+    edges: Int64
 
 
 @lru_cache(maxsize=4096)
@@ -108,7 +106,8 @@ def layout_of(channels: tuple[Channel, ...]) -> Layout:
         at += channel.slots
     if len(spans) != len(channels):
         raise ValueError("a channel stands there twice")
-    return Layout(ordered, spans, at)
+    edges = np.array([0, *(span.stop for span in spans.values())], np.int64)
+    return Layout(ordered, spans, at, edges)
 
 
 @dataclass(slots=True, eq=False)
@@ -185,13 +184,13 @@ class Block:
 def encode(block: Block) -> bytes:
     """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
     head = _encode_head(block.identity, block.channels)
-    values = encode_values(block.values, HAS_VALUE_BY_STATE[block.state])
-    states = encode_runs(block.state | block.reason.astype(np.uint32) << np.uint32(8))
-    rules = encode_runs(block.rules)
-    body = b"".join((
-        _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head)), head,
-        _LENGTH.pack(len(values)), values, _LENGTH.pack(len(states)), states, _LENGTH.pack(len(rules)), rules,
-    ))  # fmt: skip
+    edges = block.layout.edges
+    out = np.empty(body_bound(edges), np.uint8)
+    used = encode_bodies(
+        block.values[None], block.state[None], block.reason[None], block.rules[None], edges, out, np.empty(1, np.int64)
+    )
+    start = _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head))
+    body = b"".join((start, head, out[:used]))
     return body + _LENGTH.pack(zlib.crc32(body))
 
 
@@ -213,26 +212,14 @@ def decode(data: bytes) -> Block:
 
 
 def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
-    """Read head and parts; the head ends at ``at``. Raises `ValueError`, `struct.error`."""
+    """Read head and body; the head ends at ``at``. Raises `ValueError`, `struct.error`."""
     identity, layout = _decode_head(data[_FIXED.size : at])
-    parts = []
-    for _ in range(3):
-        (length,) = _LENGTH.unpack_from(data, at)
-        parts.append(data[at + 4 : at + 4 + length])
-        at += 4 + length
-    if at != len(data) - 4:
-        raise ValueError("its parts do not add up to its length")
-    slots = layout.slots
-    qualities = np.empty(slots, np.uint32)
-    decode_runs(parts[1], qualities)
-    state = (qualities & 0xFF).astype(np.uint8)
-    if slots and (int(qualities.max()) > 0xFFFF or int(state.max()) > _NEWEST_STATE):
-        raise ValueError("it holds a state this program does not know")
-    rules = np.empty(slots, np.uint32)
-    decode_runs(parts[2], rules)
-    values = np.empty(slots, np.int32)
-    decode_values(parts[0], HAS_VALUE_BY_STATE[state], values)
-    return Block(layer, identity, day, layout, values, state, (qualities >> 8).astype(np.uint8), rules)
+    shape = (1, layout.slots)
+    values, rules = np.empty(shape, np.int32), np.empty(shape, np.uint32)
+    state, reason = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    starts, ends = np.array([at], np.int64), np.array([len(data) - _LENGTH.size], np.int64)
+    decode_bodies(data, starts, ends, layout.edges, values, state, reason, rules)
+    return Block(layer, identity, day, layout, values[0], state[0], reason[0], rules[0])
 
 
 channel_of = lru_cache(maxsize=65_536)(Channel)

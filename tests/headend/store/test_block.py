@@ -1,6 +1,8 @@
 """The stored block's format."""
 
+import tomllib
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from headend.store.errors import BlockError
 from headend.store.model import Layer
 from kernels.quality import Reason, State
 from tests.headend.store.builders import EXPORT, IMPORT, WH
+from tests.shared import REPOSITORY
 
 scaler_units = st.builds(ScalerUnit, st.integers(-128, 127), st.sampled_from(Unit))
 byte = st.integers(0, 255)
@@ -64,6 +67,30 @@ def test_a_block_comes_back_as_it_was_written(block: Block) -> None:
         assert mine.dtype == theirs.dtype
         assert np.array_equal(mine, theirs)
     assert encode(back) == encode(block)
+
+
+GOLDEN = sorted((REPOSITORY / "tests" / "data" / "blocks").iterdir())
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
+def test_a_block_as_stored_by_an_earlier_version_is_still_read(case: Path) -> None:
+    expected = tomllib.loads((case / "expected.toml").read_text())
+
+    block = decode(bytes.fromhex((case / "block.hex").read_text()))
+
+    assert (block.layer.name, block.identity, block.day) == (expected["layer"], expected["identity"], expected["day"])
+    found = [
+        {
+            "obis": str(channel.obis), "period": channel.period, "offset": channel.offset,
+            "scaler": channel.scaler_unit.scaler, "unit": channel.scaler_unit.unit.name,
+            "is_primary": channel.is_primary, "version": channel.version,
+            **{key: getattr(block.series(channel), key).tolist() for key in ("values", "state", "reason", "rules")},
+        }
+        for channel in block.channels
+    ]  # fmt: skip
+    assert found == expected["channels"]
+    again = decode(encode(block))
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(again.arrays, block.arrays, strict=True))
 
 
 def small_block() -> Block:
