@@ -34,7 +34,6 @@ extensions = [
         define_macros=[("HEADEND_CHECKED", str(int(CHECKED)))],
         depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))],
         extra_compile_args=["-O3"],
-        depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))] if source.stem == "tiles" else [],
     )
     for source in sorted(Path("kernels").glob("*.pyx"))
 ]

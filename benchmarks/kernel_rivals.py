@@ -20,13 +20,23 @@ import numpy.typing as npt
 import pandas as pd
 import polars as pl
 
-from benchmarks.kernel_workload import GIVEN, HOURS, KINDS, LIMITS, PER_HOUR, SLOTS, TARIFFS, Workload
-from kernels.quality import State
+from benchmarks.kernel_workload import (
+    HOURS,
+    KINDS,
+    LIMITS,
+    LONGEST,
+    PER_HOUR,
+    PERMILLE,
+    SLOTS,
+    SUM_COUNTS,
+    SUM_PERMILLE,
+    TARIFFS,
+    ZERO_RUN,
+    Workload,
+)
 from kernels.tile import NO_REGISTER
 
 Array = npt.NDArray[Any]
-ZERO_RUN, PERMILLE, LONGEST = GIVEN["zero_run"], GIVEN["spike_permille"], GIVEN["longest_gap"]
-SUM_PERMILLE, SUM_COUNTS = GIVEN["sum_permille"], GIVEN["sum_counts"]
 
 
 @dataclass(slots=True)
@@ -66,8 +76,8 @@ class Rows:
     @classmethod
     def of(cls, workload: Workload) -> "Rows":
         """Order rows channel after channel, as the tiles are."""
-        values = np.where(workload.state == State.MISSING, np.nan, workload.values).swapaxes(0, 1).reshape(-1, SLOTS)
-        meters = len(workload.values)
+        day, meters = workload.fleet, workload.meters
+        values = np.where(day.has_value, day.values, np.nan).reshape(meters, -1, SLOTS).swapaxes(0, 1).reshape(-1, SLOTS)
         low, high = (
             np.repeat([float(getattr(LIMITS[kind], name)) for kind in KINDS], meters) for name in ("low", "high")
         )

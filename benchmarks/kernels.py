@@ -27,21 +27,20 @@ import zstandard
 
 from benchmarks import kernel_rivals as rivals
 from benchmarks.kernel_rivals import Results, Rows
-from benchmarks.kernel_workload import CHANNELS, EDGES, HOURS, KINDS, LIMITS, SLOTS, TARIFFS, Workload, make
+from benchmarks.kernel_workload import HOUR_EDGES, HOURS, KINDS, LIMITS, TARIFFS, Workload, make
+from benchmarks.workload import CHANNELS, EDGES, SLOTS
 from headend.vee.rules import load_rules
 from drivers.units import ScalerUnit, Unit
 from kernels import blocks
-from kernels.quality import HAS_VALUE, Rule, State
+from kernels.quality import Rule
 from kernels.tile import LANES, Flag, Limits, Outcome, empty
 from kernels.tiles import instruction_sets, run, series_to_tiles, tiles_to_rows, tiles_to_series
 
 METERS, SEED, ROUNDS, REPEATS = 2_000, 7, 9, 5
 BATCH = 160
 """Meters that one step of the whole way takes at once: what stays in a core's own cache."""
-READINGS = METERS * len(CHANNELS) * SLOTS
+READINGS = METERS * CHANNELS * SLOTS
 LOWS = np.array([LIMITS[kind].low for kind in KINDS], np.int32)
-CARRIES = np.zeros(256, np.bool_)
-CARRIES[[int(state) for state in HAS_VALUE]] = True
 Array = npt.NDArray[Any]
 
 
@@ -72,7 +71,8 @@ class Ours:
     def __init__(self, workload: Workload) -> None:
         shape = (READINGS // LANES // SLOTS, SLOTS, LANES)
         self.tiles, self.out = empty(shape, np.int32), empty(shape, np.int32)
-        series_to_tiles(workload.values, workload.state, np.zeros_like(workload.state), LOWS, self.tiles)
+        day = workload.fleet
+        series_to_tiles(*(part.reshape(METERS, CHANNELS, SLOTS) for part in (day.values, day.state, day.reason)), LOWS, self.tiles)
         self.kinds = workload.tile_kinds
         self.registers = workload.registers.reshape(-1, LANES)
         self.outcome = Outcome.empty(shape[0], SLOTS, HOURS)
@@ -80,7 +80,7 @@ class Ours:
     def work(self, instruction_set: str | None, threads: int = 1, limits: tuple[Limits, ...] = LIMITS) -> None:
         """Run once, results into arrays that are there."""
         run(
-            self.tiles, self.kinds, limits, self.outcome, edges=EDGES, tariffs=TARIFFS, registers=self.registers,
+            self.tiles, self.kinds, limits, self.outcome, edges=HOUR_EDGES, tariffs=TARIFFS, registers=self.registers,
             out=self.out, threads=threads, instruction_set=instruction_set,
         )  # fmt: skip
 
@@ -158,85 +158,102 @@ def homes() -> tuple[Limits, ...]:
 
 
 class Codec:
-    """Stored meter-days of the workload, by `kernels.blocks` as it is: the one place that knows how it is called."""
+    """Stored meter-days by `kernels.blocks`, a batch of meters at a time: the one place that knows how it is called."""
 
-    def __init__(self, workload: Workload) -> None:
-        self.values = workload.values.reshape(METERS, -1)
-        self.state = workload.state.reshape(METERS, -1)
-        self.blocks = [self.encode(*given) for given in zip(self.values, self.state, self.no_reason, self.no_rules, strict=True)]
+    def __init__(self) -> None:
+        shape = (BATCH, CHANNELS * SLOTS)
+        self.values, self.rules = np.empty(shape, np.int32), np.empty(shape, np.uint32)
+        self.state, self.reason = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        self.room = np.empty(BATCH * blocks.body_bound(EDGES), np.uint8)
 
-    no_reason = np.zeros((METERS, len(CHANNELS) * SLOTS), np.uint8)
-    no_rules = np.zeros((METERS, len(CHANNELS) * SLOTS), np.uint32)
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, Array]:
+        """Values, state, reason and rules of the batch, shape (meters, slots of all channels)."""
+        return self.values, self.state, self.reason, self.rules
 
-    @staticmethod
-    def encode(values: Array, state: Array, reason: Array, rules: Array) -> tuple[bytes, bytes, bytes]:
-        """Encode a meter-day."""
-        codes = reason.astype(np.uint32)
-        codes <<= np.uint32(8)
-        codes |= state
-        return blocks.encode_values(values, CARRIES[state]), blocks.encode_runs(codes), blocks.encode_runs(rules)
+    def encode(self) -> tuple[bytes, Array]:
+        """Encode the batch; give the bodies, and where each ends."""
+        ends = np.empty(BATCH, np.int64)
+        used = blocks.encode_bodies(*self.arrays, EDGES, self.room, ends)
+        return self.room[:used].tobytes(), ends
 
-    @staticmethod
-    def decode(block: tuple[bytes, bytes, bytes], codes: Array, values: Array, rules: Array) -> None:
-        """Decode a meter-day; ``codes``: state + 256 * reason."""
-        blocks.decode_runs(block[1], codes)
-        blocks.decode_values(block[0], CARRIES[codes & 0xFF], values)
-        blocks.decode_runs(block[2], rules)
-
-    def figures(self) -> dict[str, float]:
-        """Measure size, and speed of encoding values against zstd's on deltas with bytes shuffled."""
-        has_value = CARRIES[self.state]
-        size = sum(len(block[0]) for block in self.blocks), sum(len(block[1]) + len(block[2]) for block in self.blocks)
-        packer = zstandard.ZstdCompressor(level=3)
-
-        def ours() -> None:
-            for values, has in zip(self.values, has_value, strict=True):
-                blocks.encode_values(values, has)
-
-        def zstd() -> int:
-            total = 0
-            for values in self.values:
-                deltas = np.diff(values, prepend=np.int32(0))
-                folded = ((deltas << 1) ^ (deltas >> 31)).astype("<u4")
-                total += len(packer.compress(folded.view(np.uint8).reshape(-1, 4).T.tobytes()))
-            return total
-
-        ratios = [1 / (cpu(ours) / cpu(zstd)) for _ in range(ROUNDS)]
-        return {
-            "codec_bytes_per_reading": size[0] / READINGS,
-            "codec_quality_bytes_per_reading": size[1] / READINGS,
-            "zstd_bytes_per_reading": zstd() / READINGS,
-            "codec_encode_mreadings_s": READINGS / min(cpu(ours) for _ in range(ROUNDS)) / 1e6,
-            "codec_encode_vs_zstd": lower_quartile(ratios),
-        }
+    def decode(self, bodies: bytes, ends: Array) -> None:
+        """Decode into the batch."""
+        starts = np.concatenate([[0], ends[:-1]])
+        blocks.decode_bodies(bodies, starts, ends, EDGES, *self.arrays)
 
 
-def end_to_end(codec: Codec, ours: Ours, instruction_set: str | None) -> list[tuple[bytes, bytes, bytes]]:
-    """Decode stored days, validate, fill and add them up in tiles, write back what was found, and encode them again."""
-    shape = (BATCH, len(CHANNELS), SLOTS)
-    width = len(CHANNELS) * SLOTS
-    codes, rules = np.empty((BATCH, width), np.uint32), np.empty((BATCH, width), np.uint32)
-    values = np.empty((BATCH, width), np.int32)
-    tiles = empty((len(CHANNELS) * BATCH // LANES, SLOTS, LANES), np.int32)
-    outcome = Outcome.empty(len(tiles), SLOTS, HOURS)
-    groups, all_groups = BATCH // LANES, METERS // LANES
-    kinds = np.repeat(KINDS, groups)
-    registers = ours.registers.reshape(len(CHANNELS), all_groups, LANES)
-    written = []
-    for first in range(0, METERS - BATCH + 1, BATCH):
-        for meter in range(BATCH):
-            codec.decode(codec.blocks[first + meter], codes[meter], values[meter], rules[meter])
-        state, reason = (codes & 0xFF).astype(np.uint8), (codes >> 8).astype(np.uint8)
-        series = (values.reshape(shape), state.reshape(shape), reason.reshape(shape))
-        of_batch = np.ascontiguousarray(registers[:, first // LANES : first // LANES + groups]).reshape(-1, LANES)
-        series_to_tiles(*series, LOWS, tiles)
-        run(
-            tiles, kinds, LIMITS, outcome, edges=EDGES, tariffs=TARIFFS, registers=of_batch,
-            instruction_set=instruction_set,
-        )  # fmt: skip
-        tiles_to_series(tiles, outcome.flags, LOWS, *series, rules.reshape(shape), failing=Rule.RANGE)
-        written += [codec.encode(values[meter], state[meter], reason[meter], rules[meter]) for meter in range(BATCH)]
-    return written
+def codec_figures(workload: Workload) -> dict[str, float]:
+    """Measure size, and speed of encoding values against zstd's on differences with bytes shuffled."""
+    day = workload.fleet
+    rows = METERS, CHANNELS * SLOTS
+    room, ends = np.empty(METERS * blocks.body_bound(EDGES), np.uint8), np.empty(METERS, np.int64)
+    has_value = day.has_value.astype(np.uint8)
+    packer = zstandard.ZstdCompressor(level=3)
+
+    def ours() -> int:
+        return blocks.encode_rows(day.values, has_value, EDGES, room, ends)
+
+    def zstd() -> int:
+        total = 0
+        for values in day.values:
+            deltas = np.diff(values, prepend=np.int32(0))
+            folded = ((deltas << 1) ^ (deltas >> 31)).astype("<u4")
+            total += len(packer.compress(folded.view(np.uint8).reshape(-1, 4).T.tobytes()))
+        return total
+
+    size = ours()
+    everything = blocks.encode_bodies(day.values, day.state, day.reason, np.zeros(rows, np.uint32), EDGES, room, ends)
+    ratios = [cpu(zstd) / cpu(ours) for _ in range(ROUNDS)]
+    return {
+        "codec_bytes_per_reading": size / READINGS,
+        "codec_quality_bytes_per_reading": (everything - size) / READINGS,
+        "zstd_bytes_per_reading": zstd() / READINGS,
+        "codec_encode_mreadings_s": READINGS / min(cpu(ours) for _ in range(ROUNDS)) / 1e6,
+        "codec_encode_vs_zstd": lower_quartile(ratios),
+    }
+
+
+class WholeWay:
+    """From stored days to validated ones written back, in batches of meters that stay in a core's own cache."""
+
+    def __init__(self, workload: Workload, ours: Ours) -> None:
+        self.codec = Codec()
+        self.stored = []
+        for first in range(0, METERS - BATCH + 1, BATCH):
+            day = workload.fleet
+            for to, given in zip(self.codec.arrays, (day.values, day.state, day.reason, day.rules), strict=True):
+                to[:] = given[first : first + BATCH]
+            self.stored.append(self.codec.encode())
+        shape = (CHANNELS * BATCH // LANES, SLOTS, LANES)
+        self.tiles, self.outcome = empty(shape, np.int32), Outcome.empty(shape[0], SLOTS, HOURS)
+        self.kinds = np.repeat(KINDS, BATCH // LANES)
+        by_channel = ours.registers.reshape(CHANNELS, -1, LANES)
+        groups = BATCH // LANES
+        self.registers = [
+            np.ascontiguousarray(by_channel[:, first : first + groups]).reshape(-1, LANES)
+            for first in range(0, len(self.stored) * groups, groups)
+        ]
+
+    def work(self, instruction_set: str | None) -> int:
+        """Decode, validate, fill and add up, write back what was found, encode; give the bytes written."""
+        series = [part.reshape(BATCH, CHANNELS, SLOTS) for part in self.codec.arrays]
+        written = 0
+        for stored, registers in zip(self.stored, self.registers, strict=True):
+            self.codec.decode(*stored)
+            series_to_tiles(*series[:3], LOWS, self.tiles)
+            run(
+                self.tiles, self.kinds, LIMITS, self.outcome, edges=HOUR_EDGES, tariffs=TARIFFS, registers=registers,
+                instruction_set=instruction_set,
+            )  # fmt: skip
+            tiles_to_series(self.tiles, self.outcome.flags, LOWS, *series, failing=Rule.RANGE)
+            bodies, _ = self.codec.encode()
+            written += len(bodies)
+        return written
+
+    @property
+    def readings(self) -> int:
+        return len(self.stored) * BATCH * CHANNELS * SLOTS
 
 
 def main() -> None:
@@ -281,10 +298,9 @@ def main() -> None:
         sse2.append(cpu(others["numpy_blocked"]) / cpu(sets[narrow]))
         one = wall(lambda: ours.work(held), REPEATS)
         threads2.append(one / wall(lambda: ours.work(held, threads=2), REPEATS))
-    codec = Codec(workload)
-    figures = codec.figures()
-    batches = METERS // BATCH * BATCH * len(CHANNELS) * SLOTS
-    through = [batches / cpu(lambda: end_to_end(codec, ours, held)) / 1e6 for _ in range(ROUNDS)]
+    figures = codec_figures(workload)
+    way = WholeWay(workload, ours)
+    through = [way.readings / cpu(lambda: way.work(held)) / 1e6 for _ in range(ROUNDS)]
     print(f"\n{'engine':<16}{'M readings/s':>14}{'ours against it':>18}   (median; lower quartile of {ROUNDS})")
     for name in (*others, *quick):
         print(f"{name:<16}{statistics.median(speeds[name]):>14.1f}{lower_quartile(ratios[name]):>18.2f}")
