@@ -10,6 +10,7 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import polars as pl
+from Cython.Build import cythonize
+from setuptools import Distribution, Extension
 
 from benchmarks.kernel_workload import (
     HOURS,
@@ -27,13 +30,13 @@ from benchmarks.kernel_workload import (
     LONGEST,
     PER_HOUR,
     PERMILLE,
-    SLOTS,
     SUM_COUNTS,
     SUM_PERMILLE,
     TARIFFS,
     ZERO_RUN,
     Workload,
 )
+from benchmarks.workload import SLOTS
 from kernels.tile import NO_REGISTER
 
 Array = npt.NDArray[Any]
@@ -77,7 +80,9 @@ class Rows:
     def of(cls, workload: Workload) -> "Rows":
         """Order rows channel after channel, as the tiles are."""
         day, meters = workload.fleet, workload.meters
-        values = np.where(day.has_value, day.values, np.nan).reshape(meters, -1, SLOTS).swapaxes(0, 1).reshape(-1, SLOTS)
+        values = (
+            np.where(day.has_value, day.values, np.nan).reshape(meters, -1, SLOTS).swapaxes(0, 1).reshape(-1, SLOTS)
+        )
         low, high = (
             np.repeat([float(getattr(LIMITS[kind], name)) for kind in KINDS], meters) for name in ("low", "high")
         )
@@ -174,12 +179,9 @@ def arguments(rows: Rows, out: Results) -> tuple[Any, ...]:
 
 def plain_cython(folder: Path) -> Any:
     """Compile plain_loop.pyx as well as the compiler can, for a machine with AVX2; give its function."""
-    from Cython.Build import cythonize
-    from setuptools import Distribution, Extension
-
     source = Path(__file__).with_name("plain_loop.pyx")
     flags = ["-O3", "-march=x86-64-v3"] if os.uname().machine == "x86_64" else ["-O3"]
-    extensions = cythonize(
+    extensions = cythonize(  # type: ignore[no-untyped-call]  # Cython ships no types
         [Extension("plain_loop", [str(source)], extra_compile_args=flags)], build_dir=str(folder), quiet=True
     )
     build = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
@@ -187,16 +189,15 @@ def plain_cython(folder: Path) -> Any:
     build.ensure_finalized()
     build.run()
     sys.path.insert(0, str(folder))
-    import plain_loop
-
-    return plain_loop.run
+    return import_module("plain_loop").run
 
 
-@numba.njit(cache=False)
+@numba.njit(cache=False)  # type: ignore[untyped-decorator]  # numba ships no types
 def numba_loop(
-    values, low, high, register, tariff, filled, flags, hour_sum, hour_min, hour_max, hour_count,
-    day_sum, day_min, day_max, day_argmax, day_count, tariff_sum, zero_run, permille, longest, sum_permille, sum_counts,
-):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: ANN001, ANN201
+    values: Array, low: Array, high: Array, register: Array, tariff: Array, filled: Array, flags: Array, hour_sum: Array,
+    hour_min: Array, hour_max: Array, hour_count: Array, day_sum: Array, day_min: Array, day_max: Array, day_argmax: Array,
+    day_count: Array, tariff_sum: Array, zero_run: int, permille: float, longest: int, sum_permille: float, sum_counts: float,
+) -> None:  # fmt: skip
     """The plain loop once more, in Python for numba."""
     rows, slots = values.shape
     per_hour = slots // hour_sum.shape[1]
@@ -324,7 +325,9 @@ def with_pandas(table: pd.DataFrame) -> Results:
     t["tariff"] = table["tariff"]
     hours = t.groupby(["row", "hour"])["filled"].agg(["sum", "min", "max", "count"])
     days = t.groupby("row")["filled"].agg(["sum", "min", "max", "count"])
-    at = t.loc[t.groupby("row")["filled"].idxmax(skipna=True).dropna().to_numpy(), ["row", "slot"]].set_index("row")["slot"]
+    at = t.loc[t.groupby("row")["filled"].idxmax(skipna=True).dropna().to_numpy(), ["row", "slot"]].set_index("row")[
+        "slot"
+    ]
     tariffs = t.groupby(["row", "tariff"])["filled"].sum()
     register = table["register"].to_numpy()[::SLOTS]
     differs = (days["sum"] - register).abs() > SUM_COUNTS + np.floor(np.abs(register) * SUM_PERMILLE / 1_000)
@@ -342,11 +345,20 @@ def with_pandas(table: pd.DataFrame) -> Results:
 def with_polars(table: pl.DataFrame) -> Results:
     """One lazy query with windows over each row."""
     v, x, zero = pl.col("v"), pl.col("x"), pl.col("zero")
-    third, gap = pl.col("third"), pl.col("gap")
-    drawn = ~pl.col("valid") & (pl.col("length") <= LONGEST) & pl.col("before").is_not_null() & pl.col("after").is_not_null()
-    line = pl.col("before") + (
-        (2 * (pl.col("after") - pl.col("before")) * pl.col("step") + pl.col("length") + 1) / (2 * (pl.col("length") + 1))
-    ).floor()
+    third = pl.col("third")
+    drawn = (
+        ~pl.col("valid")
+        & (pl.col("length") <= LONGEST)
+        & pl.col("before").is_not_null()
+        & pl.col("after").is_not_null()
+    )
+    line = (
+        pl.col("before")
+        + (
+            (2 * (pl.col("after") - pl.col("before")) * pl.col("step") + pl.col("length") + 1)
+            / (2 * (pl.col("length") + 1))
+        ).floor()
+    )
     steps = (
         table.lazy()
         .with_columns(valid=(v.is_not_null() & (v >= pl.col("low")) & (v <= pl.col("high"))).fill_null(value=False))

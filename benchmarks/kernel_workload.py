@@ -36,7 +36,7 @@ class Workload:
 
     @property
     def meters(self) -> int:
-        return self.registers.shape[1]
+        return len(self.fleet.values)
 
     @property
     def tile_kinds(self) -> npt.NDArray[np.uint8]:

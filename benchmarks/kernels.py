@@ -29,8 +29,8 @@ from benchmarks import kernel_rivals as rivals
 from benchmarks.kernel_rivals import Results, Rows
 from benchmarks.kernel_workload import HOUR_EDGES, HOURS, KINDS, LIMITS, TARIFFS, Workload, make
 from benchmarks.workload import CHANNELS, EDGES, SLOTS
-from headend.vee.rules import load_rules
 from drivers.units import ScalerUnit, Unit
+from headend.vee.rules import load_rules
 from kernels import blocks
 from kernels.quality import Rule
 from kernels.tile import LANES, Flag, Limits, Outcome, empty
@@ -72,7 +72,10 @@ class Ours:
         shape = (READINGS // LANES // SLOTS, SLOTS, LANES)
         self.tiles, self.out = empty(shape, np.int32), empty(shape, np.int32)
         day = workload.fleet
-        series_to_tiles(*(part.reshape(METERS, CHANNELS, SLOTS) for part in (day.values, day.state, day.reason)), LOWS, self.tiles)
+        series_to_tiles(
+            day.values.reshape(METERS, CHANNELS, SLOTS), day.state.reshape(METERS, CHANNELS, SLOTS),
+            day.reason.reshape(METERS, CHANNELS, SLOTS), LOWS, self.tiles,
+        )  # fmt: skip
         self.kinds = workload.tile_kinds
         self.registers = workload.registers.reshape(-1, LANES)
         self.outcome = Outcome.empty(shape[0], SLOTS, HOURS)
@@ -103,7 +106,9 @@ def differences(ours: Results, theirs: Results) -> list[str]:
     unequal = []
     for name in Results.__slots__:
         one = getattr(ours, name).reshape(-1).astype(np.int64)
-        other = np.nan_to_num(getattr(theirs, name).reshape(-1).astype(np.float64), nan=-1 if name == "day_argmax" else 0)
+        other = np.nan_to_num(
+            getattr(theirs, name).reshape(-1).astype(np.float64), nan=-1 if name == "day_argmax" else 0
+        )
         if name == "filled":
             one, other = one[counts], other[counts]
         if not np.array_equal(one, other):
@@ -149,10 +154,15 @@ def homes() -> tuple[Limits, ...]:
         own = rules.for_channel(unit, 900)
         limits.append(
             Limits(
-                low=own.low, high=own.high, zero_run=own.zero_run, spike_permille=own.spike_permille,
-                spike_floor=own.spike_floor, longest_gap=own.linear_slots, sum_permille=rules.sum_permille,
+                low=own.low,
+                high=own.high,
+                zero_run=own.zero_run,
+                spike_permille=own.spike_permille,
+                spike_floor=own.spike_floor,
+                longest_gap=own.linear_slots,
+                sum_permille=rules.sum_permille,
                 sum_counts=rules.sum_counts,
-            )  # fmt: skip
+            )
         )
     return tuple(limits)
 
@@ -237,16 +247,16 @@ class WholeWay:
 
     def work(self, instruction_set: str | None) -> int:
         """Decode, validate, fill and add up, write back what was found, encode; give the bytes written."""
-        series = [part.reshape(BATCH, CHANNELS, SLOTS) for part in self.codec.arrays]
+        values, state, reason, rules = (part.reshape(BATCH, CHANNELS, SLOTS) for part in self.codec.arrays)
         written = 0
         for stored, registers in zip(self.stored, self.registers, strict=True):
             self.codec.decode(*stored)
-            series_to_tiles(*series[:3], LOWS, self.tiles)
+            series_to_tiles(values, state, reason, LOWS, self.tiles)
             run(
                 self.tiles, self.kinds, LIMITS, self.outcome, edges=HOUR_EDGES, tariffs=TARIFFS, registers=registers,
                 instruction_set=instruction_set,
             )  # fmt: skip
-            tiles_to_series(self.tiles, self.outcome.flags, LOWS, *series, failing=Rule.RANGE)
+            tiles_to_series(self.tiles, self.outcome.flags, LOWS, values, state, reason, rules, failing=Rule.RANGE)
             bodies, _ = self.codec.encode()
             written += len(bodies)
         return written
@@ -275,7 +285,7 @@ def main() -> None:
         tiled()
         unequal[name] = differences(expected, ours.results())
     found = np.bincount(expected.flags.reshape(-1), minlength=64)
-    print(f"{READINGS:,} readings; flags: {({int(flag): int(found[flag]) for flag in np.flatnonzero(found)})}")
+    print(f"{READINGS:,} readings; flags: { ({int(flag): int(found[flag]) for flag in np.flatnonzero(found)}) }")
     for name, what in unequal.items():
         print(f"{name:<16}{'differs: ' + ', '.join(what) if what else 'equal'}")
 
