@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels cross fuzz neon nightly noise peers picture scorecards clean
+.PHONY: demo test check checked-kernels cross sanitize fuzz neon nightly noise peers picture scorecards clean
 
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,8 +42,9 @@ $(DEMO_STAMP): pyproject.toml setup.py $(KERNELS)
 demo: $(DEMO_STAMP)
 	$(BIN)/headend demo
 
-## Lint, types, tests with release kernels, kernel tests with bounds checks.
-test: $(STAMP) peers check checked-kernels fuzz
+## Lint, types, tests with release kernels, kernel tests with bounds checks and with sanitizers.
+test: EXAMPLES = --hypothesis-profile few
+test: $(STAMP) peers check checked-kernels sanitize fuzz
 	$(BIN)/python -m pytest
 
 check: $(STAMP)
@@ -55,6 +56,12 @@ check: $(STAMP)
 checked-kernels: $(STAMP)
 	HEADEND_CHECKED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/checked --build-lib build/checked/lib
 	cd build/checked/lib && PYTHONPATH=.:../../.. ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --checked-kernels
+
+## Kernel tests with address and undefined-behavior sanitizers; the first report ends the run. `make test` tries fewer examples.
+## Python itself is built without: the sanitizer's library is loaded before it, and its own leaks are not looked for.
+sanitize: $(STAMP)
+	HEADEND_SANITIZED_KERNELS=1 $(BIN)/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib build_ext --parallel 2
+	cd build/sanitized/lib && PYTHONPATH=.:../../.. LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 ../../../$(BIN)/python -m pytest -c ../../../pyproject.toml --rootdir ../../.. -o pythonpath= -p no:cacheprovider ../../../tests/kernels --sanitized-kernels --capture=sys $(EXAMPLES) --ignore ../../../tests/kernels/test_stubs.py
 
 ## Feed each parser inputs of its own invention, so many seconds each by the clock; `make fuzz SECONDS=600 TARGETS=hdlc`.
 SECONDS ?= 10
@@ -76,6 +83,7 @@ cross:
 nightly: $(STAMP) peers neon
 	$(BIN)/python -m pytest -m nightly --timeout 7200
 	$(BIN)/python -m tests.fuzz --seconds 600 --jobs 2
+	$(BIN)/python -m tests.fuzz.blocks --count 10000000
 
 ## make bench-NAME runs benchmarks/NAME.py; its last line is one JSON object of figures.
 bench-%: $(STAMP) peers

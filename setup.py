@@ -1,7 +1,8 @@
 """Packages and Cython extensions; all metadata is in pyproject.toml.
 
-``HEADEND_CHECKED_KERNELS=1`` builds the kernels with bounds checks on. Each mode keeps its own folder of
-generated C, so that switching never reuses the other mode's code. A kernel that fails to build fails the install.
+``HEADEND_CHECKED_KERNELS=1`` builds the kernels with bounds checks on. ``HEADEND_SANITIZED_KERNELS=1`` builds them without, but
+with address and undefined-behavior sanitizers, which must be loaded before Python (see ``make sanitize``). Each mode keeps its
+own folder of generated C, so that switching never reuses the other mode's code. A kernel that fails to build fails the install.
 """
 
 import os
@@ -11,7 +12,14 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_namespace_packages, setup
 
 CHECKED = os.environ.get("HEADEND_CHECKED_KERNELS") == "1"
-MODE = "checked" if CHECKED else "release"
+SANITIZED = os.environ.get("HEADEND_SANITIZED_KERNELS") == "1"
+if CHECKED and SANITIZED:
+    raise SystemExit(
+        "HEADEND_CHECKED_KERNELS and HEADEND_SANITIZED_KERNELS are two builds: a bounds check hides what to find"
+    )
+MODE = "checked" if CHECKED else "sanitized" if SANITIZED else "release"
+# Python's own flags make signed integers wrap; a kernel must not count on that.
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZED else []
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": CHECKED,
@@ -31,9 +39,10 @@ extensions = [
     Extension(
         f"kernels.{source.stem}",
         [str(source)],
-        define_macros=[("HEADEND_CHECKED", str(int(CHECKED)))],
+        define_macros=[("HEADEND_CHECKED", str(int(CHECKED))), ("HEADEND_SANITIZED", str(int(SANITIZED)))],
         depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))],
-        extra_compile_args=["-O3"],
+        extra_compile_args=["-O0", "-g1", "-fno-wrapv", *SANITIZERS] if SANITIZED else ["-O3"],
+        extra_link_args=SANITIZERS,
     )
     for source in sorted(Path("kernels").glob("*.pyx"))
 ]

@@ -67,6 +67,11 @@ class Results:
         return cls(*(np.empty(shape, np.uint8 if place == 1 else np.float64) for place, shape in enumerate(shapes)))
 
 
+def results(*arrays: Any) -> Results:
+    """Put results together, in their order."""
+    return Results(*arrays)
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The workload as float64: values with NaN for missing, shape (rows, slots); limits and register by row, NaN for none."""
@@ -192,7 +197,7 @@ def plain_cython(folder: Path) -> Any:
     return import_module("plain_loop").run
 
 
-@numba.njit(cache=False)  # type: ignore[untyped-decorator]  # numba ships no types
+@numba.njit(cache=False)
 def numba_loop(
     values: Array, low: Array, high: Array, register: Array, tariff: Array, filled: Array, flags: Array, hour_sum: Array,
     hour_min: Array, hour_max: Array, hour_count: Array, day_sum: Array, day_min: Array, day_max: Array, day_argmax: Array,
@@ -335,7 +340,7 @@ def with_pandas(table: pd.DataFrame) -> Results:
     flags = (
         missing * 16 + (~valid & ~missing) * 1 + spike * 2 + zeros * 4 + drawn * 32 + t["row"].map(differs) * 8
     ).astype(np.uint8)
-    return Results(
+    return results(
         t["filled"].to_numpy(), flags.to_numpy(), *(hours[name].to_numpy() for name in ("sum", "min", "max", "count")),
         *(days[name].to_numpy() for name in ("sum", "min", "max")), at.reindex(days.index).to_numpy(),
         days["count"].to_numpy(), tariffs.to_numpy(),
@@ -343,101 +348,128 @@ def with_pandas(table: pd.DataFrame) -> Results:
 
 
 def with_polars(table: pl.DataFrame) -> Results:
-    """One lazy query with windows over each row."""
-    v, x, zero = pl.col("v"), pl.col("x"), pl.col("zero")
-    third = pl.col("third")
-    drawn = (
-        ~pl.col("valid")
-        & (pl.col("length") <= LONGEST)
-        & pl.col("before").is_not_null()
-        & pl.col("after").is_not_null()
-    )
-    line = (
-        pl.col("before")
-        + (
-            (2 * (pl.col("after") - pl.col("before")) * pl.col("step") + pl.col("length") + 1)
-            / (2 * (pl.col("length") + 1))
-        ).floor()
-    )
-    steps = (
+    """Lazy queries: gaps and runs as islands, joined back, then three groupings."""
+    v, x, slot, filled, register = (pl.col(name) for name in ("v", "x", "slot", "filled", "register"))
+    third, first, last = (pl.col(name) for name in ("third", "first", "last"))
+    judged = (
         table.lazy()
         .with_columns(valid=(v.is_not_null() & (v >= pl.col("low")) & (v <= pl.col("high"))).fill_null(value=False))
         .with_columns(x=pl.when("valid").then(v), missing=v.is_null())
-        .with_columns(
-            zero=(x == 0).fill_null(value=False),
-            third=pl.when(x.count().over("row") >= 3).then(x.top_k(3).min().over("row")),
-            gap=pl.col("valid").rle_id().over("row"),
-            before=x.forward_fill().over("row"),
-            after=x.backward_fill().over("row"),
+        .collect()
+        .lazy()
+    )
+    keys, island = ["row", "slot"], slot - slot.cum_count().over("row").cast(pl.Int16)
+    holes = (
+        judged.filter(~pl.col("valid"))
+        .select("row", "slot", island=island)
+        .group_by("row", "island")
+        .agg(first=slot.min() - 1, last=slot.max() + 1, length=pl.len())
+        .filter(pl.col("length") <= LONGEST)
+        .join(judged.select("row", first="slot", before="x"), on=["row", "first"])
+        .join(judged.select("row", last="slot", after="x"), on=["row", "last"])
+        .with_columns(slot=pl.int_ranges(first + 1, last, dtype=pl.Int16))
+        .explode("slot")
+        .select(
+            "row",
+            "slot",
+            line=pl.col("before")
+            + (
+                (2 * (pl.col("after") - pl.col("before")) * (slot - first) + last - first) / (2 * (last - first))
+            ).floor(),
         )
-        .with_columns(
-            run=zero.rle_id().over("row"),
-            length=pl.len().over("row", "gap").cast(pl.Float64),
-            step=(pl.int_range(pl.len()).over("row", "gap") + 1).cast(pl.Float64),
-            spike=((third > 0) & ((x - third) * 1_000 > PERMILLE * third)).fill_null(value=False),
+    )
+    zeros = (
+        judged.filter(x == 0)
+        .select("row", "slot", island=island)
+        .group_by("row", "island")
+        .agg("slot")
+        .filter(slot.list.len() >= ZERO_RUN)
+        .explode("slot")
+        .select("row", "slot", zeros=True)
+    )
+    rows = judged.group_by("row").agg(third=pl.when(x.count() >= 3).then(x.top_k(3).min()))
+    kept: Any = {"how": "left", "maintain_order": "left"}
+    cells = (
+        judged.join(rows, on="row", **kept)
+        .join(holes, on=keys, **kept)
+        .join(zeros, on=keys, **kept)
+        .with_columns(filled=pl.coalesce("line", "x"), drawn=pl.col("line").is_not_null())
+        .collect()
+    )
+    days = (
+        cells.lazy()
+        .group_by("row")
+        .agg(
+            sum=filled.sum(),
+            min=filled.min(),
+            max=filled.max(),
+            count=filled.count(),
+            at=filled.arg_max(),
+            register=pl.col("register").first(),
         )
-        .with_columns(zeros=zero & (pl.len().over("row", "run") >= ZERO_RUN), drawn=drawn)
-        .with_columns(filled=pl.when("drawn").then(line).otherwise(x), hour=pl.col("slot") // PER_HOUR)
-        .with_columns(total=pl.col("filled").sum().over("row"), counted=pl.col("filled").count().over("row"))
+        .sort("row")
         .with_columns(
             differs=(
-                (pl.col("counted") == SLOTS)
-                & ((pl.col("total") - pl.col("register")).abs() > SUM_COUNTS + (pl.col("register").abs() * SUM_PERMILLE / 1_000).floor())
+                (pl.col("count") == SLOTS)
+                & ((pl.col("sum") - register).abs() > SUM_COUNTS + (register.abs() * SUM_PERMILLE / 1_000).floor())
             ).fill_null(value=False)
         )
-        .with_columns(
-            flags=pl.col("missing").cast(pl.UInt8) * 16 + (~pl.col("valid") & ~pl.col("missing")).cast(pl.UInt8)
-            + pl.col("spike").cast(pl.UInt8) * 2 + pl.col("zeros").cast(pl.UInt8) * 4
-            + pl.col("differs").cast(pl.UInt8) * 8 + pl.col("drawn").cast(pl.UInt8) * 32
-        )
-        .select("row", "slot", "hour", "tariff", "filled", "flags")
-    )  # fmt: skip
-    cells = steps.collect()
-    filled = pl.col("filled")
-    four = {"sum": filled.sum(), "min": filled.min(), "max": filled.max(), "count": filled.count()}
-    hours = cells.lazy().group_by("row", "hour").agg(**four).sort("row", "hour").collect()
-    days = cells.lazy().group_by("row").agg(**four, at=filled.arg_max()).sort("row").collect()
+        .collect()
+    )
+    flags = cells.lazy().join(days.lazy().select("row", "differs"), on="row", maintain_order="left").select(
+        flags=pl.col("missing").cast(pl.UInt8) * 16 + (~pl.col("valid") & ~pl.col("missing")).cast(pl.UInt8)
+        + ((third > 0) & ((x - third) * 1_000 > PERMILLE * third)).fill_null(value=False).cast(pl.UInt8) * 2
+        + pl.col("zeros").fill_null(value=False).cast(pl.UInt8) * 4
+        + pl.col("differs").cast(pl.UInt8) * 8 + pl.col("drawn").cast(pl.UInt8) * 32
+    ).collect()["flags"]  # fmt: skip
+    hours = (
+        cells.lazy()
+        .group_by("row", hour=slot // PER_HOUR)
+        .agg(sum=filled.sum(), min=filled.min(), max=filled.max(), count=filled.count())
+        .sort("row", "hour")
+        .collect()
+    )
     tariffs = cells.lazy().group_by("row", "tariff").agg(sum=filled.sum()).sort("row", "tariff").collect()
-    return Results(
-        cells["filled"].to_numpy(), cells["flags"].to_numpy(),
+    return results(
+        cells["filled"].to_numpy(), flags.to_numpy(),
         *(hours[name].to_numpy() for name in ("sum", "min", "max", "count")),
         *(days[name].to_numpy() for name in ("sum", "min", "max", "at", "count")), tariffs["sum"].to_numpy(),
     )  # fmt: skip
 
 
 _CELLS = f"""
-CREATE OR REPLACE TEMP TABLE cells AS
-WITH judged AS (
-  SELECT *, v IS NULL AS missing, coalesce(v BETWEEN low AND high, false) AS valid, CASE WHEN valid THEN v END AS x,
-    coalesce(x = 0, false) AS zero
-  FROM readings
-), marked AS (
-  SELECT *, lag(zero) OVER w IS DISTINCT FROM zero AS new_run, lag(valid) OVER w IS DISTINCT FROM valid AS new_gap,
-    last_value(x IGNORE NULLS) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before,
-    first_value(x IGNORE NULLS) OVER (w ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS after
-  FROM judged WINDOW w AS (PARTITION BY "row" ORDER BY slot)
-), thirds AS (
-  SELECT "row", CASE WHEN count(x) >= 3 THEN list_min(max(x, 3)) END AS third FROM judged GROUP BY "row"
-), counted AS (
-  SELECT *, sum(new_run::INT) OVER w AS run, sum(new_gap::INT) OVER w AS gap
-  FROM marked WINDOW w AS (PARTITION BY "row" ORDER BY slot ROWS UNBOUNDED PRECEDING)
-), measured AS (
-  SELECT *, count(*) OVER (PARTITION BY "row", run) AS zeros, count(*) OVER (PARTITION BY "row", gap) AS length,
-    row_number() OVER (PARTITION BY "row", gap ORDER BY slot) AS step
-  FROM counted
+CREATE OR REPLACE TEMP TABLE judged AS
+  SELECT *, v IS NULL AS missing, coalesce(v BETWEEN low AND high, false) AS valid, CASE WHEN valid THEN v END AS x
+  FROM readings;
+CREATE OR REPLACE TEMP TABLE drawn AS
+WITH holes AS (
+  SELECT "row", min(slot) - 1 AS first, max(slot) + 1 AS last
+  FROM (SELECT "row", slot, slot - row_number() OVER (PARTITION BY "row" ORDER BY slot) AS island FROM judged WHERE NOT valid)
+  GROUP BY "row", island HAVING count(*) <= {LONGEST}
+), ends AS (
+  SELECT h."row", h.first, h.last, b.x AS before, a.x AS after
+  FROM holes h JOIN judged b ON b."row" = h."row" AND b.slot = h.first JOIN judged a ON a."row" = h."row" AND a.slot = h.last
 )
-SELECT "row", slot, tariff, register, missing, valid, zero AND zeros >= {ZERO_RUN} AS zeros,
+SELECT "row", slot, before + floor((2 * (after - before) * (slot - first) + last - first) / (2 * (last - first))) AS line
+FROM (SELECT *, unnest(range(first + 1, last))::SMALLINT AS slot FROM ends);
+CREATE OR REPLACE TEMP TABLE zeros AS
+SELECT "row", unnest(range(min(slot), max(slot) + 1))::SMALLINT AS slot
+FROM (SELECT "row", slot, slot - row_number() OVER (PARTITION BY "row" ORDER BY slot) AS island FROM judged WHERE x = 0)
+GROUP BY "row", island HAVING count(*) >= {ZERO_RUN};
+CREATE OR REPLACE TEMP TABLE cells AS
+WITH thirds AS (SELECT "row", CASE WHEN count(x) >= 3 THEN list_min(max(x, 3)) END AS third FROM judged GROUP BY "row")
+SELECT j."row", j.slot, tariff, register, missing, valid, z.slot IS NOT NULL AS zeros,
   coalesce(third > 0 AND (x - third) * 1000 > {PERMILLE} * third, false) AS spike,
-  NOT valid AND length <= {LONGEST} AND before IS NOT NULL AND after IS NOT NULL AS drawn,
-  CASE WHEN drawn THEN before + floor((2 * (after - before) * step + length + 1) / (2 * (length + 1))) ELSE x END AS filled
-FROM measured JOIN thirds USING ("row")
+  line IS NOT NULL AS drawn, coalesce(line, x) AS filled
+FROM judged j JOIN thirds USING ("row") LEFT JOIN drawn d ON d."row" = j."row" AND d.slot = j.slot
+  LEFT JOIN zeros z ON z."row" = j."row" AND z.slot = j.slot
 """
 _FOUR = "coalesce(sum(filled), 0) AS sum, min(filled) AS min, max(filled) AS max, count(filled) AS count"
 _DAYS = f"""
 CREATE OR REPLACE TEMP TABLE days AS
 SELECT "row", {_FOUR}, arg_max(slot, filled) AS at, any_value(register) AS register,
   coalesce(count = {SLOTS} AND abs(sum - any_value(register)) > {SUM_COUNTS} + floor(abs(any_value(register)) * {SUM_PERMILLE} / 1000), false) AS differs
-FROM (SELECT * FROM cells ORDER BY "row", slot) GROUP BY "row"
+FROM cells GROUP BY "row"
 """
 _FLAGS = """
 SELECT filled, (missing::UTINYINT * 16 + (NOT valid AND NOT missing)::UTINYINT + spike::UTINYINT * 2 + zeros::UTINYINT * 4
@@ -447,7 +479,7 @@ FROM cells JOIN days USING ("row") ORDER BY "row", slot
 
 
 def with_duckdb(connection: duckdb.DuckDBPyConnection) -> Results:
-    """Windows in SQL over the table ``readings``, then three groupings."""
+    """SQL over the table ``readings``: gaps and runs as islands, joined back, then three groupings."""
     connection.execute(_CELLS)
     connection.execute(_DAYS)
     cells = connection.execute(_FLAGS).fetchnumpy()
@@ -458,7 +490,7 @@ def with_duckdb(connection: duckdb.DuckDBPyConnection) -> Results:
     tariffs = connection.execute(
         'SELECT coalesce(sum(filled), 0) AS sum FROM cells GROUP BY "row", tariff ORDER BY "row", tariff'
     ).fetchnumpy()
-    return Results(
+    return results(
         cells["filled"], cells["flags"], *(hours[name] for name in ("sum", "min", "max", "count")),
         *(days[name] for name in ("sum", "min", "max", "at", "count")), tariffs["sum"],
     )  # fmt: skip

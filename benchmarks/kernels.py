@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,10 +231,11 @@ class WholeWay:
     def __init__(self, workload: Workload, ours: Ours) -> None:
         self.codec = Codec()
         self.stored = []
+        day = workload.fleet
         for first in range(0, METERS - BATCH + 1, BATCH):
-            day = workload.fleet
-            for to, given in zip(self.codec.arrays, (day.values, day.state, day.reason, day.rules), strict=True):
-                to[:] = given[first : first + BATCH]
+            part = slice(first, first + BATCH)
+            self.codec.values[:], self.codec.state[:] = day.values[part], day.state[part]
+            self.codec.reason[:], self.codec.rules[:] = day.reason[part], day.rules[part]
             self.stored.append(self.codec.encode())
         shape = (CHANNELS * BATCH // LANES, SLOTS, LANES)
         self.tiles, self.outcome = empty(shape, np.int32), Outcome.empty(shape[0], SLOTS, HOURS)
@@ -274,15 +276,15 @@ def main() -> None:
     narrow = "sse2" if "sse2" in instruction_sets() else "portable"
     with tempfile.TemporaryDirectory(prefix="headend-bench-") as folder:
         others = engines(Rows.of(workload), Path(folder))
-    sets = {name: (lambda name=name: ours.work(name)) for name in instruction_sets()}  # type: ignore[misc]
+    sets = {name: partial(ours.work, name) for name in instruction_sets()}
     unequal: dict[str, list[str]] = {}
     ours.work(held)
     expected = ours.results()
-    for name, work in others.items():
-        unequal[name] = differences(expected, work())
-    for name, tiled in sets.items():
+    for name, rival in others.items():
+        unequal[name] = differences(expected, rival())
+    for name in sets:
         ours.out.fill(0)
-        tiled()
+        ours.work(name)
         unequal[name] = differences(expected, ours.results())
     found = np.bincount(expected.flags.reshape(-1), minlength=64)
     print(f"{READINGS:,} readings; flags: { ({int(flag): int(found[flag]) for flag in np.flatnonzero(found)}) }")
@@ -291,6 +293,7 @@ def main() -> None:
 
     source, target = np.zeros(READINGS), np.ones(READINGS)
     family = homes()
+    slow: dict[str, Callable[[], object]] = dict(others)
     quick: dict[str, Callable[[], object]] = {
         "copyto": lambda: np.copyto(target, source),
         "residential": lambda: ours.work(held, limits=family),
@@ -300,7 +303,7 @@ def main() -> None:
     speeds: dict[str, list[float]] = {name: [] for name in (*others, *quick)}
     threads2, sse2 = [], []
     for _ in range(ROUNDS):
-        for name, work in (others | quick).items():
+        for name, work in (slow | quick).items():
             pairs = [(cpu(lambda: ours.work(held)), cpu(work)) for _ in range(REPEATS if name in quick else 1)]
             mine, theirs = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
             ratios[name].append(theirs / mine)

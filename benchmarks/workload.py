@@ -30,11 +30,12 @@ class Fleet:
 
     @property
     def has_value(self) -> npt.NDArray[np.bool_]:
-        return self.state != State.MISSING
+        has_value: npt.NDArray[np.bool_] = self.state != State.MISSING
+        return has_value
 
 
-def fleet(meters: int, seed: int) -> Fleet:
-    """Make a day. A slot without value counts 0."""
+def fleet(meters: int, seed: int, gap: float = GAP) -> Fleet:
+    """Make a day. A slot without value counts 0; ``gap`` is the mean length of a gap. [slots]"""
     random = np.random.default_rng(seed)
     values = np.concatenate([_energy(random, meters), _voltages(random, meters)], axis=1)
     values = np.concatenate([values, _currents(random, values)], axis=1)
@@ -46,7 +47,7 @@ def fleet(meters: int, seed: int) -> Fleet:
     rules[spiky], state[spiky] = Rule.SPIKE, State.QUESTIONABLE
     again = random.random(counts.shape) < DUPLICATES
     rules[again], state[again] = rules[again] | Rule.CONFLICT, State.QUESTIONABLE
-    gone = _gaps(random, meters)
+    gone = _gaps(random, meters, gap)
     counts[gone], state[gone], reason[gone], rules[gone] = 0, State.MISSING, Reason.NO_ANSWER, 0
     shape = (meters, CHANNELS * SLOTS)
     return Fleet(*(array.reshape(shape) for array in (counts, state, reason, rules)))
@@ -87,14 +88,14 @@ def _currents(random: np.random.Generator, others: Floats) -> Floats:
     return apparent * share / (others[:, 4:7] / 10) * 1_000
 
 
-def _gaps(random: np.random.Generator, meters: int) -> npt.NDArray[np.bool_]:
+def _gaps(random: np.random.Generator, meters: int, gap: float) -> npt.NDArray[np.bool_]:
     """Gaps of a whole meter and of single channels, half of the missing slots each; shape (meters, CHANNELS, SLOTS)."""
     gone = np.zeros((meters, CHANNELS, SLOTS), np.bool_)
     for rows, columns in ((1, slice(None)), (CHANNELS, None)):
-        count = random.poisson(MISSING / 2 * meters * rows * SLOTS / GAP)
+        count = random.poisson(MISSING / 2 * meters * rows * SLOTS / gap)
         for meter, channel, start, length in zip(
             random.integers(0, meters, count), random.integers(0, CHANNELS, count),
-            random.integers(0, SLOTS, count), random.geometric(1 / GAP, count),
+            random.integers(0, SLOTS, count), random.geometric(1 / gap, count),
             strict=True,
         ):  # fmt: skip
             gone[meter, columns or channel, start : start + length] = True

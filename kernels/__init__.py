@@ -10,16 +10,18 @@ The contract of every kernel:
 - **Checks before the loop**, then a loop without Python objects and without the interpreter lock: O(n), exact integers,
   no float in a value. Counts are int32, sums int64; what does not fit is a `ValueError`, never a wrap.
 - **Missing is a state, never a number.** What a slot without value holds in ``values`` is not looked at, and is 0 when written.
+- **Batches are rows**: where many rows are worked on in one call, arrays have the shape (rows, slots), and `edges` cut every row.
 - **Decoders trust nothing**: damaged input is a `ValueError` or a row of the length asked for, in time and memory bounded by
   that length.
 - **Two implementations, one truth.** `kernels.reference` says the same slowly; tests hold both equal. There is no run-time
-  fallback. ``HEADEND_CHECKED_KERNELS=1`` builds with bounds checks; ``kernels.quality.IS_CHECKED_BUILD`` tells which one runs.
+  fallback. ``HEADEND_CHECKED_KERNELS=1`` builds with bounds checks, ``HEADEND_SANITIZED_KERNELS=1`` with
+  sanitizers; ``kernels.quality`` tells which one runs.
 
 ===============  =====================================================================================
 `quality`        the permanent codes of state, reason and rule
 `checksum`       CRC-16 of Modbus, FCS-16 of HDLC, CRC-16/CCITT, CRC-32
 `axdr`           a load profile's buffer straight to columns, and a column onto its grid; twin: `drivers.dlms`
-`blocks`         the codecs inside a stored block: packed values, runs of qualities
+`blocks`         the codecs inside a stored block: packed values, runs of qualities, bodies of both; in batches
 `validate`       missing, range, zero run, spike; sum of intervals against the register
 `estimate`       linear, like day, spread of a register difference
 `aggregate`      sums and counts per bucket, maximum block demand with its slot

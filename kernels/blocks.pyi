@@ -1,6 +1,11 @@
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
+
+_Writable: TypeAlias = bytearray | memoryview | npt.NDArray[np.uint8]
+_Readable: TypeAlias = Buffer | npt.NDArray[np.uint8]
 
 VALUES_VERSION: int
 RUNS_VERSION: int
@@ -15,11 +20,11 @@ def encode_rows(
     values: npt.NDArray[np.int32],  # const int32_t[:, ::1], shape (rows, slots)
     has_value: npt.NDArray[np.uint8] | npt.NDArray[np.bool_],  # const uint8_t[:, ::1], shape (rows, slots)
     edges: npt.NDArray[np.int64],  # const int64_t[::1], shape (channels + 1,)
-    out: Buffer,  # uint8_t[::1], at least rows * row_bound(edges); written
+    out: _Writable,  # uint8_t[::1], at least rows * row_bound(edges); written
     ends: npt.NDArray[np.int64],  # int64_t[::1], shape (rows,); written
 ) -> int: ...
 def decode_rows(
-    data: Buffer,  # const uint8_t[::1]
+    data: _Readable,  # const uint8_t[::1]
     ends: npt.NDArray[np.int64],  # const int64_t[::1], shape (rows,)
     has_value: npt.NDArray[np.uint8] | npt.NDArray[np.bool_],  # const uint8_t[:, ::1], shape (rows, slots)
     edges: npt.NDArray[np.int64],  # const int64_t[::1], shape (channels + 1,)
@@ -29,7 +34,7 @@ def encode_runs(
     codes: npt.NDArray[np.uint32],  # const uint32_t[::1], shape (n,)
 ) -> bytes: ...
 def decode_runs(
-    data: Buffer,  # const uint8_t[::1]
+    data: _Readable,  # const uint8_t[::1]
     out: npt.NDArray[np.uint32],  # uint32_t[::1], shape (n,); written
 ) -> None: ...
 def encode_bodies(
@@ -38,11 +43,11 @@ def encode_bodies(
     reason: npt.NDArray[np.uint8],  # const uint8_t[:, ::1], shape (rows, slots)
     rules: npt.NDArray[np.uint32],  # const uint32_t[:, ::1], shape (rows, slots)
     edges: npt.NDArray[np.int64],  # const int64_t[::1], shape (channels + 1,)
-    out: Buffer,  # uint8_t[::1], at least rows * body_bound(edges); written
+    out: _Writable,  # uint8_t[::1], at least rows * body_bound(edges); written
     ends: npt.NDArray[np.int64],  # int64_t[::1], shape (rows,); written
 ) -> int: ...
 def decode_bodies(
-    data: Buffer,  # const uint8_t[::1]
+    data: _Readable,  # const uint8_t[::1]
     starts: npt.NDArray[np.int64],  # const int64_t[::1], shape (rows,)
     ends: npt.NDArray[np.int64],  # const int64_t[::1], shape (rows,)
     edges: npt.NDArray[np.int64],  # const int64_t[::1], shape (channels + 1,)

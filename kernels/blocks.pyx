@@ -78,6 +78,7 @@ cdef enum Fault:
     BAD_PADDING
     VALUE_WITHOUT_SLOT
     BAD_RUN
+    BAD_BASE
     BAD_STATE
     BAD_SPAN
 
@@ -90,6 +91,7 @@ cdef dict FAULTS = {
     <int>BAD_PADDING: "has bits set in its padding",
     <int>VALUE_WITHOUT_SLOT: "holds a value for a slot that has none",
     <int>BAD_RUN: "holds a run that is empty, repeats a code, or is longer than the row",
+    <int>BAD_BASE: "holds a channel that does not begin with its base",
     <int>BAD_STATE: "holds a state this program does not know",
     <int>BAD_SPAN: "does not lie within its buffer",
 }
@@ -192,7 +194,8 @@ cdef Fault unpack(
         n = edges[channel + 1] - first
         count = count_values(has_value + first, n)
         if count == 0:
-            memset(out + first, 0, n * sizeof(int32_t))
+            if n:
+                memset(out + first, 0, n * sizeof(int32_t))
             continue
         fault = take_leb(&at, end, &base)
         if fault != FINE:
@@ -201,6 +204,8 @@ cdef Fault unpack(
         fault = decode_segment(&at, end, readable, count, unzigzag(base), target)
         if fault != SEGMENT_FINE:
             return TRUNCATED if fault == SEGMENT_TRUNCATED else BAD_PADDING
+        if <uint32_t>target[0] != unzigzag(base):
+            return BAD_BASE
         if count < n:
             count = 0
             for i in range(n):

@@ -52,3 +52,5 @@ HAS_VALUE: frozenset[State]
 """States in which a slot carries a value."""
 IS_CHECKED_BUILD: bool
 """True where the kernels were built with bounds checks (HEADEND_CHECKED_KERNELS=1)."""
+IS_SANITIZED_BUILD: bool
+"""True where the kernels were built with sanitizers (HEADEND_SANITIZED_KERNELS=1)."""

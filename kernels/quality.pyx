@@ -9,7 +9,7 @@ codes that are not powers of two).
 from enum import IntEnum, IntFlag
 
 cdef extern from *:
-    const int HEADEND_CHECKED
+    const int HEADEND_CHECKED, HEADEND_SANITIZED
 
 State = IntEnum("State", dict(CState.__members__), module=__name__)
 Reason = IntEnum("Reason", dict(CReason.__members__), module=__name__)
@@ -17,3 +17,4 @@ Rule = IntFlag("Rule", dict(CRule.__members__), module=__name__)
 
 HAS_VALUE = frozenset((State.MEASURED, State.QUESTIONABLE, State.ESTIMATED, State.EDITED))
 IS_CHECKED_BUILD = bool(HEADEND_CHECKED)
+IS_SANITIZED_BUILD = bool(HEADEND_SANITIZED)

@@ -36,9 +36,9 @@ def crc16_modbus(data: bytes, start: int = 0xFFFF) -> int:
     return crc_bits(data, width=16, polynomial=0x8005, start=start, reflect=True, final=0)
 
 
-def fcs16(data: bytes) -> int:
+def fcs16(data: bytes, start: int = 0) -> int:
     """See `kernels.checksum.fcs16`."""
-    return crc_bits(data, width=16, polynomial=0x1021, start=0xFFFF, reflect=True, final=0xFFFF)
+    return crc_bits(data, width=16, polynomial=0x1021, start=start ^ 0xFFFF, reflect=True, final=0xFFFF)
 
 
 def crc16_ccitt(data: bytes, start: int = 0xFFFF) -> int:

@@ -190,7 +190,7 @@ def encode(block: Block) -> bytes:
         block.values[None], block.state[None], block.reason[None], block.rules[None], edges, out, np.empty(1, np.int64)
     )
     start = _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head))
-    body = b"".join((start, head, out[:used]))
+    body = b"".join((start, head, out[:used].tobytes()))
     return body + _LENGTH.pack(zlib.crc32(body))
 
 

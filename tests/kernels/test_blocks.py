@@ -113,6 +113,11 @@ def test_runs_of_version_1_are_still_read(codes: list[int]) -> None:
 CELL = st.tuples(INT32, STATES, REASONS, st.sampled_from([0, 0, 0, 2, 2**32 - 1]))
 
 
+def encode_body(row: list[Any], cuts: list[int]) -> bytes:
+    values, state, reason, rules = row
+    return reference.encode_body(values, state, reason, rules, cuts)
+
+
 @given(grids(CELL))
 def test_bodies_come_back_and_agree_with_the_twin(grid: tuple[list[list[Any]], list[int]]) -> None:
     rows, cuts = grid
@@ -122,15 +127,16 @@ def test_bodies_come_back_and_agree_with_the_twin(grid: tuple[list[list[Any]], l
         np.array([[cell[part] for cell in row] for row in rows], dtype).reshape(shape)
         for part, dtype in enumerate((np.int32, np.uint8, np.uint8, np.uint32))
     ]
+    values, state, reason, rules = columns
     out, ends = np.empty(len(rows) * blocks.body_bound(edges), np.uint8), np.empty(len(rows), np.int64)
     starts = np.zeros_like(ends)
 
-    used = blocks.encode_bodies(*columns, edges, out, ends)
+    used = blocks.encode_bodies(values, state, reason, rules, edges, out, ends)
     starts[1:] = ends[:-1]
     back = [np.full_like(column, GUARD) for column in columns]
     blocks.decode_bodies(out[:used], starts, ends, edges, *back)
 
-    twins = [reference.encode_body(*(list(part) for part in zip(*row, strict=True)), cuts) for row in rows if row]
+    twins = [encode_body(list(zip(*row, strict=True)), cuts) for row in rows if row]
     assert out[:used].tobytes() == (b"".join(twins) if cuts[-1] else bytes(out[:used]))
     columns[0][~np.isin(columns[1], [int(state) for state in HAS_VALUE])] = 0
     for column, theirs in zip(columns, back, strict=True):
@@ -248,6 +254,7 @@ def test_flipped_bit_in_values_is_an_error_or_a_row_of_the_right_length(cells: l
         (b"\x02\x80\x00\x00", "needlessly long"),
         (b"\x02\x00\x21\x00", "padding"),
         (b"\x02\x00\x01\x04", "padding"),
+        (b"\x02\x00\x01\x01", "does not begin with its base"),
         (b"\x02\x00\x00\x00", "behind its last slot"),
         (b"\x01\xff\xff\xff\xff\x7f\x00", "longer than 32 bits"),
         (b"\x01\x80\x00\x00", "needlessly long"),

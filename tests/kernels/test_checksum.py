@@ -20,6 +20,9 @@ def test_check_value_of_the_crc_catalogue_comes_out(function: str, expected: int
     assert getattr(checksum, function)(CHECK) == expected
 
 
+BITS = {"crc16_modbus": 16, "fcs16": 16, "crc16_ccitt": 16, "crc32": 32}
+
+
 @given(st.binary(max_size=200))
 def test_kernels_agree_with_their_twins_and_with_the_standard_library(data: bytes) -> None:
     assert checksum.crc16_modbus(data) == reference.crc16_modbus(data)
@@ -28,11 +31,28 @@ def test_kernels_agree_with_their_twins_and_with_the_standard_library(data: byte
     assert checksum.crc32(data) == reference.crc32(data) == zlib.crc32(data)
 
 
+@pytest.mark.parametrize("name", BITS)
+@given(st.binary(max_size=40), st.data())
+def test_every_start_agrees_with_the_twin(name: str, data: bytes, draw: st.DataObject) -> None:
+    start = draw.draw(st.integers(0, 2 ** BITS[name] - 1))
+
+    assert getattr(checksum, name)(data, start) == getattr(reference, name)(data, start)
+
+
+@pytest.mark.parametrize("name", BITS)
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_checksum_can_go_on_from_the_bytes_before(first: bytes, second: bytes) -> None:
-    assert checksum.crc16_modbus(second, checksum.crc16_modbus(first)) == checksum.crc16_modbus(first + second)
-    assert checksum.crc16_ccitt(second, checksum.crc16_ccitt(first)) == checksum.crc16_ccitt(first + second)
-    assert checksum.crc32(second, checksum.crc32(first)) == zlib.crc32(first + second)
+def test_checksum_can_go_on_from_the_bytes_before(name: str, first: bytes, second: bytes) -> None:
+    function = getattr(checksum, name)
+
+    assert function(second, function(first)) == function(first + second)
+
+
+def test_long_buffers_agree_with_the_standard_library_wherever_they_begin() -> None:
+    data = memoryview(np.random.default_rng(1).bytes(20_000))
+
+    for first in range(9):
+        assert checksum.crc32(data[first:]) == zlib.crc32(data[first:])
+        assert checksum.crc16_ccitt(data[first:]) == binascii.crc_hqx(data[first:], 0xFFFF)
 
 
 @given(st.binary(min_size=1, max_size=60), st.data())
@@ -57,10 +77,8 @@ def test_any_contiguous_buffer_of_bytes_is_taken_and_nothing_else() -> None:
             checksum.fcs16(wrong)
 
 
-@pytest.mark.parametrize("start", [-1, 2**16, 2**40])
-def test_start_outside_the_register_is_refused(start: int) -> None:
-    for function in (checksum.crc16_modbus, checksum.crc16_ccitt):
-        with pytest.raises(ValueError, match="start"):
-            function(CHECK, start)
+@pytest.mark.parametrize("name", BITS)
+@pytest.mark.parametrize("beyond", [-1, -(2**40), 2**70, None])
+def test_start_outside_the_register_is_refused(name: str, beyond: int | None) -> None:
     with pytest.raises(ValueError, match="start"):
-        checksum.crc32(CHECK, start if start < 0 else 2**32)
+        getattr(checksum, name)(CHECK, 2 ** BITS[name] if beyond is None else beyond)
