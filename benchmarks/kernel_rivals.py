@@ -348,90 +348,63 @@ def with_pandas(table: pd.DataFrame) -> Results:
 
 
 def with_polars(table: pl.DataFrame) -> Results:
-    """Lazy queries: gaps and runs as islands, joined back, then three groupings."""
-    v, x, slot, filled, register = (pl.col(name) for name in ("v", "x", "slot", "filled", "register"))
-    third, first, last = (pl.col(name) for name in ("third", "first", "last"))
-    judged = (
+    """One lazy query with windows over each row."""
+    v, x, zero = pl.col("v"), pl.col("x"), pl.col("zero")
+    third = pl.col("third")
+    drawn = (
+        ~pl.col("valid")
+        & (pl.col("length") <= LONGEST)
+        & pl.col("before").is_not_null()
+        & pl.col("after").is_not_null()
+    )
+    line = (
+        pl.col("before")
+        + (
+            (2 * (pl.col("after") - pl.col("before")) * pl.col("step") + pl.col("length") + 1)
+            / (2 * (pl.col("length") + 1))
+        ).floor()
+    )
+    steps = (
         table.lazy()
         .with_columns(valid=(v.is_not_null() & (v >= pl.col("low")) & (v <= pl.col("high"))).fill_null(value=False))
         .with_columns(x=pl.when("valid").then(v), missing=v.is_null())
-        .collect()
-        .lazy()
-    )
-    keys, island = ["row", "slot"], slot - slot.cum_count().over("row").cast(pl.Int16)
-    holes = (
-        judged.filter(~pl.col("valid"))
-        .select("row", "slot", island=island)
-        .group_by("row", "island")
-        .agg(first=slot.min() - 1, last=slot.max() + 1, length=pl.len())
-        .filter(pl.col("length") <= LONGEST)
-        .join(judged.select("row", first="slot", before="x"), on=["row", "first"])
-        .join(judged.select("row", last="slot", after="x"), on=["row", "last"])
-        .with_columns(slot=pl.int_ranges(first + 1, last, dtype=pl.Int16))
-        .explode("slot")
-        .select(
-            "row",
-            "slot",
-            line=pl.col("before")
-            + (
-                (2 * (pl.col("after") - pl.col("before")) * (slot - first) + last - first) / (2 * (last - first))
-            ).floor(),
+        .with_columns(
+            zero=(x == 0).fill_null(value=False),
+            third=pl.when(x.count().over("row") >= 3).then(x.top_k(3).min().over("row")),
+            gap=pl.col("valid").rle_id().over("row"),
+            before=x.forward_fill().over("row"),
+            after=x.backward_fill().over("row"),
         )
-    )
-    zeros = (
-        judged.filter(x == 0)
-        .select("row", "slot", island=island)
-        .group_by("row", "island")
-        .agg("slot")
-        .filter(slot.list.len() >= ZERO_RUN)
-        .explode("slot")
-        .select("row", "slot", zeros=True)
-    )
-    rows = judged.group_by("row").agg(third=pl.when(x.count() >= 3).then(x.top_k(3).min()))
-    kept: Any = {"how": "left", "maintain_order": "left"}
-    cells = (
-        judged.join(rows, on="row", **kept)
-        .join(holes, on=keys, **kept)
-        .join(zeros, on=keys, **kept)
-        .with_columns(filled=pl.coalesce("line", "x"), drawn=pl.col("line").is_not_null())
-        .collect()
-    )
-    days = (
-        cells.lazy()
-        .group_by("row")
-        .agg(
-            sum=filled.sum(),
-            min=filled.min(),
-            max=filled.max(),
-            count=filled.count(),
-            at=filled.arg_max(),
-            register=pl.col("register").first(),
+        .with_columns(
+            run=zero.rle_id().over("row"),
+            length=pl.len().over("row", "gap").cast(pl.Float64),
+            step=(pl.int_range(pl.len()).over("row", "gap") + 1).cast(pl.Float64),
+            spike=((third > 0) & ((x - third) * 1_000 > PERMILLE * third)).fill_null(value=False),
         )
-        .sort("row")
+        .with_columns(zeros=zero & (pl.len().over("row", "run") >= ZERO_RUN), drawn=drawn)
+        .with_columns(filled=pl.when("drawn").then(line).otherwise(x), hour=pl.col("slot") // PER_HOUR)
+        .with_columns(total=pl.col("filled").sum().over("row"), counted=pl.col("filled").count().over("row"))
         .with_columns(
             differs=(
-                (pl.col("count") == SLOTS)
-                & ((pl.col("sum") - register).abs() > SUM_COUNTS + (register.abs() * SUM_PERMILLE / 1_000).floor())
+                (pl.col("counted") == SLOTS)
+                & ((pl.col("total") - pl.col("register")).abs() > SUM_COUNTS + (pl.col("register").abs() * SUM_PERMILLE / 1_000).floor())
             ).fill_null(value=False)
         )
-        .collect()
-    )
-    flags = cells.lazy().join(days.lazy().select("row", "differs"), on="row", maintain_order="left").select(
-        flags=pl.col("missing").cast(pl.UInt8) * 16 + (~pl.col("valid") & ~pl.col("missing")).cast(pl.UInt8)
-        + ((third > 0) & ((x - third) * 1_000 > PERMILLE * third)).fill_null(value=False).cast(pl.UInt8) * 2
-        + pl.col("zeros").fill_null(value=False).cast(pl.UInt8) * 4
-        + pl.col("differs").cast(pl.UInt8) * 8 + pl.col("drawn").cast(pl.UInt8) * 32
-    ).collect()["flags"]  # fmt: skip
-    hours = (
-        cells.lazy()
-        .group_by("row", hour=slot // PER_HOUR)
-        .agg(sum=filled.sum(), min=filled.min(), max=filled.max(), count=filled.count())
-        .sort("row", "hour")
-        .collect()
-    )
+        .with_columns(
+            flags=pl.col("missing").cast(pl.UInt8) * 16 + (~pl.col("valid") & ~pl.col("missing")).cast(pl.UInt8)
+            + pl.col("spike").cast(pl.UInt8) * 2 + pl.col("zeros").cast(pl.UInt8) * 4
+            + pl.col("differs").cast(pl.UInt8) * 8 + pl.col("drawn").cast(pl.UInt8) * 32
+        )
+        .select("row", "slot", "hour", "tariff", "filled", "flags")
+    )  # fmt: skip
+    cells = steps.collect()
+    filled = pl.col("filled")
+    four = {"sum": filled.sum(), "min": filled.min(), "max": filled.max(), "count": filled.count()}
+    hours = cells.lazy().group_by("row", "hour").agg(**four).sort("row", "hour").collect()
+    days = cells.lazy().group_by("row").agg(**four, at=filled.arg_max()).sort("row").collect()
     tariffs = cells.lazy().group_by("row", "tariff").agg(sum=filled.sum()).sort("row", "tariff").collect()
     return results(
-        cells["filled"].to_numpy(), flags.to_numpy(),
+        cells["filled"].to_numpy(), cells["flags"].to_numpy(),
         *(hours[name].to_numpy() for name in ("sum", "min", "max", "count")),
         *(days[name].to_numpy() for name in ("sum", "min", "max", "at", "count")), tariffs["sum"].to_numpy(),
     )  # fmt: skip
