@@ -14,7 +14,8 @@ def run(
 ):
     cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], per_hour = slots // hour_sum.shape[1]
     cdef Py_ssize_t row, slot, hour, first, gap, step, best
-    cdef double v, top, second, third, bound, before, rise, total, least, most, count, whole
+    cdef double v, top, second, third, before, rise, total, least, most, count, whole, day_total, day_counted, day_most
+    cdef double[4] tariffs
     with nogil:
         for row in range(rows):
             top = second = third = -INFINITY
@@ -64,10 +65,10 @@ def run(
                         )
                         flags[row, slot - gap - 1 + step] |= 32
                 gap = 0
-            day_sum[row] = day_count[row] = day_max[row] = 0
+            day_total = day_counted = 0
+            day_most = -INFINITY
             best = -1
-            for hour in range(4):
-                tariff_sum[row, hour] = 0
+            tariffs[0] = tariffs[1] = tariffs[2] = tariffs[3] = 0
             whole = INFINITY
             for hour in range(hour_sum.shape[1]):
                 total = count = 0
@@ -83,20 +84,25 @@ def run(
                         least = v
                     if v > most:
                         most = v
-                    if best < 0 or v > day_max[row]:
-                        day_max[row] = v
+                    if v > day_most:
+                        day_most = v
                         best = slot
-                    tariff_sum[row, tariff[slot]] += v
+                    tariffs[tariff[slot]] += v
                 hour_sum[row, hour] = total
                 hour_count[row, hour] = count
                 hour_min[row, hour] = least if count else 0
                 hour_max[row, hour] = most if count else 0
                 whole = min(whole, least)
-                day_sum[row] += total
-                day_count[row] += count
+                day_total += total
+                day_counted += count
+            day_sum[row] = day_total
+            day_count[row] = day_counted
             day_min[row] = whole if best >= 0 else 0
+            day_max[row] = day_most if best >= 0 else 0
             day_argmax[row] = best
-            if not isnan(register[row]) and day_count[row] == slots:
-                if abs(day_sum[row] - register[row]) > sum_counts + floor(abs(register[row]) * sum_permille / 1000):
+            for hour in range(4):
+                tariff_sum[row, hour] = tariffs[hour]
+            if not isnan(register[row]) and day_counted == slots:
+                if abs(day_total - register[row]) > sum_counts + floor(abs(register[row]) * sum_permille / 1000):
                     for slot in range(slots):
                         flags[row, slot] |= 8
