@@ -51,6 +51,7 @@ typedef struct {
 /* One thread's own room. */
 typedef struct {
     int32_t highest[3][TILE];
+    int32_t first_fill[TILE]; /* first slot filled with as much as the row's greatest, or slots */
     uint16_t *bad, *zero, *spare; /* a bit per lane; slots + 1 */
     int32_t *count, *least, *most; /* segments x TILE, codes */
     int64_t *sum;
@@ -60,6 +61,7 @@ typedef struct {
 /* Where one tile's results go. */
 typedef struct {
     int32_t *filled;
+    int is_past; /* whether `filled` is written past the cache */
     uint8_t *flags;
     int64_t *hour_sum;
     int32_t *hour_min, *hour_max;
@@ -228,7 +230,7 @@ static int tile_longest_segment(const tile_plan *plan) {
 }
 
 static size_t tile_stage_bytes(const tile_plan *plan) {
-    return (size_t)plan->slots * TILE * 5 + (size_t)plan->hours * TILE * 18;
+    return (size_t)plan->slots * TILE + (size_t)plan->hours * TILE * 18;
 }
 
 /* Lay a thread's room out in one piece. 0, or -1 without memory. */
@@ -262,13 +264,12 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
     staged.hour_sum = (int64_t *)scratch->stage;
     staged.hour_min = (int32_t *)(staged.hour_sum + hours * TILE);
     staged.hour_max = staged.hour_min + hours * TILE;
-    staged.filled = staged.hour_max + hours * TILE;
-    staged.hour_count = (uint16_t *)(staged.filled + slots * TILE);
+    staged.hour_count = (uint16_t *)(staged.hour_max + hours * TILE);
     staged.flags = (uint8_t *)(staged.hour_count + hours * TILE);
     for (ptrdiff_t tile = first; tile < end; tile++) {
         const ptrdiff_t cell = tile * slots * TILE, hour = tile * hours * TILE, row = tile * TILE;
         const tile_room final = {
-            all->filled + cell, all->flags + cell,
+            all->filled + cell, 0, all->flags + cell,
             all->hour_sum + hour, all->hour_min + hour, all->hour_max + hour, all->hour_count + hour,
             all->day_sum + row, all->day_min + row, all->day_max + row, all->day_argmax + row, all->day_count + row,
             all->tariff_sum + row * TILE_TARIFFS, all->registers == NULL ? NULL : all->registers + row,
@@ -280,7 +281,7 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
             continue;
         }
         tile_room near = final;
-        near.filled = in_place ? final.filled : staged.filled;
+        near.is_past = !in_place;
         near.flags = staged.flags;
         near.hour_sum = staged.hour_sum;
         near.hour_min = staged.hour_min;
@@ -289,8 +290,6 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
         call->body(in, call->plan, limits, scratch, &near);
         if (tile + 1 < end)
             tile_fetch(in + slots * TILE, (size_t)slots * TILE * 4);
-        if (!in_place)
-            call->stream(final.filled, near.filled, (size_t)slots * TILE * 4);
         call->stream(final.flags, near.flags, (size_t)slots * TILE);
         call->stream(final.hour_sum, near.hour_sum, (size_t)hours * TILE * 8);
         call->stream(final.hour_min, near.hour_min, (size_t)hours * TILE * 4);

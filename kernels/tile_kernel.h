@@ -18,7 +18,8 @@ where a gap begins or ends, and what a fill changes in a segment is corrected th
 #endif
 
 static inline __attribute__((always_inline)) void V(scan)(
-    const int32_t *in, int32_t *out, const tile_plan *plan, const tile_limits *limits, tile_scratch *scratch, const int is_wide
+    const int32_t *in, int32_t *out, const tile_plan *plan, const tile_limits *limits, tile_scratch *scratch,
+    const int is_wide, const int is_past
 ) {
     const vec limit = V(splat)((int32_t)limits->beyond), zero = V(splat)(limits->zero), nothing = V(splat)(-1);
     for (int place = 0; place < 3; place++)
@@ -33,7 +34,9 @@ static inline __attribute__((always_inline)) void V(scan)(
             vec least = V(splat)(LEAST_OF_NONE), most = nothing;
             for (int slot = first; slot < end; slot++) {
                 const vec x = V(load)(in + slot * TILE + part * LANES);
-                if (out != in)
+                if (is_past)
+                    V(store_past)(out + slot * TILE + part * LANES, x);
+                else if (out != in)
                     V(store)(out + slot * TILE + part * LANES, x);
                 const mask bad = V(beyond)(x, limit);
                 KEEP_BITS(scratch->bad, slot, part, bad);
@@ -176,6 +179,9 @@ static void V(close_gap)(
             value += 1;
         }
         out[slot * TILE + lane] = (int32_t)value;
+        /* A line never rises above its ends, but rounding may bring it there, and sooner. */
+        if (value == scratch->highest[0][lane] && slot < scratch->first_fill[lane])
+            scratch->first_fill[lane] = slot;
         flags[slot * TILE + lane] |= TILE_ESTIMATED;
         const int at = plan->segment_of[slot] * TILE + lane;
         scratch->sum[at] += value;
@@ -193,6 +199,8 @@ static void V(close_gaps)(
     int32_t opened[TILE];
     unsigned before = 0;
     scratch->bad[plan->slots] = 0;
+    for (int lane = 0; lane < TILE; lane++)
+        scratch->first_fill[lane] = plan->slots;
     for (int slot = 0; slot <= plan->slots; slot++) {
         const unsigned now = scratch->bad[slot];
         if (now == before)
@@ -234,7 +242,7 @@ static void V(gather)(const tile_plan *plan, int32_t low, tile_scratch *scratch,
 
 /* Hours to the day; codes to counts, and 0 where nothing was counted. */
 static void V(finish)(
-    const int32_t *filled, const tile_plan *plan, const tile_limits *limits, tile_scratch *scratch, const tile_room *room
+    const int32_t *in, const tile_plan *plan, const tile_limits *limits, tile_scratch *scratch, const tile_room *room
 ) {
     int64_t tariffs[TILE_TARIFFS][TILE] = {{0}};
     int32_t day_most[TILE], day_count[TILE], at[TILE];
@@ -287,9 +295,11 @@ static void V(finish)(
     for (int lane = 0; lane < TILE; lane++) {
         int slot = plan->edges[at[lane]], is_lower = 1;
         for (int here = slot, end = plan->edges[at[lane] + 1]; here < end; here++) {
-            is_lower &= filled[here * TILE + lane] != day_most[lane];
+            is_lower &= in[here * TILE + lane] != day_most[lane];
             slot += is_lower;
         }
+        if (slot > scratch->first_fill[lane])
+            slot = scratch->first_fill[lane];
         room->day_argmax[lane] = day_most[lane] < 0 ? -1 : slot;
         const int64_t sum = tariffs[0][lane] + tariffs[1][lane] + tariffs[2][lane] + tariffs[3][lane];
         room->day_sum[lane] = sum;
@@ -316,13 +326,15 @@ static void V(tile)(
     scratch = &near;
     memset(room->flags, 0, (size_t)plan->slots * TILE);
     if (limits->is_wide)
-        V(scan)(in, room->filled, plan, limits, scratch, 1);
+        V(scan)(in, room->filled, plan, limits, scratch, 1, 0);
+    else if (room->is_past)
+        V(scan)(in, room->filled, plan, limits, scratch, 0, 1);
     else
-        V(scan)(in, room->filled, plan, limits, scratch, 0);
+        V(scan)(in, room->filled, plan, limits, scratch, 0, 0);
     V(flag_spikes)(in, plan, limits, scratch, room->flags);
     V(close_gaps)(in, room->filled, plan, limits, scratch, room->flags);
     V(flag_zero_runs)(plan, limits->zero_run, scratch, room->flags);
-    V(finish)(room->filled, plan, limits, scratch, room);
+    V(finish)(in, plan, limits, scratch, room);
 }
 
 #undef KEEP_BITS

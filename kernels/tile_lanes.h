@@ -13,6 +13,7 @@ carry a value are not negative. A mask tells lanes apart, in whatever form the m
     bits     one bit per lane
     narrow   lanes as numbers of 16 bits
     widen    lanes as unsigned numbers of 64 bits
+    store_past  store past the cache, aligned, where that can be said
     stream   copy past the cache, where that can be said: writing a line that way does not read it first
 */
 
@@ -23,6 +24,7 @@ carry a value are not negative. A mask tells lanes apart, in whatever form the m
 #define mask __mmask16
 static inline vec V(load)(const int32_t *at) { return _mm512_loadu_si512((const void *)at); }
 static inline void V(store)(int32_t *at, vec x) { _mm512_storeu_si512((void *)at, x); }
+static inline void V(store_past)(int32_t *at, vec x) { _mm512_stream_si512((__m512i *)at, x); }
 static inline vec V(splat)(int32_t x) { return _mm512_set1_epi32(x); }
 static inline mask V(beyond)(vec x, vec limit) { return _mm512_cmpge_epu32_mask(x, limit); }
 static inline mask V(equal)(vec x, vec y) { return _mm512_cmpeq_epi32_mask(x, y); }
@@ -63,6 +65,7 @@ static void V(stream)(void *to, const void *from, size_t bytes) {
 #define mask __m256i
 static inline vec V(load)(const int32_t *at) { return _mm256_loadu_si256((const __m256i *)at); }
 static inline void V(store)(int32_t *at, vec x) { _mm256_storeu_si256((__m256i *)at, x); }
+static inline void V(store_past)(int32_t *at, vec x) { _mm256_stream_si256((__m256i *)at, x); }
 static inline vec V(splat)(int32_t x) { return _mm256_set1_epi32(x); }
 static inline mask V(beyond)(vec x, vec limit) { return _mm256_cmpeq_epi32(_mm256_max_epu32(x, limit), x); }
 static inline mask V(equal)(vec x, vec y) { return _mm256_cmpeq_epi32(x, y); }
@@ -116,6 +119,10 @@ static inline vec V(load)(const int32_t *at) {
 static inline void V(store)(int32_t *at, vec x) {
     _mm_storeu_si128((__m128i *)at, x.a);
     _mm_storeu_si128((__m128i *)(at + 4), x.b);
+}
+static inline void V(store_past)(int32_t *at, vec x) {
+    _mm_stream_si128((__m128i *)at, x.a);
+    _mm_stream_si128((__m128i *)(at + 4), x.b);
 }
 static inline vec V(splat)(int32_t x) { return EACH(_mm_set1_epi32(x), _mm_set1_epi32(x)); }
 static inline __m128i V(beyond1)(__m128i x, __m128i limit) {
@@ -189,6 +196,7 @@ static inline void V(store)(int32_t *at, vec x) {
     vst1q_s32(at, x.a);
     vst1q_s32(at + 4, x.b);
 }
+static inline void V(store_past)(int32_t *at, vec x) { V(store)(at, x); }
 static inline vec V(splat)(int32_t x) { return EACH(vdupq_n_s32(x), vdupq_n_s32(x)); }
 static inline mask V(beyond)(vec x, vec limit) {
     return EACH(S(vcgeq_u32(U(x.a), U(limit.a))), S(vcgeq_u32(U(x.b), U(limit.b))));
@@ -243,6 +251,7 @@ typedef struct { int32_t lane[LANES]; } vec;
 #define EACH(expression) vec z; for (int i = 0; i < LANES; i++) z.lane[i] = (int32_t)(expression); return z
 static inline vec V(load)(const int32_t *at) { EACH(at[i]); }
 static inline void V(store)(int32_t *at, vec x) { memcpy(at, x.lane, sizeof x.lane); }
+static inline void V(store_past)(int32_t *at, vec x) { V(store)(at, x); }
 static inline vec V(splat)(int32_t x) { EACH(x); }
 static inline mask V(beyond)(vec x, vec limit) { EACH(-((uint32_t)x.lane[i] >= (uint32_t)limit.lane[i])); }
 static inline mask V(equal)(vec x, vec y) { EACH(-(x.lane[i] == y.lane[i])); }

@@ -45,6 +45,7 @@ cdef extern from "tile_core.h" nogil:
         pass
     ctypedef struct tile_room:
         int32_t* filled
+        int is_past
         uint8_t* flags
         int64_t* hour_sum
         int32_t* hour_min
@@ -244,6 +245,7 @@ def run(
         call.plan = &plan
         call.tiles = n
         call.room.filled = &out[0, 0, 0]
+        call.room.is_past = False
         call.room.flags = &flags[0, 0, 0]
         call.room.hour_sum = &hour_sum[0, 0, 0]
         call.room.hour_min = &hour_min[0, 0, 0]
@@ -278,11 +280,11 @@ cdef bint overlaps(const int32_t* one, const int32_t* other, Py_ssize_t length) 
 
 
 cdef bint is_aligned(const tile_room* room) noexcept:
-    """Whether each array may be written past the cache, 16 bytes at a time."""
+    """Whether each array begins on a cache line, so that it may be written past the cache."""
     return (
         <size_t>room.filled | <size_t>room.flags | <size_t>room.hour_sum | <size_t>room.hour_min | <size_t>room.hour_max
         | <size_t>room.hour_count
-    ) % 16 == 0
+    ) % 64 == 0
 
 
 cdef int check_tiles(tuple tiles, Py_ssize_t rows, Py_ssize_t channels, Py_ssize_t slots) except -1:
