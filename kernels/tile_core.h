@@ -250,12 +250,6 @@ static int tile_scratch_make(tile_scratch *scratch, const tile_plan *plan) {
     return 0;
 }
 
-/* Ask for the next tile while results are on their way, as much of it as the nearest cache takes beside them. */
-static inline void tile_fetch(const void *from, size_t bytes) {
-    for (size_t at = 0; at < bytes && at < 16384; at += 64)
-        __builtin_prefetch((const char *)from + at);
-}
-
 static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t first, ptrdiff_t end) {
     const ptrdiff_t slots = call->plan->slots, hours = call->plan->hours;
     const tile_room *all = &call->room;
@@ -288,8 +282,6 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
         near.hour_max = staged.hour_max;
         near.hour_count = staged.hour_count;
         call->body(in, call->plan, limits, scratch, &near);
-        if (tile + 1 < end)
-            tile_fetch(in + slots * TILE, (size_t)slots * TILE * 4);
         call->stream(final.flags, near.flags, (size_t)slots * TILE);
         call->stream(final.hour_sum, near.hour_sum, (size_t)hours * TILE * 8);
         call->stream(final.hour_min, near.hour_min, (size_t)hours * TILE * 4);

@@ -21,6 +21,7 @@ static inline __attribute__((always_inline)) void V(scan)(
     const int32_t *in, int32_t *out, const tile_plan *plan, const tile_limits *limits, tile_scratch *scratch,
     const int is_wide, const int is_past
 ) {
+    const size_t ahead = (size_t)plan->slots * TILE * sizeof *in;
     const vec limit = V(splat)((int32_t)limits->beyond), zero = V(splat)(limits->zero), nothing = V(splat)(-1);
     for (int place = 0; place < 3; place++)
         for (int part = 0; part < PARTS; part++)
@@ -34,6 +35,8 @@ static inline __attribute__((always_inline)) void V(scan)(
             vec least = V(splat)(LEAST_OF_NONE), most = nothing;
             for (int slot = first; slot < end; slot++) {
                 const vec x = V(load)(in + slot * TILE + part * LANES);
+                if (part == 0) /* the same slot of the next tile: results are on their way meanwhile */
+                    __builtin_prefetch((const void *)((uintptr_t)(in + slot * TILE) + ahead));
                 if (is_past)
                     V(store_past)(out + slot * TILE + part * LANES, x);
                 else if (out != in)
