@@ -189,6 +189,20 @@ def test_a_slot_out_of_limits_keeps_its_code_unless_it_may_be_estimated() -> Non
     assert one(row, estimates_rejected=False)[:2] == (row, [Flag(0), Flag.RANGE, Flag(0)])
 
 
+@pytest.mark.parametrize(("off", "differs"), [(0, False), (59, False), (60, True), (-59, False), (-60, True)])
+def test_a_sum_may_be_off_by_the_counts_and_the_share_of_the_register_difference(off: int, differs: bool) -> None:
+    register = 1_999  # 0.5 % of it and 50 are 59.995
+    tiles = np.full((1, 1, LANES), register + off, np.int32)
+    outcome = Outcome.empty(1, 1, 1)
+
+    run(
+        tiles, np.zeros(1, np.uint8), [HOMES], outcome, edges=np.array([0, 1], np.int32),
+        tariffs=np.zeros(1, np.uint8), registers=np.full((1, LANES), register, np.int64),
+    )  # fmt: skip
+
+    assert (outcome.flags == (Flag.SUM_CHECK if differs else 0)).all()
+
+
 def test_a_power_failure_is_no_gap_and_no_end_of_one() -> None:
     row = [10, MISSING, CLOSED, MISSING, 20]
 
