@@ -5,20 +5,28 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.demo-installed
 EXTRAS := bench,demo,dev,fuzz,influx,peers
-KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd)
+KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h)
 DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev strace victoria-metrics
+DEBIAN_CROSS := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 # Nothing is left outside the checkout: neither downloads nor temporary files.
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels sanitize faults fuzz nightly noise peers picture scorecards clean
+.PHONY: demo test check checked-kernels cross sanitize faults fuzz neon nightly noise peers picture scorecards clean
 
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --only-binary atheris -e '.[$(1)]'
+endef
+
+define install_debian
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(1) >/dev/null 2>&1; then \
+	  policy=/usr/sbin/policy-rc.d; \
+	  if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' > $$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; fi; \
+	  unset TMPDIR; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; fi
 endef
 
 $(STAMP): pyproject.toml setup.py $(KERNELS)
@@ -69,12 +77,16 @@ faults: $(STAMP)
 ## Debian packages of the independent peers; only root can install them, otherwise their tests skip and say so.
 ## Their services are not to run: the policy file says so to the package scripts while they are installed.
 peers:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN_PEERS) >/dev/null 2>&1; then \
-	  policy=/usr/sbin/policy-rc.d; \
-	  if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' > $$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; fi; \
-	  unset TMPDIR; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PEERS) >/dev/null; fi
+	$(call install_debian,$(DEBIAN_PEERS))
 
-nightly: $(STAMP) peers
+## The kernels on an aarch64 that QEMU plays: the same bytes as here. 600 MB of Debian packages, installed by root alone, else it skips.
+neon: $(STAMP) cross
+	$(BIN)/python -m pytest tests/kernels/test_tiles_elsewhere.py
+
+cross:
+	$(call install_debian,$(DEBIAN_CROSS))
+
+nightly: $(STAMP) peers neon
 	$(BIN)/python -m pytest -m nightly --timeout 7200
 	$(BIN)/python -m tests.fuzz --seconds 600 --jobs 2
 	$(BIN)/python benchmarks/noise.py

@@ -33,6 +33,25 @@ The contract of every kernel:
 `aggregate`      sums and counts per bucket, least and greatest value, maximum demand (block, sliding) with its slot
 `tou`            sums and demand by tariff bucket, price steps, time within a voltage band
 `combine`        sums that keep their quality: virtual meters, longer intervals
-`reference`      the slow, obvious twin of each, for tests; `reference_rules` and `reference_sums` are its other rooms
+`tiles`          the fast path below; `tile`: its limits, flags and arrays
+`reference`      the slow, obvious twin of each, for tests; `reference_rules`, `reference_sums`, `reference_tiles`: its other rooms
 ===============  =====================================================================================
+
+**The fast path** (`tiles`) takes whole days of many rows in lane tiles and does the common rules, the line through short gaps and the
+sums in one pass. Why it is shaped so: docs/decisions/kernel-tiles.md.
+
+- A **tile** is 16 rows of one kind of channel, slot after slot: int32 of shape (slots, 16); an array of them has shape
+  (tiles, slots, 16). A row is one local day: 23 to 25 hours of 1, 5, 10, 15, 30 or 60 min, or any other number of slots up
+  to 32,767; hours are slots between ``edges``, of any lengths. All rows of a call have the same slots, hours and tariffs.
+- A slot holds a **code**: value - lower limit, in counts of the channel, so that one unsigned comparison covers both limits and
+  missing; negative values are legal where the lower limit is negative. -1 is missing, -2 missing for good (not expected, or
+  without power), everything else outside 0 to high - low a value out of limits. Lanes without a row are -2.
+- ``rows_to_tiles``, ``tiles_to_rows`` transpose codes; ``series_to_tiles``, ``tiles_to_series`` go straight from and to values
+  int32 with state, reason and rules, as blocks hold them.
+- **Results** (`tile.Outcome`): one byte of flags a slot; by hour sum int64, least and greatest int32, count uint16; by day the
+  same and the first slot of the greatest; four sums by tariff. All in counts, with the estimates; 0 where nothing was counted.
+  Filled codes go into ``out``, or into the tiles themselves. What came out of limits keeps its code. Arrays from `tile.empty`
+  start on a cache line; others work and are slower.
+- **One thread** unless asked for more; each is then bound to a CPU of its own while the call lasts. SSE2, AVX2, AVX-512 and
+  NEON are compiled into one build and chosen when it runs; all give the same bytes, and so does plain C elsewhere.
 """

@@ -5,6 +5,7 @@ are made of what it can be expected to say; where it has a choice the common one
 The kind of meter is known (columns and scalers are not asked for), and it takes lists and its first way of selective access.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -145,7 +146,7 @@ class _Visit:
 
     def _association(self, **changes: Any) -> ClientAssociation:
         """Make our side of an association; what it sends has the sizes that a real one's has."""
-        context = SessionContext(lambda: 0, bytes, NoCounters())
+        context = SessionContext(lambda: 0, os.urandom, NoCounters())
         made = ClientAssociation(replace(parameters_of(self._endpoint, self._settings, context), **changes))
         if made.channel is not None:
             made.channel.supply(range(1, 5))
