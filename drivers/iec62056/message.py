@@ -32,8 +32,9 @@ ACK: Final = 0x06
 NAK: Final = 0x15
 MAX_MESSAGE: Final = 65_536  # readouts of meters that print a year of days are some 30,000 long [octet]
 MAX_NOISE: Final = 256  # before a message [octet]
-_BEGINS: Final = re.compile(rb"[\x01\x02\x06\x15]")
+_BEGINS: Final = re.compile(rb"[\x01\x02](?![\x01\x02])|[\x06\x15]")  # of two in a row the first began nothing
 _NO_TEXT: Final = re.compile(rb"[^\t\r\n\x20-\x7e]")
+_NO_TEXTS: Final = re.compile(rb"[^\t\r\n\x20-\x7e]+")
 _PLAIN_END: Final = re.compile(rb"(?:\A|[\r\n])!\r\n")
 _COMMAND: Final = re.compile(rb"[PRWBE][0-9]")
 _DAMAGED: Final = 0x80  # stands for what came damaged: no octet of seven bits
@@ -149,12 +150,12 @@ class MessageReader:
         return None
 
     def _plain(self) -> Message | NeedData:
-        damage = _NO_TEXT.search(self._buffer, self._seen, MAX_MESSAGE)
+        damage = _NO_TEXTS.search(self._buffer, self._seen, MAX_MESSAGE)
         end = _PLAIN_END.search(self._buffer, max(0, self._seen - 4), damage.start() if damage else MAX_MESSAGE)
         if end is not None:
             return Message("", self._take(end.end()))
         if damage is not None:
-            octet = self._take(damage.end())[-1]
+            octet = self._take(damage.end())[damage.start()]
             raise RemoteProtocolError(f"octet {octet:02X} inside a readout without check character")
         self._go_on()
         return NEED_DATA

@@ -89,7 +89,7 @@ class ResponseReader:
         """
         damaged = False
         start = 0
-        while start < len(self._buffer):
+        while start < min(len(self._buffer), MAX_NOISE + 1):  # an answer behind more noise than that is not looked for
             verdict, length = self._judge(start)
             if verdict == "ours":
                 frame = bytes(self._buffer[start : start + length])
