@@ -34,6 +34,8 @@ Body, as it stands between the head and the checksum of a stored block (docs/dec
 
 There is exactly one encoding of any input but for the widths; decoders refuse everything else, so damage that survives
 cannot change the length of a row. Their time and memory are bounded by the row, whatever the input says.
+
+Long, since encoder and decoder of both halves share their inner functions, which only within one module are compiled into the loops.
 """
 
 cimport cython
