@@ -72,3 +72,4 @@ cpdef enum CRule:
     TEST_MODE = 67108864
     OVERFLOW = 134217728
     CLOCK_DRIFT = 268435456
+    STATUS_UNKNOWN = 536870912  # information alone: a status bit of which nobody says what it means

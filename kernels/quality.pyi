@@ -68,6 +68,7 @@ class Rule(IntFlag):
     TEST_MODE = 67108864
     OVERFLOW = 134217728
     CLOCK_DRIFT = 268435456
+    STATUS_UNKNOWN = 536870912
 
 HAS_VALUE: frozenset[State]
 """States in which a slot carries a value."""

@@ -21,6 +21,7 @@ from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
 from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import DlmsProfile, MeterProfile
+from drivers.status import marked, marked_registers
 from drivers.units import ScalerUnit
 
 ORDERS = {objects.FIRST_IN_FIRST_OUT: 1, objects.LAST_IN_FIRST_OUT: -1}
@@ -119,11 +120,16 @@ class LoadProfile:
             for index, wanted in objects.find_columns(self._profile, captured)
         ]
         self._check_units(columns)
+        layout, at = self._profile.status_layout, objects.find_status(self._dlms.status, captured)
+        stated = [] if at is None else rows.stated(at, self._clock, self.known.period)
         for column in columns:
             if column.wanted.cumulative:
-                facts += rows.register_values(column, self._clock, self.known.period, start=start, end=end)
+                period = self.known.period
+                values = rows.register_values(column, self._clock, period, start=start, end=end)
+                facts += marked_registers(values, layout, stated, period)
             elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
-                facts.append(rows.interval_block(column, channel, self._clock, start=start, end=end))
+                block = rows.interval_block(column, channel, self._clock, start=start, end=end)
+                facts.append(marked(block, layout, stated))
         return facts
 
     def _check_units(self, columns: Sequence[Column]) -> None:
@@ -246,7 +252,8 @@ class LoadProfile:
         if self._way != "columns":
             return list(range(len(captured)))
         wanted = {index for index, _ in objects.find_columns(self._profile, captured)}
-        return sorted(wanted | {objects.find_clock(captured)})
+        status = objects.find_status(self._dlms.status, captured)
+        return sorted(wanted | {objects.find_clock(captured)} | (set() if status is None else {status}))
 
     def _asked_columns(self) -> list[CaptureObject]:
         return [self.known.columns[index] for index in self._asked_indexes()]

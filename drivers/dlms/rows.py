@@ -19,6 +19,7 @@ from drivers.dlms.objects import CaptureObject, Column, Row
 from drivers.errors import ProfileError, RemoteProtocolError
 from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
 from drivers.profile import ChannelProfile, ClockProfile
+from drivers.status import Stated
 from kernels import axdr as kernel
 from kernels.quality import Rule
 
@@ -201,6 +202,24 @@ class Rows:
                 laid[slot] = None
         marks = tuple([_rule(mask) for mask in rules.tolist()]) if rules.any() else ()
         return IntervalBlock(channel.obis, channel.scaler_unit, first, channel.period, tuple(laid), marks)
+
+    def stated(self, index: int, clock: ClockProfile, period: int) -> list[Stated]:
+        """Give the status words of a column, each with the start of the interval that its row closes or opens."""
+        shift = period if clock.stamp == "end" else 0
+        found: list[Stated] = []
+        for piece in self._pieces:
+            if isinstance(piece, Columns) and _INTEGERS.issuperset(piece.types[index].tolist()):
+                words = piece.values[index] & objects.STATUS_BITS
+                said = np.flatnonzero(words)
+                found += [
+                    Stated(stamp - shift, word)
+                    for stamp, word in zip(piece.stamps[said].tolist(), words[said].tolist(), strict=True)
+                ]
+                continue
+            rows = piece.rows() if isinstance(piece, Columns) else piece
+            words_of = ((row.stamp, objects.decode_status(row.values[index])) for row in rows)
+            found += [Stated(stamp - shift, word) for stamp, word in words_of if word]
+        return found
 
     def register_values(
         self, column: Column, clock: ClockProfile, period: int, *, start: UtcSeconds, end: UtcSeconds

@@ -67,6 +67,7 @@ from drivers.profile import (
     Iec62056LoadProfile,
     ModbusHole,
 )
+from drivers.status import UNDECLARED, marked
 from drivers.trace import text, tree
 from drivers.transports.echo import EchoFilter
 from drivers.transports.marks import MarkReader
@@ -705,7 +706,7 @@ def iec62056_readouts() -> list[bytes]:
 
 
 IEC62056_LAYOUTS = [
-    Iec62056LoadProfile("P.01", (Iec62056Column(Obis(1, 0, 1, 29, 0), "1.29"),), doubtful=1),
+    Iec62056LoadProfile("P.01", (Iec62056Column(Obis(1, 0, 1, 29, 0), "1.29"),)),
     Iec62056LoadProfile(
         "P.01", (Iec62056Column(ENERGY, "1.8", WATT_HOUR),), header=(), row=("stamp", "skip", "values", "status")
     ),
@@ -715,14 +716,15 @@ IEC62056_LAYOUTS = [
 def iec62056_profile(octets: bytes) -> None:
     block = iec62056_datasets.decode_answer(octets)
     with suppress(DriverError):
-        iec62056_load.decode_events(block, "P.98", "log", BERLIN.zone)
+        iec62056_load.decode_events(block, "P.98", "log", BERLIN.zone, UNDECLARED)
     for layout in IEC62056_LAYOUTS:
         with suppress(DriverError):
             found = iec62056_load.decode_rows(block, layout, 900, BERLIN.zone)
             channel = ChannelProfile(Obis(1, 0, 1, 29, 0), 900, WATT_HOUR, "load_profile")
             start = found[0].stamp // 900 * 900 if found else 0
             list(iec62056_load.snapshots(ENERGY, found, 0, None, BERLIN, 900))
-            iec62056_load.interval_block(channel, found, 0, WATT_HOUR, BERLIN, start, start + 86_400)
+            laid = iec62056_load.interval_block(channel, found, 0, WATT_HOUR, BERLIN, start, start + 86_400)
+            marked(laid, UNDECLARED, iec62056_load.stated(found, BERLIN, 900))
 
 
 def iec62056_profiles() -> Iterator[bytes]:
