@@ -42,7 +42,8 @@ RULES: Final = {
 }
 
 
-_OF_REGISTERS: Final = Rule.METER_STATUS | Rule.TEST_MODE | Rule.OVERFLOW
+OF_REGISTERS: Final = Rule.METER_STATUS | Rule.TEST_MODE | Rule.OVERFLOW | Rule.STATUS_UNKNOWN
+"""What the status of an interval says of the register at its end: a power failure makes it no worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,9 @@ class StatusLayout:
         unknown = [str(bit) for bit in range(word.bit_length()) if (word & ~self.known) >> bit & 1]
         means = list(dict.fromkeys(one.means.replace("_", " ") for one in said)) + ["unknown"] * bool(unknown)
         bits = [f"bit {one.bit} ({one.name})" for one in said] + [f"bit {bit} (unknown)" for bit in unknown]
-        return f"{', '.join(means)}: status 0x{word:02X}, {', '.join(bits)} of {self.name or 'a layout nobody declared'}"
+        return (
+            f"{', '.join(means)}: status 0x{word:02X}, {', '.join(bits)} of {self.name or 'a layout nobody declared'}"
+        )
 
 
 UNDECLARED: Final = StatusLayout()
@@ -148,13 +151,10 @@ def marked(
 def marked_registers(
     values: Sequence[RegisterValue], layout: StatusLayout, stated: Iterable[Stated], period: int
 ) -> list[RegisterValue]:
-    """Give registers captured at the end of intervals of ``period`` [s] with what the words of those say of a register.
-
-    A power failure within an interval makes the register at its end no worse.
-    """
+    """Give registers captured at the end of intervals of ``period`` [s] with what the words of those say of a register."""
     words = {one.start + period: one.word for one in stated}
     return [
-        replace(value, rules=value.rules | (layout.rules(words.get(value.captured_at, 0)) & _OF_REGISTERS))
+        replace(value, rules=value.rules | (layout.rules(words.get(value.captured_at, 0)) & OF_REGISTERS))
         for value in values
     ]
 
@@ -190,7 +190,9 @@ def _runs(block: IntervalBlock, layout: StatusLayout, words: Sequence[int]) -> I
         first = slot
 
 
-def marked_span(block: IntervalBlock, start: UtcSeconds, end: UtcSeconds, rule: Rule, said: StatusWord) -> IntervalBlock:
+def marked_span(
+    block: IntervalBlock, start: UtcSeconds, end: UtcSeconds, rule: Rule, said: StatusWord
+) -> IntervalBlock:
     """Give the block with a rule on what its meter's own log says happened in ``[start, end)`` [s UTC].
 
     Values of intervals that touch the span get it, and intervals without value that lie within it as a whole.

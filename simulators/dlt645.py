@@ -234,7 +234,9 @@ def item(meter: Meter, address: str, identifier: Identifier, parameters: bytes, 
         case "0311" if rest == "00" and last:
             return _event(_cuts(meter, now), last)
         case "0330" if rest == "04" and last:
-            sets = [(one.at + one.by, one.at) for one in meter.faults if isinstance(one, faults.ClockSet) and one.at <= now]
+            sets = [
+                (one.at + one.by, one.at) for one in meter.faults if isinstance(one, faults.ClockSet) and one.at <= now
+            ]
             record = _event(sorted(sets, key=lambda one: one[1]), last)
             return record and OPERATOR + record
         case "0604" if rest == "00":

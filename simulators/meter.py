@@ -100,7 +100,11 @@ class Meter:
         cuts = fault.power_cuts(self.faults)
         if wh is None or not cuts:
             return wh
-        return None if any(cut.start < end < cut.end for cut in cuts) else self._drawn_until(end) - self._drawn_until(start)
+        return (
+            None
+            if any(cut.start < end < cut.end for cut in cuts)
+            else self._drawn_until(end) - self._drawn_until(start)
+        )
 
     def rows(self, now: int, first: int | None = None, last: int | None = None) -> list[Row]:
         """Rows of the load profile that end within ``[first, last]`` by the meter's clock [s UTC], oldest first."""

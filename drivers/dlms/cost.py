@@ -138,7 +138,11 @@ class _Visit:
         selection = objects.range_selection(start, end, profile.clock, selected=columns)
         # Both ends are asked for, and so is the row that ends where the first slot begins.
         rows = (end - start) // period + 1
-        size = 1 + len(axdr.encode_length(rows)) + rows * (2 + STAMP + VALUE * len(dlms.columns) + STATUS * bool(dlms.status))
+        size = (
+            1
+            + len(axdr.encode_length(rows))
+            + rows * (2 + STAMP + VALUE * len(dlms.columns) + STATUS * bool(dlms.status))
+        )
         buffer = Attribute(objects.PROFILE_GENERIC, dlms.load_profile, objects.BUFFER)
         return self._answered(self._sent(Get(buffer, selection)), 4 + size, size)
 

@@ -213,7 +213,7 @@ class Dlt645Session:
                     octets = await self._read(str(Identifier(log.di).with_last(number)), 200)
                 except MeterRefused:
                     break
-                one = load.decode_told(octets, log, self._profile.clock.zone, self._now())
+                one = load.decode_told(octets, log, self._profile.clock.zone)
                 if one is None or one.end < since:
                     break
                 told.append(one)

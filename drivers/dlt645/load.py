@@ -148,11 +148,11 @@ class Told:
     end: UtcSeconds
 
 
-def decode_told(octets: bytes, log: Dlt645Events, zone: str, now: UtcSeconds) -> Told | None:
+def decode_told(octets: bytes, log: Dlt645Events, zone: str) -> Told | None:
     """Read an event with the two instants that it has: of a power failure when it began and ended, of a clock that was set what it
     showed before and after. None where there is none. DL/T 645-2007, table A.4.
 
-    An event that goes on ends ``now``. What is no time says nothing, and costs no load record.
+    Of an event without an end only its beginning is known. What is no time says nothing, and costs no load record.
     """
     instants: list[UtcSeconds | None] = []
     for at in (log.offset, log.offset + 6):
@@ -163,8 +163,8 @@ def decode_told(octets: bytes, log: Dlt645Events, zone: str, now: UtcSeconds) ->
     first, last = instants
     if first is None:
         return None
-    last = max(first, now) if last is None else last
-    return Told(log, min(first, last), max(first, last))
+    ends = sorted((first, first if last is None else last))
+    return Told(log, ends[0], ends[1])
 
 
 def told(block: IntervalBlock, events: Iterable[Told]) -> IntervalBlock:
@@ -172,9 +172,7 @@ def told(block: IntervalBlock, events: Iterable[Told]) -> IntervalBlock:
     for one in events:
         log = one.log
         text = f"{log.means.replace('_', ' ')}: event {log.di} of its log ({log.text})"
-        block = marked_span(
-            block, one.start, one.end, RULES[log.means], StatusWord(one.start, one.end, log.code, text)
-        )
+        block = marked_span(block, one.start, one.end, RULES[log.means], StatusWord(one.start, one.end, log.code, text))
     return block
 
 

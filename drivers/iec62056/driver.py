@@ -219,7 +219,9 @@ class Iec62056Session:
         for log in self._iec62056.events:
             await self._begin()
             block = await self._conversation.read(log.address, Read(log.form), ";" if log.form in {"R5", "R6"} else "")
-            events += load.decode_events(block, log.address, log.text, self._profile.clock.zone, self._profile.status_layout)
+            events += load.decode_events(
+                block, log.address, log.text, self._profile.clock.zone, self._profile.status_layout
+            )
         return events
 
     async def _find(self, address: str, form: Read = Read.ASCII) -> tuple[DataSet, _Said]:

@@ -158,9 +158,7 @@ def _explained(
     )  # fmt: skip
 
 
-def _said(
-    reader: ExplainReader, usage_point: UsagePoint, obis: Obis, raw: Series, slot: int
-) -> tuple[str, ...]:
+def _said(reader: ExplainReader, usage_point: UsagePoint, obis: Obis, raw: Series, slot: int) -> tuple[str, ...]:
     """Find the words in which the meter said what the slot's quality goes by.
 
     They were kept where they began, or at the row behind a gap that they explain.
@@ -171,9 +169,7 @@ def _said(
     wanted = {word for rule, word in _MEANINGS.items() if rule in state.rules}
     if state.state is State.MISSING and state.reason in _CAUSES:
         wanted.add(_CAUSES[state.reason])
-    device = next(
-        (one.end_device_id for one in pieces(reader, usage_point.id, obis) if one.touches(start, end)), None
-    )
+    device = next((one.end_device_id for one in pieces(reader, usage_point.id, obis) if one.touches(start, end)), None)
     if not wanted or device is None:
         return ()
     events = reader.events(device, "status", max(0, start - STATUS_REACH), end + STATUS_REACH, MAX_EVENTS)

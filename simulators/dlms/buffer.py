@@ -93,7 +93,9 @@ def _by_entry(device: Device, parameters: Data) -> tuple[list[Row], Sequence[int
     first, last, first_column, last_column = (item.integer() for item in parameters.items())
     if first < 1 or first_column < 1:
         raise Refused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-    return device.meter.rows(device.now)[first - 1 : last or None], _whole(device)[first_column - 1 : last_column or None]
+    return device.meter.rows(device.now)[first - 1 : last or None], _whole(device)[
+        first_column - 1 : last_column or None
+    ]
 
 
 def _word(device: Device, end: int) -> bytes:
@@ -106,9 +108,7 @@ def _encode(device: Device, rows: list[Row], columns: Sequence[int]) -> bytes:
     habit, manner = device.settings.clock, device.settings.rows
     head = bytes((Tag.STRUCTURE, len(columns)))
     if manner == "compact":
-        fields = [
-            (b"\x0c" + habit.encode(end), wh.to_bytes(4, "big"), _word(device, end)) for end, wh in rows
-        ]
+        fields = [(b"\x0c" + habit.encode(end), wh.to_bytes(4, "big"), _word(device, end)) for end, wh in rows]
         content = b"".join([field[at] for field in fields for at in columns])
         described = head + b"".join([(_STAMP[:1], _VALUE, _OCTET)[at] for at in columns])
         return bytes((Tag.COMPACT_ARRAY,)) + described + axdr.encode_length(len(content)) + content

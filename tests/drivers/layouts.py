@@ -7,9 +7,7 @@ from drivers.profile_parser import parse_profile
 from drivers.status import StatusLayout
 from tests.shared import REPOSITORY
 
-DOCUMENTS = {
-    path.stem: tomllib.loads(path.read_text()) for path in (REPOSITORY / "config" / "profiles").glob("*.toml")
-}
+DOCUMENTS = {path.stem: tomllib.loads(path.read_text()) for path in (REPOSITORY / "config" / "profiles").glob("*.toml")}
 DLMS = {"dlms": {"registers": [{"obis": "active_energy_import"}]}}
 
 

@@ -191,7 +191,9 @@ def test_a_slot_in_which_the_clock_was_set_stays_and_is_an_issue(site: Site) -> 
     assert ("clock_set", "issue") in [(one.name, one.severity) for one in site.explained(CLOCK).failed]
 
 
-@pytest.mark.parametrize("kind", ["dlms", "iec62056"])  # DL/T 645 has neither a status of intervals nor a log of test mode
+@pytest.mark.parametrize(
+    "kind", ["dlms", "iec62056"]
+)  # DL/T 645 has neither a status of intervals nor a log of test mode
 def test_what_was_measured_in_test_mode_is_rejected(site: Site) -> None:
     raw = site.read()
 

@@ -154,9 +154,7 @@ def test_the_status_of_a_header_is_said_of_the_rows_behind_it() -> None:
 
 
 def test_a_metcoms_summer_time_says_nothing_of_its_values() -> None:
-    rows = decode_rows(
-        decode_block(CASES["load-profile-metcom-power"].frame), layout("2.5"), QUARTER, "Europe/Berlin"
-    )
+    rows = decode_rows(decode_block(CASES["load-profile-metcom-power"].frame), layout("2.5"), QUARTER, "Europe/Berlin")
     start = rows[0].stamp - QUARTER
     fine = channel(ScalerUnit(-4, Unit.WATT_HOUR))
     block = interval_block(fine, rows, 0, None, BERLIN, start, start + 4 * QUARTER)
