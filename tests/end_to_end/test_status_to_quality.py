@@ -20,7 +20,6 @@ from headend.registry.model import Installation, UsagePoint
 from headend.secrets import Secrets
 from headend.series import Series
 from headend.service import DRIVERS
-from headend.store.model import Layer
 from headend.store.store import Store
 from headend.vee.explain import Explanation, explain
 from headend.vee.rules import load_rules
@@ -32,6 +31,7 @@ from simulators.dlt645 import Dlt645Bus
 from simulators.faults import ClockSet, PowerCut, TestMode
 from simulators.household import Household
 from simulators.iec62056 import Iec62056Bus
+from simulators.line import Answer
 from simulators.meter import Meter, Position
 from tests.headend.collect.builders import DAY, HALF_HOUR, HOUR, IMPORT, MIDNIGHT, SETTINGS, expectation
 from tests.headend.collect.paced import Bus, Respond
@@ -96,11 +96,10 @@ class Site:
         return explain(self.store, self.point, IMPORT, MIDNIGHT + slot * HALF_HOUR, RULES)
 
 
-def heard(receive: Callable[[bytes, int], object]) -> Respond:
+def heard(receive: Callable[[bytes, int], list[Answer] | Answer | None]) -> Respond:
     def respond(question: bytes) -> bytes:
-        answers = receive(question, LoopClock().now())
-        listed = answers if isinstance(answers, list) else [] if answers is None else [answers]
-        return b"".join(answer.data for answer in listed)
+        said = receive(question, LoopClock().now())
+        return b"".join(answer.data for answer in (said if isinstance(said, list) else [said] if said else []))
 
     return respond
 
@@ -217,7 +216,7 @@ def test_the_meters_own_words_explain_a_slot(site: Site, kind: str) -> None:
 
 def test_an_export_says_power_outage_of_what_had_none(site: Site) -> None:
     raw, found = site.read(), site.validated()
-    piece = Piece("UP1", site.meter.name, "1", IMPORT, found, Layer.VALIDATED, raw=raw)
+    piece = Piece("UP1", site.meter.name, "1", IMPORT, found, "validated", raw=raw)
 
     told = [nem12(row) for row in rows(piece)]
 
