@@ -103,25 +103,28 @@ UNDECLARED: Final = StatusLayout()
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A status word and where it belongs. ``start``: of the interval it closes or the instant within one. [s UTC]"""
+    """A status word with the stamp of its row, by the meter. [s UTC]"""
 
-    start: UtcSeconds
+    stamp: UtcSeconds
     word: int
 
 
 def marked(
-    block: IntervalBlock, layout: StatusLayout, stated: Iterable[Stated], *, is_whole: bool = True
+    block: IntervalBlock, layout: StatusLayout, stated: Iterable[Stated], shift: int, *, is_whole: bool = True
 ) -> IntervalBlock:
-    """Give the block with what status words say of its intervals. ``is_whole``: it has all rows that the meter has.
+    """Give the block with what status words say of its intervals.
 
-    A value gets the rules of its word. An interval without one gets `Rule.POWER_FAILURE` where the power was off in all of it:
-    by its own word, or because it lies between values of which the meter says so (see `_bridge`); and `Rule.CLOCK_SET` where the
-    clock passed over it. A word stamped within an interval is of a row that covers a part of it: it is said of a value
-    there, and of an interval without one it says only that something happened in it.
+    ``shift``: from a stamp back to the start of its interval; 0 where that is what it stamps. [s]  ``is_whole``: the block
+    has all the rows that the meter has, so that a gap in them means something.
+
+    A value gets the rules of its word. An interval without one gets `Rule.POWER_FAILURE` where the power was off in all of it, by its
+    own word or by that of the row behind a gap (see `_bridge`), and `Rule.CLOCK_SET` where the clock passed over it. A row
+    stamped within an interval covers a part of it: its word is said of a value there, and explains no interval without one.
     """
     on, off = (np.zeros(len(block.counts), np.uint32) for _ in range(2))
     for one in stated:
-        slot, rest = divmod(one.start - block.start, block.period)
+        slot, rest = divmod(one.stamp - shift - block.start, block.period)
+        slot += bool(rest and shift)  # what ends within an interval is a part of that one
         if 0 <= slot < len(on):
             (off if rest else on)[slot] |= one.word
     every = on | off
@@ -149,10 +152,10 @@ def marked(
 
 
 def marked_registers(
-    values: Sequence[RegisterValue], layout: StatusLayout, stated: Iterable[Stated], period: int
+    values: Sequence[RegisterValue], layout: StatusLayout, stated: Iterable[Stated], after: int
 ) -> list[RegisterValue]:
-    """Give registers captured at the end of intervals of ``period`` [s] with what the words of those say of a register."""
-    words = {one.start + period: one.word for one in stated}
+    """Give registers with what the words of their rows say of a register. ``after``: from a stamp to when they were captured. [s]"""
+    words = {one.stamp + after: one.word for one in stated}
     return [
         replace(value, rules=value.rules | (layout.rules(words.get(value.captured_at, 0)) & OF_REGISTERS))
         for value in values

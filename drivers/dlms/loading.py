@@ -88,7 +88,7 @@ class LoadProfile:
         if not rows.stamps():
             return None
         first, last = self._settled(stamps)
-        facts = self._facts(rows, first, last) if first < last else self._facts(rows, start, end)
+        facts = self._facts(rows, first, last) if first < last else self._facts(rows, start, end, is_whole=False)
         return Salvage(tuple(facts), first, last)
 
     def _settled(self, stamps: Sequence[UtcSeconds]) -> tuple[UtcSeconds, UtcSeconds]:
@@ -112,7 +112,7 @@ class LoadProfile:
         self.known.note_types(rows.types(), self._asked_indexes())
         return rows
 
-    def _facts(self, rows: Rows, start: UtcSeconds, end: UtcSeconds) -> list[Fact]:
+    def _facts(self, rows: Rows, start: UtcSeconds, end: UtcSeconds, *, is_whole: bool = True) -> list[Fact]:
         captured = self._asked_columns()
         facts: list[Fact] = []
         columns = [
@@ -121,15 +121,16 @@ class LoadProfile:
         ]
         self._check_units(columns)
         layout, at = self._profile.status_layout, objects.find_status(self._dlms.status, captured)
-        stated = [] if at is None else rows.stated(at, self._clock, self.known.period)
+        stated = [] if at is None else rows.stated(at)
+        shift = self.known.period if self._clock.stamp == "end" else 0
         for column in columns:
             if column.wanted.cumulative:
                 period = self.known.period
                 values = rows.register_values(column, self._clock, period, start=start, end=end)
-                facts += marked_registers(values, layout, stated, period)
+                facts += marked_registers(values, layout, stated, period - shift)
             elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
                 block = rows.interval_block(column, channel, self._clock, start=start, end=end)
-                facts.append(marked(block, layout, stated))
+                facts.append(marked(block, layout, stated, shift, is_whole=is_whole))
         return facts
 
     def _check_units(self, columns: Sequence[Column]) -> None:

@@ -198,19 +198,19 @@ class Iec62056Session:
     ) -> list[IntervalBlock | RegisterValue]:
         clock, channels, layout = self._profile.clock, self._channels(), self._profile.status_layout
         period = channels[0].period
-        stated = load.stated(self._rows, clock, period)
+        stated, shift = load.stated(self._rows), period if clock.stamp == "end" else 0
         facts: list[IntervalBlock | RegisterValue] = []
         for place, column in enumerate(record.columns):
             worth: ScalerUnit | None = column.scaler_unit
             facts += [
-                marked(load.interval_block(channel, self._rows, place, worth, clock, start, end), layout, stated)
+                marked(load.interval_block(channel, self._rows, place, worth, clock, start, end), layout, stated, shift)
                 for channel in channels
                 if channel.obis == column.obis
             ]
             if column.obis.d == REGISTER:
                 values = load.snapshots(column.obis, self._rows, place, worth, clock, period)
                 wanted = [one for one in values if start <= one.captured_at <= end]
-                facts += marked_registers(wanted, layout, stated, period)
+                facts += marked_registers(wanted, layout, stated, period - shift)
         return facts if self._is_protected else [unprotected(fact) for fact in facts]
 
     async def read_events(self) -> list[MeterEvent]:

@@ -224,10 +224,9 @@ def _energy(value: Value, implied: ScalerUnit | None, channel: ChannelProfile) -
     return None if rest or abs(whole) > INT32_MAX else whole
 
 
-def stated(rows: Sequence[Row], clock: ClockProfile, period: int) -> list[Stated]:
-    """Give the status words of rows, each with the start of its interval."""
-    shift = period if clock.stamp == "end" else 0
-    return [Stated(row.stamp - shift, row.status) for row in rows if row.status]
+def stated(rows: Sequence[Row]) -> list[Stated]:
+    """Give the status words of rows, each with its row's stamp."""
+    return [Stated(row.stamp, row.status) for row in rows if row.status]
 
 
 def snapshots(

@@ -62,7 +62,7 @@ def decode(profile: MeterProfile, topic: str, payload: bytes) -> PushMessage:
     starts = _starts(profile, push, rows)
     words = _words(push, rows, starts) if push.status else []
     facts = [
-        marked(_block(push, channel, rows, starts), profile.status_layout, words, is_whole=False)
+        marked(_block(push, channel, rows, starts), profile.status_layout, words, 0, is_whole=False)
         for channel in (push.channels if rows else ())
     ]
     return PushMessage(meter, profile.name, facts, _batch(document))

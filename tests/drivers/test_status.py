@@ -53,7 +53,7 @@ def said(words: dict[float, int]) -> list[Stated]:
 
 
 def rules_of(counts: Sequence[int | None], words: dict[float, int], layout: StatusLayout = IDIS) -> list[Rule]:
-    found = marked(block_of(*counts), layout, said(words))
+    found = marked(block_of(*counts), layout, said(words), 0)
     return list(found.rules or (Rule(0),) * len(counts))
 
 
@@ -109,7 +109,7 @@ def test_a_layout_without_bits_is_refused() -> None:
 def test_a_value_keeps_and_gets_the_rules_of_its_word() -> None:
     block = IntervalBlock(OBIS, WH, START, PERIOD, (1, 2, 3), (Rule.CONFLICT, Rule(0), Rule(0)))
 
-    found = marked(block, IDIS, said({0: DOWN, 2: INVALID}))
+    found = marked(block, IDIS, said({0: DOWN, 2: INVALID}), 0)
 
     assert found.counts == block.counts
     assert found.rules == (Rule.CONFLICT | Rule.POWER_FAILURE, Rule(0), Rule.METER_STATUS)
@@ -118,12 +118,12 @@ def test_a_value_keeps_and_gets_the_rules_of_its_word() -> None:
 def test_a_block_of_which_nothing_is_said_is_the_same_block() -> None:
     block = block_of(1, None, 3)
 
-    assert marked(block, IDIS, []) is block
-    assert marked(block, IDIS, said({7: DOWN, -1: DOWN})) is block
+    assert marked(block, IDIS, [], 0) is block
+    assert marked(block, IDIS, said({7: DOWN, -1: DOWN}), 0) is block
 
 
 def test_a_word_nobody_declared_is_kept_and_not_interpreted() -> None:
-    found = marked(block_of(1, 2, None), UNDECLARED, said({0: 0x80, 2: 0x80}))
+    found = marked(block_of(1, 2, None), UNDECLARED, said({0: 0x80, 2: 0x80}), 0)
 
     assert found.rules == (Rule.STATUS_UNKNOWN, Rule(0), Rule(0))
     assert [one.word for one in found.status] == [0x80, 0x80]
@@ -155,14 +155,23 @@ def test_a_clock_that_was_set_explains_a_gap_and_makes_no_outage_of_it() -> None
     assert both[1:3] == [Rule.CLOCK_SET] * 2
 
 
+def test_a_row_that_ends_within_a_slot_is_said_of_that_slot_by_either_stamp() -> None:
+    inside = START + PERIOD + PERIOD // 2
+
+    by_end = marked(block_of(1, 2, 3), IDIS, [Stated(inside, DOWN), Stated(START + 3 * PERIOD, ADJUSTED)], PERIOD)
+    by_start = marked(block_of(1, 2, 3), IDIS, [Stated(inside, DOWN), Stated(START + 2 * PERIOD, ADJUSTED)], 0)
+
+    assert by_end.rules == by_start.rules == (Rule(0), Rule.POWER_FAILURE, Rule.CLOCK_SET)
+
+
 def test_rows_that_come_by_halves_explain_no_gap() -> None:
-    found = marked(block_of(1, None, None, 4), IDIS, said({0: DOWN, 3: DOWN}), is_whole=False)
+    found = marked(block_of(1, None, None, 4), IDIS, said({0: DOWN, 3: DOWN}), 0, is_whole=False)
 
     assert found.rules == (Rule.POWER_FAILURE, Rule(0), Rule(0), Rule.POWER_FAILURE)
 
 
 def test_equal_words_in_a_row_are_told_once_with_where_they_end() -> None:
-    found = marked(block_of(1, 2, 3, 4), IDIS, said({0: DOWN, 1: DOWN, 2: DOWN | 8, 3: 8}))
+    found = marked(block_of(1, 2, 3, 4), IDIS, said({0: DOWN, 1: DOWN, 2: DOWN | 8, 3: 8}), 0)
 
     assert [(one.start, one.end, one.word) for one in found.status] == [
         (START, START + 2 * PERIOD, DOWN), (START + 2 * PERIOD, START + 3 * PERIOD, DOWN | 8)
@@ -177,7 +186,7 @@ def test_equal_words_in_a_row_are_told_once_with_where_they_end() -> None:
 def test_counts_never_change_and_a_value_gets_its_own_words_rules_and_no_others(
     counts: list[int | None], words: dict[float, int], layout: StatusLayout
 ) -> None:
-    found = marked(block_of(*counts), layout, said(words))
+    found = marked(block_of(*counts), layout, said(words), 0)
 
     assert found.counts == tuple(counts)
     rules = found.rules or (Rule(0),) * len(counts)

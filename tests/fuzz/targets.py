@@ -724,7 +724,7 @@ def iec62056_profile(octets: bytes) -> None:
             start = found[0].stamp // 900 * 900 if found else 0
             list(iec62056_load.snapshots(ENERGY, found, 0, None, BERLIN, 900))
             laid = iec62056_load.interval_block(channel, found, 0, WATT_HOUR, BERLIN, start, start + 86_400)
-            marked(laid, UNDECLARED, iec62056_load.stated(found, BERLIN, 900))
+            marked(laid, UNDECLARED, iec62056_load.stated(found), 900)
 
 
 def iec62056_profiles() -> Iterator[bytes]:

@@ -32,6 +32,7 @@ MAX_ENTRIES = 2**32 - 1
 _REPEATING = frozenset({Tag.NULL, *axdr.DELTAS})
 PROFILE_STATUS = (96, 10)  # value groups C and D, IEC 62056-6-1: status codes of profiles
 STATUS_BITS = 0xFFFFFFFF
+SIGNED = {Tag.INTEGER: 2**8, Tag.LONG: 2**16, Tag.DOUBLE_LONG: 2**32}  # a status word there is as wide as its type
 FLOAT32_EXACT = 2**24  # integers beyond are coarser than 1 in a float32
 
 
@@ -291,6 +292,9 @@ def find_columns(profile: MeterProfile, captured: Sequence[CaptureObject]) -> li
             faults.append(f"columns: {wanted.obis} has no channel")
         else:
             found.append((values[0], wanted))
+    status = profile.dlms.status
+    if status is not None and find_status(status, captured) is None:
+        faults.append(f"status: {status} is not captured by the meter; leave it out where the meter has none")
     if faults:
         raise ProfileError(profile.name, faults)
     return found
@@ -314,7 +318,7 @@ def decode_status(data: Data) -> int:
     A bit-string numbers its bits from the first, octets are a number with the highest first.
     """
     if data.tag in axdr.INTEGERS:
-        word = data.integer()
+        word = data.integer() % SIGNED.get(data.tag, 2**64)
     elif data.tag is Tag.BIT_STRING:
         word = int(data.value[::-1] or "0", 2)
     elif data.tag is Tag.OCTET_STRING:

@@ -146,7 +146,7 @@ def test_the_status_of_a_header_is_said_of_the_rows_behind_it() -> None:
     start = rows[0].stamp - QUARTER
     block = interval_block(channel(WATT_HOURS), rows, 0, None, ClockProfile(), start, start + 3 * QUARTER)
 
-    found = marked(block, VDEW, stated(rows, ClockProfile(), QUARTER))
+    found = marked(block, VDEW, stated(rows), QUARTER)
 
     assert found.rules == (*[Rule.METER_STATUS | Rule.POWER_FAILURE] * 2, Rule(0))
     (said,) = found.status
@@ -159,7 +159,7 @@ def test_a_metcoms_summer_time_says_nothing_of_its_values() -> None:
     fine = channel(ScalerUnit(-4, Unit.WATT_HOUR))
     block = interval_block(fine, rows, 0, None, BERLIN, start, start + 4 * QUARTER)
 
-    found = marked(block, VDEW, stated(rows, BERLIN, QUARTER))
+    found = marked(block, VDEW, stated(rows), QUARTER)
 
     assert {row.status for row in rows} == {0x08}
     assert (found.rules, found.status) == ((), ())
@@ -188,7 +188,7 @@ def test_rows_may_have_stamps_and_status_of_their_own() -> None:
     start = rows[0].stamp - QUARTER
     block = marked(
         interval_block(channel(WATT_HOURS), rows, 1, worth, ClockProfile(), start, start + 2 * QUARTER),
-        VDEW, stated(rows, ClockProfile(), QUARTER),
+        VDEW, stated(rows), QUARTER,
     )  # fmt: skip
 
     assert [(int(value.value), value.captured_at) for value in register] == [
