@@ -37,7 +37,7 @@ from drivers.dlms.objects.catalogue import INTERFACE_CLASSES
 from drivers.dlms.opening import Opening
 from drivers.dlms.parameters import Parameters
 from drivers.dlms.push import PushReader
-from drivers.dlms.rows import Buffer
+from drivers.dlms.rows import Buffer, Rows
 from drivers.dlms.telegram import decode_telegram
 from drivers.dlms.transfer import BlockTransfer
 from drivers.dlms.unprotect import PushKeys, unprotect
@@ -45,6 +45,7 @@ from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute
 from drivers.dlt645 import control as dlt645_control
 from drivers.dlt645 import frame as dlt645_frame
+from drivers.dlt645 import load as dlt645_load
 from drivers.dlt645 import records as dlt645_records
 from drivers.dlt645 import services as dlt645_services
 from drivers.dlt645 import values as dlt645_values
@@ -63,6 +64,7 @@ from drivers.profile import (
     ChannelProfile,
     ClockProfile,
     DlmsColumn,
+    Dlt645Events,
     Iec62056Column,
     Iec62056LoadProfile,
     ModbusHole,
@@ -313,7 +315,10 @@ def load_profile(octets: bytes) -> None:
     column = objects.Column(2, DlmsColumn(ENERGY, ENERGY), WATT_HOUR)
     channel = ChannelProfile(Obis(1, 0, 1, 29, 0), 900, WATT_HOUR, "load_profile")
     start = fast[0].stamp // 900 * 900
-    buffer.rows(step).interval_block(column, channel, BERLIN, start=start, end=start + 86_400)
+    laid = buffer.rows(step).interval_block(column, channel, BERLIN, start=start, end=start + 86_400)
+    stated = buffer.rows(step).stated(1)
+    assert stated == Rows((slow,)).stated(1), "the words of the status column depend on the way they are read"
+    marked(laid, UNDECLARED, stated, 900)
     buffer.rows(step).register_values(column, BERLIN, 900, start=start, end=start + 86_400)
 
 
@@ -607,6 +612,8 @@ def dlt645_data(octets: bytes) -> None:
     for signed in (False, True):
         with suppress(RemoteProtocolError):
             dlt645_values.decode_count(octets[:8], signed=signed)
+    for offset in (0, 4):
+        dlt645_load.decode_told(octets, Dlt645Events("03110001", 1, 0, "x", offset), "UTC+08:00")
     dlt645_records.decode_records(octets, 16, "UTC+08:00")
 
 
