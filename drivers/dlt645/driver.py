@@ -16,7 +16,7 @@ from drivers.dlt645.services import Identifier
 from drivers.dlt645.session import Exchange
 from drivers.dlt645.values import decode_count, decode_instant
 from drivers.doubt import unprotected
-from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, WrongMeter
+from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, MeterEvent, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import Dlt645Freeze, Dlt645Point, Dlt645Profile
@@ -57,7 +57,7 @@ class Dlt645Session:
         self._reading: load.Reading | None = None  # that is under way, or was cut
         self._told: list[load.Told] = []  # what its logs say of intervals
         self._window = (0, 0)
-        self._refused: set[str] = set()  # block identifiers this meter does not have
+        self._refused: set[str] = set()  # identifiers of blocks and logs that this meter does not have
         looks = {"line": has_parity(stream), "gateway": True, "hidden": False}
         self._is_protected = looks[profile.dlt645.parity]
 
@@ -203,15 +203,20 @@ class Dlt645Session:
         return events
 
     async def _read_told(self, since: UtcSeconds) -> list[load.Told]:
-        """Read what the logs that say something of intervals hold since an instant [s UTC], each back to its first event before."""
+        """Read what the logs that say something of intervals hold since an instant [s UTC], each back to its first event before.
+
+        A log that the meter refuses, or keeps quiet about, costs no load record, and is not asked for again in this session.
+        """
         told: list[load.Told] = []
         for log in self._dlt645.events:
-            if log.means is Meaning.NOTHING:
+            if log.means is Meaning.NOTHING or log.di in self._refused:
                 continue
             for number in range(1, log.depth + 1):
                 try:
                     octets = await self._read(str(Identifier(log.di).with_last(number)), 200)
-                except MeterRefused:
+                except (MeterRefused, TransportTimeout):
+                    if number == 1:
+                        self._refused.add(log.di)
                     break
                 one = load.decode_told(octets, log, self._profile.clock.zone)
                 if one is None or one.end < since:

@@ -123,12 +123,16 @@ class ModbusSession:
         return [values[code] for code in obis]
 
     async def _read_status(self) -> Rule:
-        """Read what the meter says of its values now, beside what bills are made of. A refusal costs no value."""
+        """Read what the meter says of its values now, beside what bills are made of. Refusal and silence cost no value."""
         status = self._modbus.status
         if status is None or self._has_no_status:
             return Rule(0)
         count = 2 if status.type == "uint32" else 1
-        answer = await self.exchange.ask(ReadRequest(FUNCTIONS[status.table], status.address, count))
+        try:
+            answer = await self.exchange.ask(ReadRequest(FUNCTIONS[status.table], status.address, count))
+        except TransportTimeout:
+            self._has_no_status = True
+            return Rule(0)
         if isinstance(answer, ExceptionResponse):
             self._has_no_status = answer.code in SPLITS
             return Rule(0)

@@ -324,6 +324,23 @@ async def test_a_record_of_a_log_that_is_no_span_costs_no_value(record: bytes, r
     assert [int(rule) for rule in block.rules or (Rule(0),) * 4] == rules
 
 
+async def test_a_log_that_the_meter_is_silent_about_costs_no_record_and_is_asked_for_once() -> None:
+    line, asked = meters(bus(meter(1001))), []
+
+    def respond(data: bytes) -> Sequence[bytes]:
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        asked.append(frame.data[:4].hex())
+        return [] if frame.data.hex() == "01001103" else line(data)
+
+    start = START + 48 * PERIOD
+    async with session(respond) as opened:
+        facts = [(await opened.read_load_profile(start, start + PERIOD))[0] for _ in range(2)]
+
+    assert [fact.counts for fact in facts if isinstance(fact, IntervalBlock)] == [(LOAD[48] // 10,)] * 2
+    assert asked.count("01001103") == 1
+    assert asked.count("01043003") == 1  # refused
+
+
 # -- memories
 
 

@@ -397,12 +397,14 @@ async def test_what_no_bill_is_made_of_is_read_without_the_status() -> None:
     assert value.rules == Rule(0)
 
 
-async def test_a_status_that_the_meter_refuses_costs_no_value_and_is_not_asked_for_again() -> None:
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_status_that_the_meter_does_not_give_costs_no_value_and_is_not_asked_for_again(is_silent: bool) -> None:
     asked: list[int] = []
 
     async def respond(data: Any, stream: Any) -> None:
         asked.append(struct.unpack(">H", data[2:4])[0])
-        await rtu_meter(METER)(data, stream)
+        if asked[-1] != 400 or not is_silent:
+            await rtu_meter(METER)(data, stream)
 
     async with (
         far_end(respond) as stream,
