@@ -100,6 +100,8 @@ def _by_entry(device: Device, parameters: Data) -> tuple[list[Row], Sequence[int
 
 def _word(device: Device, end: int) -> bytes:
     meter = device.meter
+    if not device.settings.has_status:
+        return b""  # there is no such column
     return bytes((sum(STATUS[meaning] for meaning in meter.said_of(end - meter.household.period)),))
 
 
