@@ -153,7 +153,7 @@ async def test_an_independent_meters_profile_status_becomes_quality(ways: tuple[
         (DAY + slot * PERIOD, words[slot]) for slot in range(2, 6)
     ]
     assert [fact.rules for fact in registers if isinstance(fact, RegisterValue)] == [
-        Rule.METER_STATUS if slot == 4 else Rule(0) for slot in range(6)
+        {4: Rule.METER_STATUS, 5: Rule.STATUS_UNKNOWN}.get(slot, Rule(0)) for slot in range(6)
     ]
 
 
