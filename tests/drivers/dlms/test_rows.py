@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.dlms import axdr, objects
@@ -26,7 +26,7 @@ from tests.kernels.profile_buffers import CLOCK, CLOCKS, DAY, PERIOD, STEPS, buf
 ENERGY = Obis.parse("1.29.0")
 CAPTURED = [CLOCK, CaptureObject(3, ENERGY, 2)]
 END = ClockProfile()
-MANY = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+MANY = settings(max_examples=300)
 
 
 def stamp(instant: int, status: int = 0) -> Data:
