@@ -143,6 +143,53 @@ def test_bodies_come_back_and_agree_with_the_twin(grid: tuple[list[list[Any]], l
         assert np.array_equal(column, theirs)
 
 
+@given(grids(CELL), st.booleans(), st.data())
+def test_some_channels_alone_are_what_they_are_among_all(
+    grid: tuple[list[list[Any]], list[int]], is_old: bool, draw: st.DataObject
+) -> None:
+    rows, cuts = grid
+    first = draw.draw(st.integers(0, len(cuts) - 1))
+    last = draw.draw(st.integers(first, len(cuts) - 1))
+    encode_one = old_body if is_old else encode_body
+    bodies = [encode_one(list(zip(*row, strict=True)) if row else [()] * 4, cuts) for row in rows]
+    lengths = np.array([len(body) for body in bodies], np.int64)
+    data, ends = b"".join(bodies), np.cumsum(lengths)
+    starts = ends - lengths
+    of_all, alone = (
+        [np.full((len(rows), slots), GUARD, dtype) for dtype in (np.int32, np.uint8, np.uint8, np.uint32)]
+        for slots in (cuts[-1], cuts[last] - cuts[first])
+    )
+
+    blocks.decode_bodies(data, starts, ends, np.array(cuts), *of_all)
+    blocks.decode_bodies(data, starts, ends, np.array(cuts), *alone, first, last)
+
+    for some, every in zip(alone, of_all, strict=True):
+        assert np.array_equal(some, every[:, cuts[first] : cuts[last]])
+
+
+def old_body(row: list[Any], cuts: list[int]) -> bytes:
+    """A body whose parts are of version 1."""
+    values, state, reason, rules = row
+    carried = [value if code in HAS_VALUE else None for value, code in zip(values, state, strict=True)]
+    codes = [one + 256 * other for one, other in zip(state, reason, strict=True)]
+    parts = reference.encode_old_row(carried), reference.encode_old_runs(codes), reference.encode_old_runs(rules)
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+
+
+def test_channels_that_a_row_does_not_have_are_value_errors() -> None:
+    out = [np.zeros((1, 2), dtype) for dtype in (np.int32, np.uint8, np.uint8, np.uint32)]
+    ends = np.zeros(1, np.int64)
+
+    for first, last, what in (
+        (1, 3, "not among 2"),
+        (-1, 1, "not among 2"),
+        (1, 0, "not among 2"),
+        (0, 1, "have 3 slots"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            blocks.decode_bodies(b"", ends, ends, np.array([0, 3, 5]), *out, first, last)
+
+
 def test_value_under_a_slot_without_value_is_not_stored() -> None:
     has_value = np.array([[1, 0, 1]], np.uint8)
 
