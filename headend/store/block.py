@@ -183,15 +183,31 @@ class Block:
 
 def encode(block: Block) -> bytes:
     """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
-    head = _encode_head(block.identity, block.channels)
-    edges = block.layout.edges
-    out = np.empty(body_bound(edges), np.uint8)
-    used = encode_bodies(
-        block.values[None], block.state[None], block.reason[None], block.rules[None], edges, out, np.empty(1, np.int64)
-    )
-    start = _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head))
-    body = b"".join((start, head, out[:used].tobytes()))
-    return body + _LENGTH.pack(zlib.crc32(body))
+    head = encode_head(block.identity, block.channels)
+    rows = block.values[None], block.state[None], block.reason[None], block.rules[None]
+    return encode_rows_of(block.layer, block.day, block.layout, [head], *rows)[0]
+
+
+def encode_rows_of(
+    layer: Layer,
+    day: int,
+    layout: Layout,
+    heads: Sequence[bytes],
+    values: Int32,
+    state: UInt8,
+    reason: UInt8,
+    rules: UInt32,
+) -> list[bytes]:
+    """Write the blocks of one day that share a layout: a row each of arrays of shape (blocks, slots), and a head of `encode_head`."""
+    out, ends = np.empty(len(heads) * body_bound(layout.edges), np.uint8), np.empty(len(heads), np.int64)
+    used = encode_bodies(values, state, reason, rules, layout.edges, out, ends)
+    bodies, at = out[:used].tobytes(), 0
+    blocks: list[bytes] = []
+    for head, end in zip(heads, ends.tolist(), strict=True):
+        content = _FIXED.pack(MAGIC, FORMAT_VERSION, layer, day, len(head)) + head + bodies[at:end]
+        blocks.append(content + _LENGTH.pack(zlib.crc32(content)))
+        at = end
+    return blocks
 
 
 def decode(data: bytes) -> Block:
@@ -227,7 +243,8 @@ channel_of = lru_cache(maxsize=65_536)(Channel)
 
 
 @lru_cache(maxsize=4096)
-def _encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+def encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+    """Write what a block says of itself behind its day: whose it is, and its channels. Raises `ValueError` where it does not fit."""
     name = identity.encode()
     if not 0 < len(name) <= MAX_NAME_BYTES:
         raise ValueError(f"identity {identity[:40]!r} has {len(name)} bytes, not 1 to {MAX_NAME_BYTES}")

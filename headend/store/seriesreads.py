@@ -20,6 +20,8 @@ MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
 _TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
 _ONE_DAY = 1 << 32
+KEYS_AT_ONCE = 500
+"""Most rows asked for by their keys in one statement."""
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
 Grid = tuple[int, int, ScalerUnit]
@@ -194,6 +196,15 @@ class SeriesReads(RegistryReads):
         )
         for key, data in rows:
             yield self._decode(data, f"row {key} of table {table}", layer, name, key >> 32)
+
+    def _stored_keys(self, layer: Layer, keys: Sequence[int]) -> set[int]:
+        """Say which of some rows there are."""
+        found: set[int] = set()
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[first : first + KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            found.update(k for (k,) in self._rows(f"SELECT k FROM {_TABLES[layer]} WHERE k IN ({marks})", some))  # noqa: S608  names and marks are ours
+        return found
 
     def _block(self, layer: Layer, local_id: int, name: str, day: int) -> Block | None:
         """Read one block, None where there is none."""

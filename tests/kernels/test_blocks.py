@@ -155,10 +155,7 @@ def test_some_channels_alone_are_what_they_are_among_all(
     lengths = np.array([len(body) for body in bodies], np.int64)
     data, ends = b"".join(bodies), np.cumsum(lengths)
     starts = ends - lengths
-    of_all, alone = (
-        [np.full((len(rows), slots), GUARD, dtype) for dtype in (np.int32, np.uint8, np.uint8, np.uint32)]
-        for slots in (cuts[-1], cuts[last] - cuts[first])
-    )
+    of_all, alone = room(len(rows), cuts[-1]), room(len(rows), cuts[last] - cuts[first])
 
     blocks.decode_bodies(data, starts, ends, np.array(cuts), *of_all)
     blocks.decode_bodies(data, starts, ends, np.array(cuts), *alone, first, last)
@@ -167,7 +164,12 @@ def test_some_channels_alone_are_what_they_are_among_all(
         assert np.array_equal(some, every[:, cuts[first] : cuts[last]])
 
 
-def old_body(row: list[Any], cuts: list[int]) -> bytes:
+def room(rows: int, slots: int) -> Any:
+    """Arrays for what `blocks.decode_bodies` writes."""
+    return [np.full((rows, slots), GUARD, dtype) for dtype in (np.int32, np.uint8, np.uint8, np.uint32)]
+
+
+def old_body(row: list[Any], _cuts: list[int]) -> bytes:
     """A body whose parts are of version 1."""
     values, state, reason, rules = row
     carried = [value if code in HAS_VALUE else None for value, code in zip(values, state, strict=True)]
@@ -177,8 +179,7 @@ def old_body(row: list[Any], cuts: list[int]) -> bytes:
 
 
 def test_channels_that_a_row_does_not_have_are_value_errors() -> None:
-    out = [np.zeros((1, 2), dtype) for dtype in (np.int32, np.uint8, np.uint8, np.uint32)]
-    ends = np.zeros(1, np.int64)
+    out, ends = room(1, 2), np.zeros(1, np.int64)
 
     for first, last, what in (
         (1, 3, "not among 2"),
