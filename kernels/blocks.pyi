@@ -55,6 +55,7 @@ def decode_bodies(
     state: npt.NDArray[np.uint8],  # uint8_t[:, ::1], shape (rows, slots); written
     reason: npt.NDArray[np.uint8],  # uint8_t[:, ::1], shape (rows, slots); written
     rules: npt.NDArray[np.uint32],  # uint32_t[:, ::1], shape (rows, slots); written
+    *,
     first: int = 0,
     last: int = -1,
 ) -> None: ...

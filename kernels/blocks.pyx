@@ -667,7 +667,7 @@ def encode_bodies(
 def decode_bodies(
     const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None,
     const int64_t[::1] edges not None, int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None,
-    uint8_t[:, ::1] reason not None, uint32_t[:, ::1] rules not None, Py_ssize_t first=0, Py_ssize_t last=-1,
+    uint8_t[:, ::1] reason not None, uint32_t[:, ::1] rules not None, *, Py_ssize_t first=0, Py_ssize_t last=-1,
 ):
     """Decode bodies into arrays of the shape (rows, slots); body i lies in ``data`` from ``starts[i]`` to ``ends[i]``.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
@@ -151,4 +152,6 @@ def _says_something_of_each_channel(said: MeterDays) -> Sequence[bool]:
     if said.has_value is None:
         return [True] * len(said.values)
     starts = said.layout.edges[:-1]
-    return list(np.logical_or.reduceat(said.has_value, starts, axis=1).all(axis=1))
+    of_each: npt.NDArray[np.bool_] = np.logical_or.reduceat(said.has_value, starts, axis=1)
+    is_full: list[bool] = np.all(of_each, axis=1).tolist()
+    return is_full

@@ -158,7 +158,7 @@ def test_some_channels_alone_are_what_they_are_among_all(
     of_all, alone = room(len(rows), cuts[-1]), room(len(rows), cuts[last] - cuts[first])
 
     blocks.decode_bodies(data, starts, ends, np.array(cuts), *of_all)
-    blocks.decode_bodies(data, starts, ends, np.array(cuts), *alone, first, last)
+    blocks.decode_bodies(data, starts, ends, np.array(cuts), *alone, first=first, last=last)
 
     for some, every in zip(alone, of_all, strict=True):
         assert np.array_equal(some, every[:, cuts[first] : cuts[last]])
@@ -188,7 +188,7 @@ def test_channels_that_a_row_does_not_have_are_value_errors() -> None:
         (0, 1, "have 3 slots"),
     ):
         with pytest.raises(ValueError, match=what):
-            blocks.decode_bodies(b"", ends, ends, np.array([0, 3, 5]), *out, first, last)
+            blocks.decode_bodies(b"", ends, ends, np.array([0, 3, 5]), *out, first=first, last=last)
 
 
 def test_value_under_a_slot_without_value_is_not_stored() -> None:

@@ -153,11 +153,11 @@ def test_day_that_no_calendar_holds_is_refused(store: Store) -> None:
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
-    values = np.ones((1, SLOTS), np.int32)
+    values: Any = np.ones((1, SLOTS), np.int32)
     lowest = values.copy()
     lowest[0, 3] = -INT32_MAX - 1
 
-    for wrong, what in (
+    cases: list[tuple[Callable[[], MeterDays], str]] = [
         (lambda: MeterDays(FIRST_DAY, [1], CHANNELS[::-1], values), "not sorted"),
         (lambda: MeterDays(FIRST_DAY, [], (), np.ones((0, 0), np.int32)), "no channel"),
         (lambda: MeterDays(FIRST_DAY, [1], (Channel(IMPORT, PERIOD, 0, WH, version=1),), values[:, :4]), "versions"),
@@ -166,7 +166,8 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         (lambda: MeterDays(FIRST_DAY, [1], CHANNELS, values, None, values), "rules is int32"),
         (lambda: MeterDays(FIRST_DAY, [1, 1], CHANNELS, np.ones((2, SLOTS), np.int32)), "twice"),
         (lambda: MeterDays(FIRST_DAY, [4], CHANNELS, lowest), "meter 4: -2147483648 is no count"),
-    ):
+    ]
+    for wrong, what in cases:
         with pytest.raises(ValueError, match=what):
             wrong()
     assert MeterDays(FIRST_DAY, [4], CHANNELS, lowest, lowest > 0).facts(0)[0].counts == (1, 1, 1, None)
