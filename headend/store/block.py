@@ -92,12 +92,24 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Where each channel's slots lie in a block's arrays: ``spans`` by name, ``edges`` in a row. Channels are sorted."""
+    """Where each channel's slots lie in a block's arrays: ``spans`` by name, ``edges`` in a row. Channels are sorted.
+
+    ``by_code``: numbers of the channels of a code, rising.
+    """
 
     channels: tuple[Channel, ...]
     spans: Mapping[Channel, slice]
     slots: int
     edges: Int64
+    by_code: Mapping[Obis, tuple[int, ...]]
+
+    def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> Channel | None:
+        """Find a channel by its code, and by its grid where given; None where there is none."""
+        for number in self.by_code.get(obis, ()):
+            channel = self.channels[number]
+            if grid is None or channel.grid == grid:
+                return channel
+        return None
 
 
 @lru_cache(maxsize=4096)
@@ -112,7 +124,10 @@ def layout_of(channels: tuple[Channel, ...]) -> Layout:
     if len(spans) != len(channels):
         raise ValueError("a channel stands there twice")
     edges = np.array([0, *(span.stop for span in spans.values())], np.int64)
-    return Layout(ordered, spans, at, edges)
+    by_code: dict[Obis, tuple[int, ...]] = {}
+    for number, channel in enumerate(ordered):
+        by_code[channel.obis] = (*by_code.get(channel.obis, ()), number)
+    return Layout(ordered, spans, at, edges, by_code)
 
 
 @dataclass(slots=True, eq=False)
@@ -164,10 +179,7 @@ class Block:
 
     def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> Channel | None:
         """Find a channel by its code, and by its grid where given; None where there is none."""
-        for channel in self.channels:
-            if channel.obis == obis and (grid is None or channel.grid == grid):
-                return channel
-        return None
+        return self.layout.find(obis, grid)
 
     def with_channels(self, channels: Iterable[Channel], dropped: Iterable[Channel] = ()) -> "Block":
         """Copy the block with ``channels`` added (no slot of theirs expected) and ``dropped`` left out."""
@@ -261,6 +273,15 @@ def is_whole(data: bytes, layer: Layer, day: int, head: bytes) -> bool:
     """Say whether a block is undamaged, and has exactly this layer, day and head: as `unseal`, where that is known before."""
     start = _start(layer, day, len(head))
     return zlib.crc32(data) == _RESIDUE and data.startswith(start) and data.startswith(head, FIXED_SIZE)
+
+
+def are_whole(blocks: Sequence[bytes], layer: Layer, day: int, at: Sequence[int], heads: bytes) -> bool:
+    """Say `is_whole` of all of some blocks of one day, whose bodies begin ``at``; ``heads``: theirs, one after the other."""
+    return (
+        [zlib.crc32(block) for block in blocks].count(_RESIDUE) == len(blocks)
+        and [block[:FIXED_SIZE] for block in blocks] == [_start(layer, day, begin - FIXED_SIZE) for begin in at]
+        and b"".join([block[FIXED_SIZE:begin] for block, begin in zip(blocks, at, strict=True)]) == heads
+    )
 
 
 @lru_cache(maxsize=1024)

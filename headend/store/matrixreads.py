@@ -16,7 +16,7 @@ from drivers.obis import Obis
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Matrix, Series, UInt8
-from headend.store.block import FIXED_SIZE, Channel, Layout, decode_rows_of, head_of, is_whole
+from headend.store.block import FIXED_SIZE, Channel, Layout, are_whole, decode_rows_of, head_of, is_whole
 from headend.store.errors import BlockError
 from headend.store.model import Layer
 from headend.store.seriesreads import (
@@ -73,14 +73,20 @@ class _Expected:
 
 @dataclass(slots=True, eq=False)
 class _Many:
-    """What the registry says of one channel of many, by their ids in the order asked for. ``always``: holds for all."""
+    """What the registry says of one channel of many, by their ids in the order asked for.
+
+    ``always``: holds for all, where one entry each has the same grid.  ``last``: the last day read, where that was one group.
+    """
 
     names: dict[int, str]
     expected: list[_Expected]
     always: _Expected | None
+    last: "_Group | None" = None
 
     def grids(self, window: Window) -> set[Grid]:
         """Give the grids of a window. Raises `RegistryError`."""
+        if self.always is not None:
+            return {self.always.entries[0].grid}
         return {one.grid(window) for one in self.expected if one.entries}
 
 
@@ -122,7 +128,7 @@ class MatrixReads(SeriesReads):
             self._look_again()
             many = self._many(layer, tuple(ids), obis)
             for day in _days(window):
-                of_day = self._groups(layer, self._rows_of_day(layer, ids, day), many.names)
+                of_day = self._groups_of_day(layer, self._rows_of_day(layer, ids, day), day, many)
                 for group in of_day:
                     group.decode([obis])
                 groups += of_day
@@ -221,7 +227,9 @@ class MatrixReads(SeriesReads):
             max((one.always[0] for one in expected), default=0),
             min((one.always[1] for one in expected), default=0),
         )
-        is_alike = len({entry.grid for one in expected for entry in one.entries}) == 1
+        is_alike = (
+            all(len(one.entries) == 1 for one in expected) and len({one.entries[0].grid for one in expected}) == 1
+        )
         always = _Expected(expected[0].entries, (first, last)) if is_alike else None
         many = known[layer, ids, obis] = _Many(names, expected, always)
         return many
@@ -239,6 +247,8 @@ class MatrixReads(SeriesReads):
         groups = self._groups(layer, self._rows_of_days(layer, local_id, window), names)
         for group in groups:
             group.decode(codes)
+        # Where each slot of each day was expected when it was written, no channel needs to be looked at.
+        busy = groups[0].layout if len(groups) == 1 and groups[0].is_busy(len(_days(window))) else None
         for obis, one in expected.items():
             if layer is Layer.RAW:
                 grid = one.grid(window)
@@ -247,12 +257,12 @@ class MatrixReads(SeriesReads):
                 if len(grids) > 1 or not (grids or one.entries):
                     self.validated_series(local_id, obis, *window)  # says what is wrong
                 grid = grids.pop() if grids else one.grid(window)
-            start, arrays = _assembled(names, groups, obis, grid, window)
-            series = Series(start, grid[0], grid[2], *(array[0] for array in arrays))
-            if one.is_always(window) and one.grid(window)[:2] == grid[:2]:
-                _expect_idle(series.state)
-            else:
+            start, (values, state, reason, rules) = _assembled(names, groups, obis, grid, window)
+            series = Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
+            if not (one.is_always(window) and one.grid(window)[:2] == grid[:2]):
                 one.mark(layer, series, grid)
+            elif busy is None or busy.find(obis, grid) is None:
+                _expect_idle(series.state)
             yield obis, series
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:
@@ -273,6 +283,20 @@ class MatrixReads(SeriesReads):
             return rows
         return self._rows_in(sql, [block_key(day, local_id) for local_id in ids])
 
+    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: _Many) -> list["_Group"]:
+        """Do as `_groups`, all at once where the blocks say of themselves what those of another day did, but for the day."""
+        like = many.last
+        if like is not None and [key & _LOCAL_ID for key, _ in rows] == [key & _LOCAL_ID for key in like.keys]:
+            blocks = [block for _, block in rows]
+            if are_whole(blocks, layer, day, like.at, like.heads):
+                return [_Group(self.path, like.layout, [key for key, _ in rows], blocks, like.at)]
+        groups = self._groups(layer, rows, many.names)
+        if len(groups) == 1:
+            only = groups[0]
+            heads = b"".join([block[FIXED_SIZE:at] for block, at in zip(only.blocks, only.at, strict=True)])
+            many.last = _Group(self.path, only.layout, only.keys, [], only.at, heads)
+        return groups
+
     def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: dict[int, str]) -> list["_Group"]:
         """Check blocks and sort them by layout. Raises `BlockError`."""
         groups: dict[int, _Group] = {}
@@ -292,13 +316,14 @@ class MatrixReads(SeriesReads):
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Blocks of one layout, by their rows' keys. ``at``: where their bodies begin."""
+    """Blocks of one layout, by their rows' keys. ``at``: where their bodies begin.  ``heads``: theirs, one after the other."""
 
     path: str
     layout: Layout
     keys: list[int] = field(default_factory=list)
     blocks: list[bytes] = field(default_factory=list)
     at: list[int] = field(default_factory=list)
+    heads: bytes = b""
     arrays: Arrays | None = None
     base: int = 0
 
@@ -307,19 +332,16 @@ class _Group:
         self.blocks.append(block)
         self.at.append(FIXED_SIZE + len(head))
 
-    def find(self, obis: Obis, grid: Grid | None = None) -> Channel | None:
-        """Find a channel, by its grid too where given."""
-        for channel in self.layout.channels:
-            if channel.obis == obis and (grid is None or channel.grid == grid):
-                return channel
-        return None
+    def is_busy(self, days: int) -> bool:
+        """Say whether these are so many days, of which each decoded slot was expected when it was written."""
+        return len(self.keys) == days and self.arrays is not None and bool(self.arrays[1].all())
 
     def decode(self, codes: Sequence[Obis]) -> None:
         """Decode the channels from the first to the last of those asked for. Raises `BlockError` naming the row."""
-        wanted = [index for index, channel in enumerate(self.layout.channels) if channel.obis in codes]
+        wanted = [number for obis in codes for number in self.layout.by_code.get(obis, ())]
         if not wanted:
             return
-        first, last = wanted[0], wanted[-1] + 1
+        first, last = min(wanted), max(wanted) + 1
         try:
             self.arrays = decode_rows_of(self.layout, self.blocks, self.at, first, last)
         except BlockError as error:
@@ -327,7 +349,7 @@ class _Group:
                 f"{self.path}: one of rows {self.keys[0]} to {self.keys[-1]} is damaged: {error}; keep the file, restore a backup"
             ) from error
         self.base = int(self.layout.edges[first])
-        self.blocks.clear()
+        self.blocks = []
 
 
 def _days(window: Window) -> range:
@@ -336,7 +358,7 @@ def _days(window: Window) -> range:
 
 
 def _grids_of(groups: Iterable[_Group], obis: Obis) -> set[Grid]:
-    return {channel.grid for group in groups if (channel := group.find(obis)) is not None}
+    return {channel.grid for group in groups if (channel := group.layout.find(obis)) is not None}
 
 
 def _expect_idle(state: UInt8) -> None:
@@ -358,11 +380,11 @@ def _assembled(
         raise StoreError(
             f"{(last - first) * len(rows)} slots from {window[0]} are more than {MAX_WINDOW_SLOTS}, or before 1970"
         )
-    found = [(group, channel) for group in groups if (channel := group.find(obis, grid)) is not None]
+    found = [(group, channel) for group in groups if (channel := group.layout.find(obis, grid)) is not None]
     arrays: Arrays | None = None
     if len(found) == 1:
         (group, channel) = found[0]
-        in_order = [block_key(day, local_id) for day in days for local_id in rows]
+        in_order = [day << 32 | local_id for day in days for local_id in rows]
         if group.keys == in_order and (len(days) == 1 or len(rows) == 1):
             arrays = _share(group, channel, (len(rows), len(days) * slots))
     if arrays is None:
