@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from drivers.obis import Obis
@@ -133,6 +134,7 @@ def _end_device(row: tuple[Any, ...]) -> EndDevice:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=16_384)
 def _expectation(row: tuple[Any, ...]) -> ChannelExpectation:
     end_device_id, code, period, offset, scaler, unit, origin, start, end = row
     return ChannelExpectation(

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import apsw
@@ -9,8 +10,12 @@ import apsw
 from headend.errors import StoreError
 
 
+@lru_cache(maxsize=16_384, typed=True)  # typed: 1 and 1.0 are other columns
 def row_crc(*columns: float | str | bytes | None) -> int:
-    """Make the CRC-32 of a row's columns, in order, each with its type and length."""
+    """Make the CRC-32 of a row's columns, in order, each with its type and length.
+
+    Remembers rows: readers hold those of the registry against their checksums again with each new view.
+    """
     crc = 0
     for column in columns:
         octets = column if isinstance(column, bytes) else str(column).encode()
