@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,13 @@ UInt32 = npt.NDArray[np.uint32]
 
 _HAS_VALUE = np.zeros(256, dtype=np.bool_)
 _HAS_VALUE[[int(state) for state in HAS_VALUE]] = True
-_TYPES = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "values": np.dtype(np.int32),
     "state": np.dtype(np.uint8),
     "reason": np.dtype(np.uint8),
     "rules": np.dtype(np.uint32),
 }
+_TYPE_LIST = tuple(_TYPES.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +127,11 @@ class Matrix:
 
 def _check_arrays(of: Series | Matrix) -> None:
     shape = of.values.shape
+    # Made ten at a time for each day of a meter that is read: names are looked up only where something is wrong.
+    if (of.values.dtype, of.state.dtype, of.reason.dtype, of.rules.dtype) == _TYPE_LIST and (
+        of.state.shape == shape and of.reason.shape == shape and of.rules.shape == shape
+    ):
+        return
     for name, dtype in _TYPES.items():
         array = getattr(of, name)
         if array.dtype != dtype or array.shape != shape:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
+from drivers.units import ScalerUnit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Matrix, Series, UInt8
@@ -60,15 +61,61 @@ class _Expected:
         """Choose the grid of a window. Raises `RegistryError`."""
         return self.entries[0].grid if len(self.entries) == 1 else grid_within(self.entries, *window)
 
-    def is_always(self, window: Window) -> bool:
-        """Say whether each slot of a window is expected."""
-        return self.always[0] <= window[0] and window[1] <= self.always[1]
+    def is_always(self, window: Window, period: int, offset: int) -> bool:
+        """Say whether each slot of a window is expected on a grid."""
+        return (
+            self.always[0] <= window[0] and window[1] <= self.always[1] and self.entries[0].grid[:2] == (period, offset)
+        )
 
     def mark(self, layer: Layer, series: Series, grid: Grid) -> None:
         """Set which slots without value are expected, as the reading of one channel does."""
         parts = 3 if layer is Layer.RAW else 2
         entries = [entry for entry in self.entries if entry.grid[:parts] == grid[:parts]]
         mark_expected(series, [(entry.start, entry.end) for entry in entries])
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Columns of a channel in a row of its layout, and what its series says beside."""
+
+    first: int
+    last: int
+    period: int
+    scaler_unit: ScalerUnit
+
+
+@dataclass(slots=True, eq=False)
+class _Plan:
+    """What the registry says of channels of one end device or usage point; where they lie in the layout met last."""
+
+    names: dict[int, str]
+    codes: tuple[Obis, ...]
+    expected: list[_Expected]
+    layout: Layout | None = None
+    spans: list[_Span | None] = field(default_factory=list)
+    always: Window = (0, 0)
+
+    def look_at(self, layout: Layout, layer: Layer) -> None:
+        """Find the channels in a layout, as `spans`: None for one that is not there, has an offset, or more than one grid.
+
+        ``always``: span in which each slot of all of them is expected.
+        """
+        if self.layout is layout:
+            return
+        self.layout, self.spans, always = layout, [], [(0, 0)]
+        for obis, one in zip(self.codes, self.expected, strict=True):
+            numbers = layout.by_code.get(obis, ())
+            channel = layout.channels[numbers[0]] if len(numbers) == 1 else None
+            grid = one.entries[0].grid if len(one.entries) == 1 else None
+            if channel is None or channel.offset or not (layer is Layer.VALIDATED or channel.grid == grid):
+                self.spans.append(None)
+                continue
+            cut = layout.spans[channel]
+            self.spans.append(_Span(cut.start, cut.stop, channel.period, channel.scaler_unit))
+            if grid is not None and channel.grid[:2] == grid[:2]:
+                always.append(one.always)
+        is_plain = None not in self.spans and len(always) == 1 + len(self.spans)
+        self.always = (max(first for first, _ in always), min(last for _, last in always[1:])) if is_plain else (0, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,16 +151,16 @@ class MatrixReads(SeriesReads):
         ``channels``: local id of the end device (raw) or usage point (validated), and code.  Each is what `raw_series` or
         `validated_series` gives, and may share memory with others of the same call. Raises as those.
         """
-        found: dict[tuple[int, Obis], Series] = {}
-        by_id: dict[int, list[Obis]] = {}
-        for local_id, obis in channels:
-            by_id.setdefault(local_id, []).append(obis)
+        places: dict[int, list[int]] = {}
+        for place, (local_id, _) in enumerate(channels):
+            places.setdefault(local_id, []).append(place)
+        found: dict[int, Series] = {}
         with self.snapshot():
             self._look_again()
-            for local_id, codes in by_id.items():
-                for obis, series in self._of_one(layer, local_id, codes, (start, end)):
-                    found[local_id, obis] = series
-        return [found[channel] for channel in channels]
+            for local_id, of_one in places.items():
+                codes = tuple([channels[place][1] for place in of_one])
+                found.update(zip(of_one, self._of_one(layer, local_id, codes, (start, end)), strict=True))
+        return [found[place] for place in range(len(channels))]
 
     def matrix(
         self, ids: Sequence[int], obis: Obis, start: UtcSeconds, end: UtcSeconds, layer: Layer = Layer.RAW
@@ -143,7 +190,7 @@ class MatrixReads(SeriesReads):
         grid = grids.pop()
         first, arrays = _assembled(ids, groups, obis, grid, window)
         found = Matrix(ids, first, grid[0], grid[2], *arrays)
-        if many.always is not None and many.always.is_always(window) and many.always.grid(window)[:2] == grid[:2]:
+        if many.always is not None and many.always.is_always(window, *grid[:2]):
             _expect_idle(found.state)
         else:
             for row, one in enumerate(many.expected):
@@ -190,22 +237,23 @@ class MatrixReads(SeriesReads):
         if self._heads is None or len(self._heads) > _REMEMBERED:
             self._heads = {}
 
-    def _one(self, layer: Layer, local_id: int, obis: Obis) -> _Expected:
+    def _plan(self, layer: Layer, local_id: int, codes: tuple[Obis, ...]) -> "_Plan":
         known = self._known()
-        key = layer, local_id, obis
-        one = known.get(key)
-        if not isinstance(one, _Expected):
-            read = self._channel_expectations if layer is Layer.RAW else self._usage_point_expectations
-            one = known[key] = _Expected.of(read(local_id, obis))
-        return one
-
-    def _name(self, layer: Layer, local_id: int) -> str:
-        known = self._known()
-        name = known.get((layer, local_id))
-        if not isinstance(name, str):
-            name = self._device_name(local_id) if layer is Layer.RAW else self._usage_point_name(local_id)
-            known[layer, local_id] = name
-        return name
+        plan = known.get((layer, local_id, codes))
+        if isinstance(plan, _Plan):
+            return plan
+        if layer is Layer.RAW:
+            by_code: dict[Obis, list[ChannelExpectation]] = {}
+            for entry in self.expectations(local_id):
+                by_code.setdefault(entry.obis, []).append(entry)
+            # The other call says what there is instead.
+            expected = [_Expected.of(by_code.get(obis) or self._channel_expectations(local_id, obis)) for obis in codes]
+            name = self._device_name(local_id)
+        else:
+            expected = [_Expected.of(self._usage_point_expectations(local_id, obis)) for obis in codes]
+            name = self._usage_point_name(local_id)
+        plan = known[layer, local_id, codes] = _Plan({local_id: name}, codes, expected)
+        return plan
 
     def _many(self, layer: Layer, ids: tuple[int, ...], obis: Obis) -> _Many:
         known = self._known()
@@ -239,31 +287,38 @@ class MatrixReads(SeriesReads):
             self._remembered = None if self._remembered is None else self._remembered[0], {}
         return self._remembered[1]
 
-    def _of_one(
-        self, layer: Layer, local_id: int, codes: Sequence[Obis], window: Window
-    ) -> Iterator[tuple[Obis, Series]]:
-        names = {local_id: self._name(layer, local_id)}
-        expected = {obis: self._one(layer, local_id, obis) for obis in codes}
-        groups = self._groups(layer, self._rows_of_days(layer, local_id, window), names)
+    def _of_one(self, layer: Layer, local_id: int, codes: tuple[Obis, ...], window: Window) -> Iterator[Series]:
+        plan = self._plan(layer, local_id, codes)
+        groups = self._groups(layer, self._rows_of_days(layer, local_id, window), plan.names)
         for group in groups:
             group.decode(codes)
-        # Where each slot of each day was expected when it was written, no channel needs to be looked at.
-        busy = groups[0].layout if len(groups) == 1 and groups[0].is_busy(len(_days(window))) else None
-        for obis, one in expected.items():
-            if layer is Layer.RAW:
-                grid = one.grid(window)
+        only = groups[0] if len(groups) == 1 and groups[0].is_all_of(window) else None
+        spans: list[_Span | None] = [None] * len(codes)
+        if only is not None:
+            plan.look_at(only.layout, layer)
+            spans = plan.spans
+            if plan.always[0] <= window[0] and window[1] <= plan.always[1] and only.is_busy:
+                yield from only.series(spans, window[0])
+                return
+        for obis, one, span in zip(codes, plan.expected, spans, strict=True):
+            if only is not None and span is not None:
+                series = next(only.series([span], window[0]))
             else:
-                grids = _grids_of(groups, obis)
-                if len(grids) > 1 or not (grids or one.entries):
-                    self.validated_series(local_id, obis, *window)  # says what is wrong
-                grid = grids.pop() if grids else one.grid(window)
-            start, (values, state, reason, rules) = _assembled(names, groups, obis, grid, window)
-            series = Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
-            if not (one.is_always(window) and one.grid(window)[:2] == grid[:2]):
-                one.mark(layer, series, grid)
-            elif busy is None or busy.find(obis, grid) is None:
+                if layer is Layer.RAW:
+                    grid = one.grid(window)
+                else:
+                    grids = _grids_of(groups, obis)
+                    if len(grids) > 1 or not (grids or one.entries):
+                        self.validated_series(local_id, obis, *window)  # says what is wrong
+                    grid = grids.pop() if grids else one.grid(window)
+                start, (values, state, reason, rules) = _assembled(plan.names, groups, obis, grid, window)
+                series = Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
+            offset = series.start % series.period
+            if not one.is_always(window, series.period, offset):
+                one.mark(layer, series, (series.period, offset, series.scaler_unit))
+            else:
                 _expect_idle(series.state)
-            yield obis, series
+            yield series
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:
         days = _days(window)
@@ -332,9 +387,32 @@ class _Group:
         self.blocks.append(block)
         self.at.append(FIXED_SIZE + len(head))
 
-    def is_busy(self, days: int) -> bool:
-        """Say whether these are so many days, of which each decoded slot was expected when it was written."""
-        return len(self.keys) == days and self.arrays is not None and bool(self.arrays[1].all())
+    def is_all_of(self, window: Window) -> bool:
+        """Say whether a window is whole UTC days, and these are the blocks of all of them, of one meter."""
+        return window[0] % DAY == 0 and window[1] % DAY == 0 and len(self.keys) == len(_days(window))
+
+    @property
+    def is_busy(self) -> bool:
+        """Say whether each decoded slot was expected when it was written."""
+        return self.arrays is not None and bool(self.arrays[1].all())
+
+    def series(self, spans: Iterable["_Span | None"], start: UtcSeconds) -> Iterator[Series]:
+        """Give one meter's whole days of channels without offset; of a single day they share the memory of what was decoded."""
+        if self.arrays is None:
+            raise ValueError("nothing has been decoded")
+        base = self.base
+        if len(self.keys) == 1:
+            values, state, reason, rules = (array[0] for array in self.arrays)
+            for span in spans:
+                if span is not None:
+                    cut = slice(span.first - base, span.last - base)
+                    yield Series(start, span.period, span.scaler_unit, values[cut], state[cut], reason[cut], rules[cut])
+            return
+        for span in spans:
+            if span is not None:
+                first, last = span.first - base, span.last - base
+                flat = [array[:, first:last].reshape(-1) for array in self.arrays]
+                yield Series(start, span.period, span.scaler_unit, *flat)
 
     def decode(self, codes: Sequence[Obis]) -> None:
         """Decode the channels from the first to the last of those asked for. Raises `BlockError` naming the row."""
