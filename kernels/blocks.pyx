@@ -39,7 +39,7 @@ Long, since encoder and decoder of both halves share their inner functions, whic
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -438,7 +438,8 @@ cdef Fault unpack_body(
         newest = max(newest, codes[i] & 0xFF)
     if all_codes > 0xFFFF or newest > NEWEST_STATE:
         return BAD_STATE
-    for i in range(last):
+    # Values of version 1 are one channel, which is read to its end.
+    for i in range(n if starts[0] < ends[0] and starts[0][0] == OLD_VERSION else last):
         has_value[i] = CARRIES_VALUE[<uint8_t>codes[i]]
     for i in range(first, last):
         state[i - first] = <uint8_t>codes[i]
@@ -664,6 +665,86 @@ def encode_bodies(
     return used
 
 
+@cython.internal
+@cython.auto_pickle(False)
+cdef class Spans:
+    """Where bodies lie: from ``starts[i]`` to ``ends[i]``, in memory that may be read up to ``readable[i]``."""
+
+    cdef Octets* starts
+    cdef Octets* ends
+    cdef Octets* readable
+    cdef Py_ssize_t rows
+
+    def __cinit__(self, Py_ssize_t rows):
+        self.rows = rows
+        self.starts = <Octets*>malloc(3 * rows * sizeof(Octets) + 1)
+        if self.starts == NULL:
+            raise MemoryError
+        self.ends = self.starts + rows
+        self.readable = self.ends + rows
+
+    def __dealloc__(self):
+        free(self.starts)
+
+    cdef int put(
+        self, Py_ssize_t row, const uint8_t* data, Py_ssize_t length, int64_t start, int64_t end, Py_ssize_t slots
+    ) except -1:
+        if start < 0 or end < start or end > length:
+            raise ValueError(fault_text("body", row, slots, end - start, BAD_SPAN))
+        self.starts[row] = data + start
+        self.ends[row] = data + end
+        self.readable[row] = data + length
+        return 0
+
+
+cdef int unpack_bodies(
+    Spans spans, const int64_t[::1] edges, Py_ssize_t first, Py_ssize_t last, int32_t[:, ::1] values,
+    uint8_t[:, ::1] state, uint8_t[:, ::1] reason, uint32_t[:, ::1] rules,
+) except -1:
+    """Decode bodies into the arrays; raises `ValueError` naming the row that is damaged."""
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, at, whole = edges[edges.shape[0] - 1]
+    cdef Fault fault = FINE
+    cdef Scratch scratch = Scratch(whole)
+    cdef bint has_slots = rows > 0 and slots > 0
+    cdef int32_t* values_at = &values[0, 0] if has_slots else NULL
+    cdef uint8_t* state_at = &state[0, 0] if has_slots else NULL
+    cdef uint8_t* reason_at = &reason[0, 0] if has_slots else NULL
+    cdef uint32_t* rules_at = &rules[0, 0] if has_slots else NULL
+    with nogil:
+        for row in range(rows):
+            at = row * slots
+            fault = unpack_body(
+                spans.starts[row], spans.ends[row], spans.readable[row], edges, first, last,
+                scratch.has_value, scratch.dense, scratch.codes,
+                values_at + at, state_at + at, reason_at + at, rules_at + at,
+            )
+            if fault != FINE:
+                break
+    if fault != FINE:
+        raise ValueError(fault_text("body", row, whole, spans.ends[row] - spans.starts[row], fault))
+    return 0
+
+
+cdef Py_ssize_t check_arrays(
+    const int64_t[::1] edges, Py_ssize_t first, Py_ssize_t last, int32_t[:, ::1] values, uint8_t[:, ::1] state,
+    uint8_t[:, ::1] reason, uint32_t[:, ::1] rules,
+) except -1:
+    """Refuse arrays that do not hold the channels from ``first`` to ``last``, -1 for all behind. Returns the last."""
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], channels = edges.shape[0] - 1, whole = slots
+    check_shape("state", rows, slots, state.shape[0], state.shape[1])
+    check_shape("reason", rows, slots, reason.shape[0], reason.shape[1])
+    check_shape("rules", rows, slots, rules.shape[0], rules.shape[1])
+    if channels >= 0 and (first, last) != (0, -1):
+        whole = edges[channels]
+    check_edges(edges, whole)
+    last = channels if last == -1 else last
+    if not 0 <= first <= last <= channels:
+        raise ValueError(f"channels {first} to {last} are not among {channels}")
+    if edges[last] - edges[first] != slots:
+        raise ValueError(f"channels {first} to {last} have {edges[last] - edges[first]} slots, not {slots}")
+    return last
+
+
 def decode_bodies(
     const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None,
     const int64_t[::1] edges not None, int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None,
@@ -675,43 +756,36 @@ def decode_bodies(
     values no more is looked at than needed. Raises `ValueError` on damaged data (the arrays are then undefined), which names the
     row, or if shapes, types or edges differ.
     """
-    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, at
-    cdef int64_t start = 0, end = 0
-    cdef Fault fault = FINE
-    check_shape("state", rows, slots, state.shape[0], state.shape[1])
-    check_shape("reason", rows, slots, reason.shape[0], reason.shape[1])
-    check_shape("rules", rows, slots, rules.shape[0], rules.shape[1])
+    cdef Py_ssize_t rows = values.shape[0], row
+    last = check_arrays(edges, first, last, values, state, reason, rules)
     check_ends("starts", starts.shape[0], rows)
     check_ends("ends", ends.shape[0], rows)
-    cdef Py_ssize_t channels = edges.shape[0] - 1, whole = slots
-    if channels >= 0 and (first, last) != (0, -1):
-        whole = edges[channels]
-    check_edges(edges, whole)
-    last = channels if last == -1 else last
-    if not 0 <= first <= last <= channels:
-        raise ValueError(f"channels {first} to {last} are not among {channels}")
-    if edges[last] - edges[first] != slots:
-        raise ValueError(f"channels {first} to {last} have {edges[last] - edges[first]} slots, not {slots}")
-    cdef Scratch scratch = Scratch(whole)
-    cdef bint has_slots = rows > 0 and slots > 0
     cdef const uint8_t* bytes_ = &data[0] if data.shape[0] else NULL
-    cdef int32_t* values_at = &values[0, 0] if has_slots else NULL
-    cdef uint8_t* state_at = &state[0, 0] if has_slots else NULL
-    cdef uint8_t* reason_at = &reason[0, 0] if has_slots else NULL
-    cdef uint32_t* rules_at = &rules[0, 0] if has_slots else NULL
-    with nogil:
-        for row in range(rows):
-            at = row * slots
-            start, end = starts[row], ends[row]
-            if start < 0 or end < start or end > data.shape[0]:
-                fault = BAD_SPAN
-            else:
-                fault = unpack_body(
-                    bytes_ + start, bytes_ + end, bytes_ + data.shape[0], edges, first, last,
-                    scratch.has_value, scratch.dense, scratch.codes,
-                    values_at + at, state_at + at, reason_at + at, rules_at + at,
-                )
-            if fault != FINE:
-                break
-    if fault != FINE:
-        raise ValueError(fault_text("body", row, whole, end - start, fault))
+    cdef Spans spans = Spans(rows)
+    for row in range(rows):
+        spans.put(row, bytes_, data.shape[0], starts[row], ends[row], edges[edges.shape[0] - 1])
+    unpack_bodies(spans, edges, first, last, values, state, reason, rules)
+
+
+def decode_blocks(
+    list blocks not None, const int64_t[::1] starts not None, Py_ssize_t tail, const int64_t[::1] edges not None,
+    int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None, uint8_t[:, ::1] reason not None,
+    uint32_t[:, ::1] rules not None, *, Py_ssize_t first=0, Py_ssize_t last=-1,
+):
+    """Do as `decode_bodies`, of bodies that each lie in bytes of their own: from ``starts[i]`` on, up to ``tail`` before the end.
+
+    Blocks are used where they lie: fetching and decoding many touches no memory but theirs and the caller's.
+    """
+    cdef Py_ssize_t rows = values.shape[0], row
+    cdef bytes block
+    last = check_arrays(edges, first, last, values, state, reason, rules)
+    check_ends("starts", starts.shape[0], rows)
+    check_ends("blocks", len(blocks), rows)
+    cdef Spans spans = Spans(rows)
+    for row in range(rows):
+        block = blocks[row]
+        spans.put(
+            row, <const uint8_t*>PyBytes_AS_STRING(block), len(block), starts[row], len(block) - tail,
+            edges[edges.shape[0] - 1],
+        )
+    unpack_bodies(spans, edges, first, last, values, state, reason, rules)

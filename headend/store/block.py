@@ -32,7 +32,7 @@ from headend.registry.model import DAY, MAX_NAME_BYTES
 from headend.series import Int32, Int64, Series, UInt8, UInt32
 from headend.store.errors import BlockError
 from headend.store.model import Layer
-from kernels.blocks import body_bound, decode_bodies, encode_bodies
+from kernels.blocks import body_bound, decode_blocks, encode_bodies
 from kernels.quality import HAS_VALUE
 
 MAGIC = b"HEBK"
@@ -279,7 +279,8 @@ def are_whole(blocks: Sequence[bytes], layer: Layer, day: int, at: Sequence[int]
     """Say `is_whole` of all of some blocks of one day, whose bodies begin ``at``; ``heads``: theirs, one after the other."""
     return (
         [zlib.crc32(block) for block in blocks].count(_RESIDUE) == len(blocks)
-        and [block[:FIXED_SIZE] for block in blocks] == [_start(layer, day, begin - FIXED_SIZE) for begin in at]
+        and {(block[:FIXED_SIZE], begin) for block, begin in zip(blocks, at, strict=True)}
+        <= {(_start(layer, day, begin - FIXED_SIZE), begin) for begin in set(at)}
         and b"".join([block[FIXED_SIZE:begin] for block, begin in zip(blocks, at, strict=True)]) == heads
     )
 
@@ -290,7 +291,7 @@ def _start(layer: Layer, day: int, head_length: int) -> bytes:
 
 
 def decode_rows_of(
-    layout: Layout, blocks: Sequence[bytes], at: Sequence[int], first: int = 0, last: int = -1
+    layout: Layout, blocks: list[bytes], at: Sequence[int], first: int = 0, last: int = -1
 ) -> tuple[Int32, UInt8, UInt8, UInt32]:
     """Decode blocks of one layout, whose bodies begin ``at``, into values, state, reason and rules of shape (blocks, slots) each.
 
@@ -299,12 +300,8 @@ def decode_rows_of(
     edges = layout.edges
     shape = (len(blocks), int(edges[last] - edges[first]))
     arrays = np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.uint32)
-    lengths = np.array(list(map(len, blocks)), np.int64)
-    ends = lengths.cumsum()
     try:
-        decode_bodies(
-            b"".join(blocks), ends - lengths + at, ends - _LENGTH.size, edges, *arrays, first=first, last=last
-        )
+        decode_blocks(blocks, np.array(at, np.int64), _LENGTH.size, edges, *arrays, first=first, last=last)
     except ValueError as error:
         raise BlockError(f"the block's content makes no sense: {error}") from error
     return arrays

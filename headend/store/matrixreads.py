@@ -341,10 +341,11 @@ class MatrixReads(SeriesReads):
     def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: _Many) -> list["_Group"]:
         """Do as `_groups`, all at once where the blocks say of themselves what those of another day did, but for the day."""
         like = many.last
-        if like is not None and [key & _LOCAL_ID for key, _ in rows] == [key & _LOCAL_ID for key in like.keys]:
-            blocks = [block for _, block in rows]
-            if are_whole(blocks, layer, day, like.at, like.heads):
-                return [_Group(self.path, like.layout, [key for key, _ in rows], blocks, like.at)]
+        if like is not None and len(rows) == len(like.keys):
+            step = (day << 32) - (like.keys[0] & ~_LOCAL_ID)
+            keys, blocks = [key for key, _ in rows], [block for _, block in rows]
+            if keys == [key + step for key in like.keys] and are_whole(blocks, layer, day, like.at, like.heads):
+                return [_Group(self.path, like.layout, keys, blocks, like.at)]
         groups = self._groups(layer, rows, many.names)
         if len(groups) == 1:
             only = groups[0]

@@ -155,13 +155,16 @@ def test_some_channels_alone_are_what_they_are_among_all(
     lengths = np.array([len(body) for body in bodies], np.int64)
     data, ends = b"".join(bodies), np.cumsum(lengths)
     starts = ends - lengths
-    of_all, alone = room(len(rows), cuts[-1]), room(len(rows), cuts[last] - cuts[first])
+    of_all, (alone, apart) = room(len(rows), cuts[-1]), (room(len(rows), cuts[last] - cuts[first]) for _ in range(2))
 
     blocks.decode_bodies(data, starts, ends, np.array(cuts), *of_all)
     blocks.decode_bodies(data, starts, ends, np.array(cuts), *alone, first=first, last=last)
+    framed = [b"head" + body + b"tail" for body in bodies]
+    blocks.decode_blocks(framed, np.full(len(rows), 4), 4, np.array(cuts), *apart, first=first, last=last)
 
-    for some, every in zip(alone, of_all, strict=True):
+    for some, others, every in zip(alone, apart, of_all, strict=True):
         assert np.array_equal(some, every[:, cuts[first] : cuts[last]])
+        assert np.array_equal(some, others)
 
 
 def room(rows: int, slots: int) -> Any:
@@ -176,6 +179,16 @@ def old_body(row: list[Any], _cuts: list[int]) -> bytes:
     codes = [one + 256 * other for one, other in zip(state, reason, strict=True)]
     parts = reference.encode_old_row(carried), reference.encode_old_runs(codes), reference.encode_old_runs(rules)
     return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+
+
+def test_block_that_is_too_short_for_its_head_and_tail_is_an_error() -> None:
+    out = room(1, 3)
+
+    for block, start in ((b"1234567", 4), (b"", 0), (b"12345678", -1)):
+        with pytest.raises(ValueError, match=r"body 0 of 3 slots, .* does not lie within its buffer"):
+            blocks.decode_blocks([block], np.array([start]), 4, whole(3), *out)
+    with pytest.raises(ValueError, match="blocks has 2 entries, there are 1 rows"):
+        blocks.decode_blocks([b"", b""], np.zeros(1, np.int64), 4, whole(3), *out)
 
 
 def test_channels_that_a_row_does_not_have_are_value_errors() -> None:
