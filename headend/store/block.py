@@ -200,28 +200,26 @@ class Block:
 
 def encode(block: Block) -> bytes:
     """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
-    head = encode_head(block.identity, block.channels)
+    head = whole_head(block.layer, block.day, encode_head(block.identity, block.channels))
     rows = block.values[None], block.state[None], block.reason[None], block.rules[None]
-    return encode_rows_of(block.layer, block.day, block.layout, [head], *rows)[0]
+    return encode_rows_of(block.layout, [head], *rows)[0]
+
+
+def whole_head(layer: Layer, day: int, head: bytes) -> bytes:
+    """Give all that stands before a block's body. ``head``: of `encode_head`."""
+    return _start(layer, day, len(head)) + head
 
 
 def encode_rows_of(
-    layer: Layer,
-    day: int,
-    layout: Layout,
-    heads: Sequence[bytes],
-    values: Int32,
-    state: UInt8,
-    reason: UInt8,
-    rules: UInt32,
+    layout: Layout, heads: Sequence[bytes], values: Int32, state: UInt8, reason: UInt8, rules: UInt32
 ) -> list[bytes]:
-    """Write the blocks of one day that share a layout: a row each of arrays of shape (blocks, slots), and a head of `encode_head`."""
+    """Write blocks that share a layout: a row each of arrays of shape (blocks, slots), behind a head of `whole_head`."""
     out, ends = np.empty(len(heads) * body_bound(layout.edges), np.uint8), np.empty(len(heads), np.int64)
     used = encode_bodies(values, state, reason, rules, layout.edges, out, ends)
     bodies, at = out[:used].tobytes(), 0
     blocks: list[bytes] = []
     for head, end in zip(heads, ends.tolist(), strict=True):
-        content = _start(layer, day, len(head)) + head + bodies[at:end]
+        content = head + bodies[at:end]
         blocks.append(content + _LENGTH.pack(zlib.crc32(content)))
         at = end
     return blocks

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from drivers.facts import UtcSeconds
+from drivers.facts import Fact, IntervalBlock, UtcSeconds
 from headend.errors import StoreError
 from headend.registry.model import DAY
-from headend.series import UInt32
-from headend.store.block import Channel, encode_head, encode_rows_of
+from headend.series import Int32, UInt32
+from headend.store.block import Channel, encode_head, encode_rows_of, layout_of, whole_head
 from headend.store.blockwrites import REMEMBERED
-from headend.store.meterdays import MeterDays
+from headend.store.meterdays import MeterDays, whole_days
 from headend.store.model import Layer, Recorded
-from headend.store.rawwrites import LAST_INSTANT, Piece, RawWrites, channel_for, doubt
+from headend.store.rawwrites import LAST_INSTANT, Piece, RawWrites, channel_for, check_instant, doubt
 from headend.store.seriesreads import block_key
 from kernels.quality import State
 
@@ -54,13 +54,20 @@ class BulkWrites(RawWrites):
             if not kind.is_expected:
                 self._check_grids(said, row)
         stored = self._stored_keys(Layer.RAW, [block_key(said.day, meter) for meter in said.end_device_ids])
-        is_full = _says_something_of_each_channel(said)
+        is_full = _says_something_of_each_channel(said.channels, said.values, said.has_value)
         new = [
             row
             for row, (meter, kind, full) in enumerate(zip(said.end_device_ids, known, is_full, strict=False))
             if full and said.day in kind.whole and block_key(said.day, meter) not in stored
         ]
-        done = self._put_new(said, new, [known[row].head for row in new], received_at, run_id)
+        done = Recorded()
+        if new:
+            cut = slice(None) if len(new) == len(known) else new
+            has_value = None if said.has_value is None else said.has_value[cut]
+            rules = None if said.rules is None else said.rules[cut]
+            places = [(said.end_device_ids[row], said.day) for row in new]
+            heads = [known[row].head for row in new]
+            done = self._put_new(said.channels, places, heads, said.values[cut], has_value, rules, received_at, run_id)
         for row in sorted({*range(len(known))}.difference(new)):
             done += self._record_row(said, row, received_at, run_id, is_expected=known[row].is_expected)
         return done
@@ -97,31 +104,57 @@ class BulkWrites(RawWrites):
         for fact in said.facts(row):
             channel_for(name, fact, lines.get(fact.obis, ()))
 
-    def _put_new(
-        self, said: MeterDays, rows: Sequence[int], heads: Sequence[bytes], received_at: UtcSeconds, run_id: int | None
+    def record(
+        self, end_device_id: int, facts: Sequence[Fact], received_at: UtcSeconds, run_id: int | None = None
     ) -> Recorded:
-        if not rows:
-            return Recorded()
-        cut = slice(None) if len(rows) == len(said.values) else rows
-        values = said.values[cut]
-        state = np.full(values.shape, State.MEASURED, np.uint8)
+        """Do as `RawWrites.record`; whole days of several channels that are not stored yet are encoded together."""
+        self._require_transaction()
+        days = whole_days([fact for fact in facts if isinstance(fact, IntervalBlock)])
+        if days is None or days.first < 0:
+            return super().record(end_device_id, facts, received_at, run_id)
+        name, kind = self._device_name(end_device_id), self._known_kind(end_device_id, days.channels)
+        places = [(end_device_id, days.first + number) for number in range(len(days.values))]
+        if not (
+            places[0][1] in kind.whole
+            and places[-1][1] in kind.whole
+            and all(_says_something_of_each_channel(days.channels, days.values, days.has_value))
+            and not self._stored_keys(Layer.RAW, [block_key(day, end_device_id) for _, day in places])
+        ):
+            return super().record(end_device_id, facts, received_at, run_id)
+        others = [fact for fact in facts if not isinstance(fact, IntervalBlock)]
+        for fact in facts:
+            check_instant(name, fact)
+        heads = [kind.head] * len(places)
+        done = self._put_new(days.channels, places, heads, days.values, days.has_value, days.rules, received_at, run_id)
+        return done + super().record(end_device_id, others, received_at, run_id) if others else done
+
+    def _put_new(
+        self,
+        channels: tuple[Channel, ...],
+        places: Sequence[tuple[int, int]],
+        heads: Sequence[bytes],
+        values: Int32,
+        has_value: npt.NDArray[np.bool_] | None,
+        said_rules: UInt32 | None,
+        received_at: UtcSeconds,
+        run_id: int | None,
+    ) -> Recorded:
+        """Write rows of slots as new blocks. ``places``: end device and day of each.  ``heads``: of `encode_head`."""
+        state, reason = np.full(values.shape, State.MEASURED, np.uint8), np.zeros(values.shape, np.uint8)
         rules: UInt32 = np.zeros(values.shape, np.uint32)
-        held = None if said.has_value is None else said.has_value[cut]
-        if said.rules is not None:
-            rules = said.rules[cut] if held is None else said.rules[cut] * held
+        if said_rules is not None:
+            rules = said_rules if has_value is None else said_rules * has_value
             doubt(state, rules)
-        if held is not None:
-            state[~held] = State.EXPECTED
-        layout = said.layout
-        reason = np.zeros(values.shape, np.uint8)
+        if has_value is not None:
+            state[~has_value] = State.EXPECTED
+        whole_heads = [whole_head(Layer.RAW, day, head) for (_, day), head in zip(places, heads, strict=True)]
         blocks = encode_rows_of(
-            Layer.RAW, said.day, layout, heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules)
+            layout_of(channels), whole_heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules)
         )
-        meters = [said.end_device_ids[row] for row in rows]
-        self._put_blocks(Layer.RAW, [block_key(said.day, meter) for meter in meters], blocks)
-        codes = tuple(dict.fromkeys(channel.obis for channel in said.channels))
-        self._log_changes(Layer.RAW, meters, said.day, codes, at=received_at, run_id=run_id)
-        return Recorded(new=values.size if held is None else int(np.count_nonzero(held)))
+        self._put_blocks(Layer.RAW, [block_key(day, meter) for meter, day in places], blocks)
+        codes = tuple(dict.fromkeys(channel.obis for channel in channels))
+        self._log_changes(Layer.RAW, places, codes, at=received_at, run_id=run_id)
+        return Recorded(new=values.size if has_value is None else int(np.count_nonzero(has_value)))
 
     def _record_row(
         self, said: MeterDays, row: int, received_at: UtcSeconds, run_id: int | None, *, is_expected: bool
@@ -147,11 +180,12 @@ class BulkWrites(RawWrites):
         return self._merge_day(meter, name, said.day, pieces, received_at=received_at, run_id=run_id)
 
 
-def _says_something_of_each_channel(said: MeterDays) -> Sequence[bool]:
-    """Say of each meter whether all its channels have a value: one without is not made a channel of a new block."""
-    if said.has_value is None:
-        return [True] * len(said.values)
-    starts = said.layout.edges[:-1]
-    of_each: npt.NDArray[np.bool_] = np.logical_or.reduceat(said.has_value, starts, axis=1)
+def _says_something_of_each_channel(
+    channels: tuple[Channel, ...], values: Int32, has_value: npt.NDArray[np.bool_] | None
+) -> Sequence[bool]:
+    """Say of each row whether all its channels have a value: one without is not made a channel of a new block."""
+    if has_value is None:
+        return [True] * len(values)
+    of_each: npt.NDArray[np.bool_] = np.logical_or.reduceat(has_value, layout_of(channels).edges[:-1], axis=1)
     is_full: list[bool] = np.all(of_each, axis=1).tolist()
     return is_full

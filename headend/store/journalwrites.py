@@ -225,16 +225,15 @@ class JournalWrites(WritableDatabase, JournalReads):
     def _log_changes(
         self,
         layer: Layer,
-        entity_ids: Sequence[int],
-        day: int,
+        places: Sequence[tuple[int, int]],
         channels: tuple[Obis, ...],
         *,
         at: UtcSeconds,
         run_id: int | None,
     ) -> None:
-        """Append to the change log, for many of which the same channels of the same day changed."""
+        """Append to the change log, for many places, entity and day, where the same channels changed."""
         codes = _codes(channels)
-        self._run_many(_LOG, [(int(layer), entity_id, day, codes, 0, run_id, at) for entity_id in entity_ids])
+        self._run_many(_LOG, [(int(layer), entity_id, day, codes, 0, run_id, at) for entity_id, day in places])
 
 
 def _codes(channels: tuple[Obis, ...]) -> bytes:

@@ -59,7 +59,7 @@ class RawWrites(BlockWrites):
         days: dict[int, list[Piece]] = {}
         unexpected: list[IntervalBlock] = []
         for fact in facts:
-            _check_instant(name, fact)
+            check_instant(name, fact)
             if isinstance(fact, IntervalBlock):
                 if channel := channel_for(name, fact, lines.get(fact.obis, ())):
                     for day, piece in _pieces(fact, channel):
@@ -361,7 +361,7 @@ def channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExp
     )
 
 
-def _check_instant(name: str, fact: Fact) -> None:
+def check_instant(name: str, fact: Fact) -> None:
     """Refuse what no calendar holds: before 1970 or after the year 9999. Raises `StoreError`."""
     if isinstance(fact, IntervalBlock):
         first, last = fact.start, fact.end

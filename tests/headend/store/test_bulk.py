@@ -1,6 +1,7 @@
 """Whole days in bulk are what the same facts would be, one by one."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.facts import INT32_MAX
+from drivers.facts import INT32_MAX, Fact, MeterEvent, RegisterValue
 from drivers.units import ScalerUnit, Unit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY
 from headend.store.block import Channel
 from headend.store.meterdays import MeterDays
 from headend.store.model import Layer, Recorded
+from headend.store.rawwrites import RawWrites
 from headend.store.store import Store
 from kernels.quality import Rule, State
-from tests.headend.store.builders import EXPORT, FIRST_DAY, IMPORT, NOW, START, WH, expect, open_store
+from tests.headend.store.builders import EXPORT, FIRST_DAY, IMPORT, NOW, REGISTER, START, WH, expect, open_store
 
 PERIOD = 21_600
 CHANNELS = (Channel(IMPORT, PERIOD, 0, WH), Channel(EXPORT, PERIOD, 0, WH))
@@ -54,6 +56,7 @@ def contents(store: Store) -> dict[str, Any]:
         "conflict": "end_device_id, layer, hex(obis), at, kept, refused, received_at",
         "event": "end_device_id, kind, code, at, text, received_at",
         "set_aside": "topic, payload, reason, times",
+        "register": "end_device_id, count, captured_at, run_id",
     }
     return {
         table: store._rows(f"SELECT {columns} FROM {table} ORDER BY {columns}") for table, columns in tables.items()
@@ -71,7 +74,7 @@ def rehearse(store: Store, *steps: Callable[[], Recorded]) -> tuple[Recorded, di
 def one_by_one(store: Store, said: MeterDays) -> Recorded:
     done = Recorded()
     for row, meter in enumerate(said.end_device_ids):
-        done += store.record(meter, said.facts(row), NOW, 7)
+        done += RawWrites.record(store, meter, said.facts(row), NOW, 7)
     return done
 
 
@@ -105,17 +108,48 @@ def test_bulk_is_bit_for_bit_what_record_does_one_by_one(store: Store, before: M
     assert bulk == single
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=days(SOME), said=days(SOME.filter(bool)), is_whole=st.booleans(), draw=st.data())
+def test_facts_of_whole_days_are_recorded_as_any_others(
+    store: Store, before: MeterDays, said: MeterDays, is_whole: bool, draw: st.DataObject
+) -> None:
+    facts: list[Fact] = [
+        replace(fact, counts=fact.counts * 2, rules=fact.rules * 2) if is_whole else fact for fact in said.facts(0)
+    ]
+    odd = draw.draw(st.sampled_from([0, 0, 1, 2, 3, 4, 5]))
+    if odd == 1:
+        facts = facts[:1]
+    elif odd == 2:
+        facts = [*facts, facts[0]]
+    elif odd == 3:
+        facts = [*facts, RegisterValue(REGISTER, 5, WH, START), MeterEvent(3, START, "cover")]
+    elif odd == 4:
+        facts = [facts[0], replace(said.facts(0)[1], start=START + DAY)]
+    elif odd == 5:
+        facts = facts[::-1]
+    meter = said.end_device_ids[0]
+
+    as_one = rehearse(store, lambda: one_by_one(store, before), lambda: store.record(meter, facts, NOW, 7))
+    one_by_one_ = rehearse(
+        store, lambda: one_by_one(store, before), lambda: RawWrites.record(store, meter, facts, NOW, 7)
+    )
+
+    assert as_one == one_by_one_
+
+
 def whole_day(meters: list[int], value: int = 5) -> MeterDays:
     return MeterDays(FIRST_DAY, meters, CHANNELS, np.full((len(meters), SLOTS), value, np.int32))
 
 
 def test_new_whole_days_never_pass_through_facts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "record", None)
-    monkeypatch.setattr(Store, "_merge_day", None)
+    monkeypatch.setattr(RawWrites, "record", None)
+    monkeypatch.setattr(RawWrites, "_merge_day", None)
 
     done, found = rehearse(store, lambda: store.record_days(whole_day([1, 2]), NOW))
+    of_facts = rehearse(store, lambda: store.record(1, whole_day([1]).facts(0), NOW))
 
     assert done == Recorded(new=16)
+    assert of_facts[1]["raw"] == found["raw"][:1]
     assert [row[0] for row in found["raw"]] == [FIRST_DAY << 32 | 1, FIRST_DAY << 32 | 2]
     assert [row[:3] for row in found["change_log"]] == [(Layer.RAW, 1, FIRST_DAY), (Layer.RAW, 2, FIRST_DAY)]
 
