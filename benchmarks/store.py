@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.store_rivals import MISSING, DuckArrays, DuckRows, Parquet, Rival, SqliteRows
 from benchmarks.store_workload import (
     BATCH,
@@ -54,15 +56,21 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
+def timed_all(works: Sequence[Callable[[], object]], name: str, times: Times) -> None:
+    """Note under ``name`` the wall time of work done one after the other, and that of CPU with `` cpu`` behind it. [s]"""
+    cpu = time.process_time()
+    times.setdefault(name, []).append(sum(timed(work) for work in works))
+    times.setdefault(f"{name} cpu", []).append(time.process_time() - cpu)
+
+
 def insert_all(store: Store, rivals: list[Rival], times: Times) -> None:
     """Insert day by day, everybody in turn. ``times``: s per day."""
     for number in range(DAYS):
         of_day = batches(METERS, number, number)
-        times.setdefault("ours", []).append(sum(timed(lambda batch=batch: record(store, batch)) for batch in of_day))  # type: ignore[misc]
+        timed_all([partial(record, store, batch) for batch in of_day], "ours", times)
         for rival in rivals:
             if number % EVERY == 0 or not takes_some(rival):
-                took = sum(timed(lambda batch=batch, rival=rival: rival.insert(batch)) for batch in of_day)  # type: ignore[misc]
-                times.setdefault(rival.name, []).append(took)
+                timed_all([partial(rival.insert, batch) for batch in of_day], rival.name, times)
     for rival in rivals:
         rival.finish()
 
@@ -102,19 +110,20 @@ def read_all(reader: StoreReader, rivals: list[Rival], times: Times) -> None:
     for count in range(READS):
         meter = int(random.integers(1, METERS + 1))
         day = FIRST_DAY + EVERY * int(random.integers(0, DAYS // EVERY))
-        add(times, "decode", lambda: decode(blocks[count * 7][0]))  # noqa: B023  called at once
-        add(times, "ours day", lambda: one_meter(reader, meter, day, 1))  # noqa: B023
-        add(times, "ours month", lambda: one_meter(reader, meter, FIRST_DAY, DAYS))  # noqa: B023
-        add(times, "ours cross", lambda: cross(reader, count % 10, day))  # noqa: B023
+        wanted: dict[str, Callable[[], object]] = {
+            "decode": partial(decode, blocks[count * 7][0]),
+            "ours day anew": partial(one_meter, reader, meter, day, 1),
+            "ours day": partial(one_meter, reader, meter, day + 1, 1),
+            "ours month": partial(one_meter, reader, meter, FIRST_DAY, DAYS),
+            "ours cross": partial(cross, reader, count % 10, day),
+        }
         for rival in rivals:
             if count < READS // 3 or not takes_some(rival):
-                add(times, f"{rival.name} day", lambda: rival.day(meter, day))  # noqa: B023
-                add(times, f"{rival.name} month", lambda: rival.month(meter))  # noqa: B023
-                add(times, f"{rival.name} cross", lambda: rival.cross(count % 10, day))  # noqa: B023
-
-
-def add(times: Times, name: str, work: Callable[[], object]) -> None:
-    times.setdefault(name, []).append(timed(work))
+                wanted[f"{rival.name} day"] = partial(rival.day, meter, day)
+                wanted[f"{rival.name} month"] = partial(rival.month, meter)
+                wanted[f"{rival.name} cross"] = partial(rival.cross, count % 10, day)
+        for name, work in wanted.items():
+            times.setdefault(name, []).append(timed(work))
 
 
 class Beside:
@@ -156,7 +165,7 @@ def write_beside_a_reader(path: Path) -> dict[str, float]:
                 is_read = not is_read
                 beside.tell("go" if is_read else "wait")
             for batch in of_day:
-                took[is_read].append(timed(lambda batch=batch: record(store, batch)))  # type: ignore[misc]
+                took[is_read].append(timed(partial(record, store, batch)))
                 held += int(batch.has_value.sum())
                 total += int(batch.values[batch.has_value].sum())
         beside.tell("go")
@@ -174,24 +183,17 @@ def write_beside_a_reader(path: Path) -> dict[str, float]:
 def record_facts(path: Path) -> dict[str, float]:
     """Record a few days as drivers deliver them: facts, meter by meter."""
     figures: dict[str, list[float]] = {}
+    facts: list[list[IntervalBlock]] = []
     with open_store(path) as store:
         for number in range(4):
             for batch in batches(METERS, number, number):
                 said = batch.meter_days()
-                facts: list[list[IntervalBlock]] = [said.facts(row) for row in range(BATCH)]
+                facts = [said.facts(row) for row in range(BATCH)]
                 for name in ("record", "record_again"):
-                    took = timed(lambda facts=facts, batch=batch: record_batch(store, batch, facts))  # type: ignore[misc]
+                    took = timed(partial(record_batch, store, batch, facts))
                     figures.setdefault(name, []).append(batch.readings / took / 1e6)
-        late = FIRST_DAY + 365
-        took = [
-            timed(
-                lambda row=row: record_batch(
-                    store, Batch(late, batch.meters[row : row + 1], batch.values, batch.has_value), [later(facts[row])]
-                )
-            )  # type: ignore[misc]
-            for row in range(BATCH)
-        ]
-        figures["record_day_ms"] = [one * 1e3 for one in took]
+        one_by_one = [timed(partial(commit_one, store, row + 1, later(facts[row]))) for row in range(BATCH)]
+        figures["record_day_ms"] = [seconds * 1e3 for seconds in one_by_one]
     return {name: statistics.median(found) for name, found in figures.items()}
 
 
@@ -200,10 +202,21 @@ def later(facts: list[IntervalBlock]) -> list[IntervalBlock]:
     return [IntervalBlock(fact.obis, fact.scaler_unit, start, PERIOD, fact.counts) for fact in facts]
 
 
+def commit_one(store: Store, meter: int, facts: list[IntervalBlock]) -> None:
+    with store.transaction():
+        store.record(meter, facts, 0)
+
+
 def record_batch(store: Store, batch: Batch, facts: list[list[IntervalBlock]]) -> None:
     with store.transaction():
         for meter, said in zip(batch.meters, facts, strict=True):
             store.record(meter, said, 0)
+
+
+def ratios(times: Times, name: str) -> list[float]:
+    """Say how many times longer the rows of a day took than our own day of the same readings."""
+    ours = times[f"ours{name}"][::EVERY]
+    return [theirs / one for theirs, one in zip(times[f"{SqliteRows.name}{name}"], ours, strict=True)]
 
 
 def main() -> None:
@@ -226,7 +239,6 @@ def main() -> None:
         facts = record_facts(folder / "facts.db")
     median = {key: statistics.median(values) for key, values in times.items()}
     per_day = readings / DAYS / 1e6
-    rows = [took / times["ours"][EVERY * at] for at, took in enumerate(times[SqliteRows.name])]
     print(
         f"{METERS} meters x {len(CODES)} channels x {DAY // PERIOD} slots x {DAYS} days, commit per {BATCH} meter-days\n"
     )
@@ -238,15 +250,20 @@ def main() -> None:
     print(
         "\nday: one meter, one day, 10 channels. month: one meter, all its days. cross: all meters, one channel, one day."
     )
+    print(
+        "A process that goes on knows a meter's registry entries until the store changes: day_anew_ms reads them, too."
+    )
     print("Rows took every third day: their month is a third of the others'.\n")
     figures = {
-        "insert_vs_row": statistics.median(rows),
+        "insert_vs_row": statistics.median(ratios(times, "")),
+        "insert_vs_row_cpu": statistics.median(ratios(times, " cpu")),
         "insert_vs_row_total": sum(times[SqliteRows.name]) / sum(times["ours"][::EVERY]),
         "insert_vs_duckdb": median[DuckArrays.name] / median["ours"],
         "size_vs_row": sizes[SqliteRows.name] / sizes["ours"],
         "bytes_per_reading": sizes["ours"],
         "insert_m_per_s": per_day / median["ours"],
         "day_ms": median["ours day"] * 1e3,
+        "day_anew_ms": median["ours day anew"] * 1e3,
         "decode_ms": median["decode"] * 1e3,
         "month_ms": median["ours month"] * 1e3,
         "cross_ms": median["ours cross"] * 1e3,

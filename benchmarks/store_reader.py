@@ -8,7 +8,9 @@ import json
 import select
 import sys
 import time
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.store_workload import CODES
 from headend.registry.model import DAY
 from headend.store.model import Layer
