@@ -35,6 +35,44 @@ class _Known:
     whole: range
 
 
+class _Rows:
+    """Rows of slots as the blocks they are where nothing is stored. ``places``: end device and day of each."""
+
+    def __init__(
+        self,
+        channels: tuple[Channel, ...],
+        places: Sequence[tuple[int, int]],
+        heads: Sequence[bytes],
+        values: Int32,
+        has_value: npt.NDArray[np.bool_] | None,
+        said_rules: UInt32 | None,
+    ) -> None:
+        """``heads``: of `encode_head`.  Arrays as those of `MeterDays`."""
+        self.channels = channels
+        self.places = places
+        self.keys = [block_key(day, meter) for meter, day in places]
+        self._slots = values.shape[1]
+        self._has_value = has_value
+        state, reason = np.full(values.shape, State.MEASURED, np.uint8), np.zeros(values.shape, np.uint8)
+        rules: UInt32 = np.zeros(values.shape, np.uint32)
+        if said_rules is not None:
+            rules = said_rules if has_value is None else said_rules * has_value
+            doubt(state, rules)
+        if has_value is not None:
+            state[~has_value] = State.EXPECTED
+        whole_heads = [whole_head(Layer.RAW, day, head) for (_, day), head in zip(places, heads, strict=True)]
+        self.blocks = encode_rows_of(
+            layout_of(channels), whole_heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules)
+        )
+
+    def count(self, rows: Sequence[int]) -> int:
+        """Count the values of some rows."""
+        if self._has_value is None or not rows:
+            return len(rows) * self._slots
+        held = self._has_value if len(rows) == len(self.keys) else self._has_value[rows]
+        return int(np.count_nonzero(held))
+
+
 class BulkWrites(RawWrites):
     """Records arrays."""
 
@@ -43,8 +81,8 @@ class BulkWrites(RawWrites):
     def record_days(self, said: MeterDays, received_at: UtcSeconds, run_id: int | None = None) -> Recorded:
         """Store what many meters said of one day: bit for bit what `record` of ``said.facts(row)`` would of each.
 
-        A day that is not stored yet, of channels that are expected all day long, is encoded together with the others;
-        whatever else there is takes the way of `record`. Needs a transaction. Raises as `record`, before anything is written.
+        A day of channels that are expected all day long, which is not stored yet or exactly so, is encoded together with the
+        others; whatever else there is takes the way of `record`. Needs a transaction. Raises as `record`, before anything is written.
         """
         self._require_transaction()
         if said.day < 0 or (said.day + 1) * DAY > LAST_INSTANT:
@@ -53,22 +91,22 @@ class BulkWrites(RawWrites):
         for row, kind in enumerate(known):
             if not kind.is_expected:
                 self._check_grids(said, row)
-        stored = self._stored_keys(Layer.RAW, [block_key(said.day, meter) for meter in said.end_device_ids])
         is_full = _says_something_of_each_channel(said.channels, said.values, said.has_value)
-        new = [
-            row
-            for row, (meter, kind, full) in enumerate(zip(said.end_device_ids, known, is_full, strict=False))
-            if full and said.day in kind.whole and block_key(said.day, meter) not in stored
+        plain = [
+            row for row, (kind, full) in enumerate(zip(known, is_full, strict=True)) if full and said.day in kind.whole
         ]
-        done = Recorded()
-        if new:
-            cut = slice(None) if len(new) == len(known) else new
+        done, rest = Recorded(), {*range(len(known))}.difference(plain)
+        if plain:
+            cut = slice(None) if len(plain) == len(known) else plain
             has_value = None if said.has_value is None else said.has_value[cut]
-            rules = None if said.rules is None else said.rules[cut]
-            places = [(said.end_device_ids[row], said.day) for row in new]
-            heads = [known[row].head for row in new]
-            done = self._put_new(said.channels, places, heads, said.values[cut], has_value, rules, received_at, run_id)
-        for row in sorted({*range(len(known))}.difference(new)):
+            rows = _Rows(
+                said.channels, [(said.end_device_ids[row], said.day) for row in plain], [known[row].head for row in plain],
+                said.values[cut], has_value, None if said.rules is None else said.rules[cut],
+            )  # fmt: skip
+            new, same, other = self._compared(rows)
+            done = self._put_new(rows, new, received_at, run_id) + Recorded(same=rows.count(same))
+            rest.update(plain[place] for place in other)
+        for row in sorted(rest):
             done += self._record_row(said, row, received_at, run_id, is_expected=known[row].is_expected)
         return done
 
@@ -107,7 +145,7 @@ class BulkWrites(RawWrites):
     def record(
         self, end_device_id: int, facts: Sequence[Fact], received_at: UtcSeconds, run_id: int | None = None
     ) -> Recorded:
-        """Do as `RawWrites.record`; whole days of several channels that are not stored yet are encoded together."""
+        """Do as `RawWrites.record`; whole days that are not stored yet, or exactly so, are encoded together."""
         self._require_transaction()
         days = whole_days([fact for fact in facts if isinstance(fact, IntervalBlock)])
         if days is None or days.first < 0:
@@ -118,43 +156,37 @@ class BulkWrites(RawWrites):
             places[0][1] in kind.whole
             and places[-1][1] in kind.whole
             and all(_says_something_of_each_channel(days.channels, days.values, days.has_value))
-            and not self._stored_keys(Layer.RAW, [block_key(day, end_device_id) for _, day in places])
         ):
             return super().record(end_device_id, facts, received_at, run_id)
-        others = [fact for fact in facts if not isinstance(fact, IntervalBlock)]
+        rows = _Rows(days.channels, places, [kind.head] * len(places), days.values, days.has_value, days.rules)
+        new, same, other = self._compared(rows)
+        if other:
+            return super().record(end_device_id, facts, received_at, run_id)
         for fact in facts:
             check_instant(name, fact)
-        heads = [kind.head] * len(places)
-        done = self._put_new(days.channels, places, heads, days.values, days.has_value, days.rules, received_at, run_id)
+        done = self._put_new(rows, new, received_at, run_id) + Recorded(same=rows.count(same))
+        others = [fact for fact in facts if not isinstance(fact, IntervalBlock)]
         return done + super().record(end_device_id, others, received_at, run_id) if others else done
 
-    def _put_new(
-        self,
-        channels: tuple[Channel, ...],
-        places: Sequence[tuple[int, int]],
-        heads: Sequence[bytes],
-        values: Int32,
-        has_value: npt.NDArray[np.bool_] | None,
-        said_rules: UInt32 | None,
-        received_at: UtcSeconds,
-        run_id: int | None,
-    ) -> Recorded:
-        """Write rows of slots as new blocks. ``places``: end device and day of each.  ``heads``: of `encode_head`."""
-        state, reason = np.full(values.shape, State.MEASURED, np.uint8), np.zeros(values.shape, np.uint8)
-        rules: UInt32 = np.zeros(values.shape, np.uint32)
-        if said_rules is not None:
-            rules = said_rules if has_value is None else said_rules * has_value
-            doubt(state, rules)
-        if has_value is not None:
-            state[~has_value] = State.EXPECTED
-        whole_heads = [whole_head(Layer.RAW, day, head) for (_, day), head in zip(places, heads, strict=True)]
-        blocks = encode_rows_of(
-            layout_of(channels), whole_heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules)
-        )
-        self._put_blocks(Layer.RAW, [block_key(day, meter) for meter, day in places], blocks)
-        codes = tuple(dict.fromkeys(channel.obis for channel in channels))
-        self._log_changes(Layer.RAW, places, codes, at=received_at, run_id=run_id)
-        return Recorded(new=values.size if has_value is None else int(np.count_nonzero(has_value)))
+    def _compared(self, rows: "_Rows") -> tuple[list[int], list[int], list[int]]:
+        """Say which rows are of days not stored yet, which are stored exactly so, and which others there are."""
+        stored = self._stored_blocks(Layer.RAW, rows.keys)
+        if not stored:
+            return list(range(len(rows.keys))), [], []
+        new: list[int] = []
+        same: list[int] = []
+        other: list[int] = []
+        for row, (key, block) in enumerate(zip(rows.keys, rows.blocks, strict=True)):
+            before = stored.get(key)
+            (new if before is None else same if before == block else other).append(row)
+        return new, same, other
+
+    def _put_new(self, rows: "_Rows", new: Sequence[int], received_at: UtcSeconds, run_id: int | None) -> Recorded:
+        if new:
+            self._put_blocks(Layer.RAW, [rows.keys[row] for row in new], [rows.blocks[row] for row in new])
+            codes = tuple(dict.fromkeys(channel.obis for channel in rows.channels))
+            self._log_changes(Layer.RAW, [rows.places[row] for row in new], codes, at=received_at, run_id=run_id)
+        return Recorded(new=rows.count(new))
 
     def _record_row(
         self, said: MeterDays, row: int, received_at: UtcSeconds, run_id: int | None, *, is_expected: bool

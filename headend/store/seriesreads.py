@@ -199,9 +199,9 @@ class SeriesReads(RegistryReads):
             (block_key(first, local_id), block_key(last, local_id)),
         )
 
-    def _stored_keys(self, layer: Layer, keys: Sequence[int]) -> set[int]:
-        """Say which of some rows there are."""
-        return {key for (key,) in self._rows_in(f"SELECT k FROM {TABLES[layer]} WHERE k", keys)}  # noqa: S608  the table's name is ours
+    def _stored_blocks(self, layer: Layer, keys: Sequence[int]) -> dict[int, bytes]:
+        """Give the blocks of some rows as they are stored, of those there are."""
+        return dict(self._rows_in(f"SELECT k, block FROM {TABLES[layer]} WHERE k", keys))  # noqa: S608  the table's name is ours
 
     def _rows_in(self, sql: str, keys: Sequence[int]) -> list[tuple[Any, ...]]:
         """Run a statement that ends with a column, for the rows where that is one of ``keys``."""
