@@ -51,7 +51,7 @@ class _Rows:
         self.channels = channels
         self.places = places
         self.keys = [block_key(day, meter) for meter, day in places]
-        self._slots = values.shape[1]
+        self._slots = int(values.shape[1])
         self._has_value = has_value
         state, reason = np.full(values.shape, State.MEASURED, np.uint8), np.zeros(values.shape, np.uint8)
         rules: UInt32 = np.zeros(values.shape, np.uint32)
@@ -69,7 +69,7 @@ class _Rows:
         """Count the values of some rows."""
         if self._has_value is None or not rows:
             return len(rows) * self._slots
-        held = self._has_value if len(rows) == len(self.keys) else self._has_value[rows]
+        held: npt.NDArray[np.bool_] = self._has_value[rows]
         return int(np.count_nonzero(held))
 
 
