@@ -7,6 +7,7 @@ of what follows each other closely; on a shared machine compare within one run. 
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,9 @@ READS = 60
 SEGMENT = 3
 """Days written in a row with the second process reading, and then without it."""
 
+COMMIT = 115_000
+"""What a commit of ours puts into the log. [B]"""
+
 Times = dict[str, list[float]]
 
 
@@ -68,11 +72,22 @@ def insert_all(store: Store, rivals: list[Rival], times: Times) -> None:
     for number in range(DAYS):
         of_day = batches(METERS, number, number)
         timed_all([partial(record, store, batch) for batch in of_day], "ours", times)
+        times.setdefault("device", []).extend(
+            timed(partial(sync_some, Path(store.path).with_name("device"))) for _ in of_day
+        )
         for rival in rivals:
             if number % EVERY == 0 or not takes_some(rival):
                 timed_all([partial(rival.insert, batch) for batch in of_day], rival.name, times)
     for rival in rivals:
         rival.finish()
+
+
+def sync_some(path: Path) -> None:
+    """Append as much as a commit of ours and wait for the device: what nobody gets below who syncs."""
+    with path.open("ab") as file:
+        file.write(bytes(COMMIT))
+        file.flush()
+        os.fdatasync(file.fileno())
 
 
 def takes_some(rival: Rival) -> bool:
@@ -173,6 +188,7 @@ def write_beside_a_reader(path: Path) -> dict[str, float]:
     assert (found["held"], found["total"]) == (held, total)
     return {
         "reader_reads": len(found["wall_ms"]),
+        "reader_alone_p99_ms": float(np.percentile(found["alone_ms"], 99)),
         "reader_p50_ms": float(np.percentile(found["wall_ms"], 50)),
         "reader_p99_ms": float(np.percentile(found["wall_ms"], 99)),
         "reader_cpu_p99_ms": float(np.percentile(found["cpu_ms"], 99)),
@@ -253,6 +269,7 @@ def main() -> None:
     print(
         "A process that goes on knows a meter's registry entries until the store changes: day_anew_ms reads them, too."
     )
+    print("Of a commit's time (commit_ms) the device alone takes device_ms.")
     print("Rows took every third day: their month is a third of the others'.\n")
     figures = {
         "insert_vs_row": statistics.median(ratios(times, "")),
@@ -261,6 +278,8 @@ def main() -> None:
         "insert_vs_duckdb": median[DuckArrays.name] / median["ours"],
         "size_vs_row": sizes[SqliteRows.name] / sizes["ours"],
         "bytes_per_reading": sizes["ours"],
+        "commit_ms": median["ours"] / (METERS / BATCH) * 1e3,
+        "device_ms": median["device"] * 1e3,
         "insert_m_per_s": per_day / median["ours"],
         "day_ms": median["ours day"] * 1e3,
         "day_anew_ms": median["ours day anew"] * 1e3,
