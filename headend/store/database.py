@@ -1,6 +1,6 @@
 """The connection under the store: pragmas, transactions, and what happens when the device fails."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -153,6 +153,11 @@ class Database:
         """Run a statement whose last column is the checksum of those before it; give its rows without. Raises `StoreError`."""
         return list(unsealed(self._rows(sql, bindings), self.path, table))
 
+    def _stamp(self) -> object:
+        """Give what is another once another connection has changed the store, within one view; None: nothing may be remembered."""
+        row = self._row("PRAGMA data_version")
+        return row and row[0]
+
     def _run(self, sql: str, bindings: Bindings = ()) -> None:
         """Run one statement for its effect."""
         self._check_usable()
@@ -198,6 +203,14 @@ class WritableDatabase(Database):
             self._undo(is_outermost=is_outermost)
             raise
 
+    def _run_many(self, sql: str, rows: Iterable[Bindings]) -> None:
+        """Run one statement for its effect, once for each row."""
+        self._check_usable()
+        try:
+            self._connection.executemany(sql, rows)
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
     def _translated(self, error: apsw.Error) -> StoreError:
         note_damage(error, self.path)
         return super()._translated(error)
@@ -206,6 +219,9 @@ class WritableDatabase(Database):
         """Raise ``error`` again where it cost the whole transaction, and not only the part it happened in."""
         if self._fault is not None or not self._connection.in_transaction:
             raise error
+
+    def _stamp(self) -> None:
+        """Give None: what this connection itself changes does not show in a stamp."""
 
     def _undo(self, *, is_outermost: bool) -> None:
         self._forget()

@@ -29,7 +29,7 @@ _SETTLED[[Reason.NO_ROW, Reason.MEMORY_LOST, Reason.POWER_OFF, Reason.CLOCK_MOVE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
+class Piece:
     """What one fact says about one day: slots ``first`` and on of ``channel``.
 
     ``has`` None: a value in each slot.  ``rules`` None: none broken.
@@ -57,12 +57,12 @@ class RawWrites(BlockWrites):
         self._require_transaction()
         name = self._device_name(end_device_id)
         lines = self._lines(end_device_id)
-        days: dict[int, list[_Piece]] = {}
+        days: dict[int, list[Piece]] = {}
         unexpected: list[IntervalBlock] = []
         for fact in facts:
-            _check_instant(name, fact)
+            check_instant(name, fact)
             if isinstance(fact, IntervalBlock):
-                if channel := _channel_for(name, fact, lines.get(fact.obis, ())):
+                if channel := channel_for(name, fact, lines.get(fact.obis, ())):
                     for day, piece in _pieces(fact, channel):
                         days.setdefault(day, []).append(piece)
                 else:
@@ -150,7 +150,7 @@ class RawWrites(BlockWrites):
         end_device_id: int,
         name: str,
         day: int,
-        pieces: list[_Piece],
+        pieces: list[Piece],
         *,
         received_at: UtcSeconds,
         run_id: int | None,
@@ -171,7 +171,7 @@ class RawWrites(BlockWrites):
         return done
 
     def _merge_piece(
-        self, end_device_id: int, block: Block, piece: _Piece, cut: slice, received_at: UtcSeconds
+        self, end_device_id: int, block: Block, piece: Piece, cut: slice, received_at: UtcSeconds
     ) -> tuple[Recorded, bool]:
         values, state, rules = block.values[cut], block.state[cut], block.rules[cut]
         held = HAS_VALUE_BY_STATE[state]
@@ -179,7 +179,7 @@ class RawWrites(BlockWrites):
             values[:], state[:] = piece.values, State.MEASURED
             block.reason[cut], rules[:] = 0, 0 if piece.rules is None else piece.rules
             if piece.rules is not None:
-                _doubt(state, rules)
+                doubt(state, rules)
             return Recorded(new=len(values)), True
         has = np.ones(len(values), np.bool_) if piece.has is None else piece.has
         fresh = has & ~held
@@ -189,7 +189,7 @@ class RawWrites(BlockWrites):
             state[fresh] = State.MEASURED
             block.reason[cut][fresh] = 0
             rules[fresh] = 0 if piece.rules is None else piece.rules[fresh]
-            _doubt(state, rules)
+            doubt(state, rules)
         again = has & held
         repeated = int(np.count_nonzero(again))
         if not repeated:
@@ -200,7 +200,7 @@ class RawWrites(BlockWrites):
             # The same count, but the meter has since come to doubt it: the doubt is news.
             doubted = again & ~differing & (piece.rules & ~rules != 0)
             rules[doubted] |= piece.rules[doubted]
-            _doubt(state, rules)
+            doubt(state, rules)
             is_changed |= bool(doubted.any())
         conflicts = np.flatnonzero(differing).tolist()
         if conflicts:
@@ -336,7 +336,7 @@ def told_causes(fact: IntervalBlock) -> Iterator[tuple[UtcSeconds, UtcSeconds, R
         at = end
 
 
-def _doubt(state: UInt8, rules: UInt32) -> None:
+def doubt(state: UInt8, rules: UInt32) -> None:
     """Make measured slots that their own meter doubts questionable, in place; the value stays."""
     state[(state == State.MEASURED) & (rules & np.uint32(Rule.METER_STATUS) != 0)] = State.QUESTIONABLE
 
@@ -356,7 +356,7 @@ def _by_day(channel: Channel, first: int, count: int) -> Iterator[tuple[int, int
         done += take
 
 
-def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, _Piece]]:
+def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, Piece]]:
     """Split a fact by UTC days, leaving out days of which it says nothing."""
     has = None
     if None in fact.counts:
@@ -371,10 +371,10 @@ def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, _Piece
         at += count
         if has is None or has[cut].any():
             cut_rules = None if rules is None else rules[cut]
-            yield day, _Piece(channel, index, values[cut], None if has is None else has[cut], cut_rules)
+            yield day, Piece(channel, index, values[cut], None if has is None else has[cut], cut_rules)
 
 
-def _channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExpectation, Channel]]) -> Channel | None:
+def channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExpectation, Channel]]) -> Channel | None:
     """Find the channel on the fact's grid; None where its code is never expected. Raises `RegistryError`."""
     for _, channel in lines:
         on_grid = (fact.start - channel.offset) % channel.period == 0
@@ -394,7 +394,7 @@ def _channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelEx
     )
 
 
-def _check_instant(name: str, fact: Fact) -> None:
+def check_instant(name: str, fact: Fact) -> None:
     """Refuse what no calendar holds: before 1970 or after the year 9999. Raises `StoreError`."""
     if isinstance(fact, IntervalBlock):
         first, last = fact.start, fact.end

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Self
 
 from headend.store.checkreads import CheckReads
+from headend.store.matrixreads import MatrixReads
 
 
-class StoreReader(CheckReads):
+class StoreReader(MatrixReads, CheckReads):
     """A reading connection; sees each commit of the writer as soon as it is made. One thread at a time."""
 
     @classmethod

@@ -8,13 +8,13 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
+from headend.store.bulkwrites import BulkWrites
 from headend.store.database import CACHE_SIZE, note_damage
 from headend.store.errors import translate
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
 from headend.store.quarantine import check_usable, quarantine
-from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
 from headend.store.unclean import is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
@@ -23,7 +23,7 @@ PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
 
-class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
+class Store(BulkWrites, ValidatedWrites, KeyChanges, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
     def __init__(self, path: str, connection: apsw.Connection, now: Callable[[], UtcSeconds], lock: WriterLock) -> None:
