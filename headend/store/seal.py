@@ -9,7 +9,6 @@ import apsw
 
 from headend.errors import StoreError
 
-
 _NAMES = {kind: kind.__name__.encode() for kind in (int, float, str, bytes, type(None))}
 
 
