@@ -8,20 +8,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
-from drivers.units import ScalerUnit
-from headend.errors import RegistryError, StoreError
+from headend.errors import RegistryError
 from headend.registry.model import DAY, ChannelExpectation
-from headend.series import Matrix, Series, UInt8
-from headend.store.block import FIXED_SIZE, Channel, Layout, are_whole, decode_rows_of, head_of, is_whole
-from headend.store.errors import BlockError
+from headend.series import Matrix, Series
+from headend.store.block import FIXED_SIZE, Layout, are_whole, head_of, is_whole
+from headend.store.dayblocks import (
+    LOCAL_ID,
+    DayBlocks,
+    Span,
+    Window,
+    assembled,
+    check_window,
+    days_of,
+    expect_idle,
+    grids_of,
+)
 from headend.store.model import Layer
 from headend.store.seriesreads import (
-    MAX_WINDOW_SLOTS,
     TABLES,
     Grid,
     SeriesReads,
@@ -29,19 +34,14 @@ from headend.store.seriesreads import (
     grid_within,
     mark_expected,
 )
-from kernels.quality import State
 
-_LOCAL_ID = (1 << 32) - 1
 _SPARSE = 4
 """Blocks of a day are fetched as one stretch of keys, unless it may hold so many times more than were asked for."""
-_REMEMBERED = 100_000
-"""Most heads of blocks, and entries of the registry, that are kept in memory."""
+_REMEMBERED = 20_000
+"""Most end devices and usage points of which heads of blocks and what the registry says are kept in memory."""
+_REMEMBERED_MANY = 64
+"""Most selections of many of which that is kept, too."""
 _FOREVER = 1 << 62
-
-Array = npt.NDArray[Any]
-Arrays = tuple[Array, Array, Array, Array]
-"""Values, state, reason and rules."""
-Window = tuple[UtcSeconds, UtcSeconds]
 
 
 @dataclass(slots=True, eq=False)
@@ -74,25 +74,19 @@ class _Expected:
         mark_expected(series, [(entry.start, entry.end) for entry in entries])
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Columns of a channel in a row of its layout, and what its series says beside."""
-
-    first: int
-    last: int
-    period: int
-    scaler_unit: ScalerUnit
-
-
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """What the registry says of channels of one end device or usage point; where they lie in the layout met last."""
+    """What the registry says of channels of one end device or usage point; where they lie in the layout met last.
+
+    ``shortest``: period that it names. [s]
+    """
 
     names: dict[int, str]
     codes: tuple[Obis, ...]
     expected: list[_Expected]
+    shortest: int
     layout: Layout | None = None
-    spans: list[_Span | None] = field(default_factory=list)
+    spans: list[Span | None] = field(default_factory=list)
     always: Window = (0, 0)
 
     def look_at(self, layout: Layout, layer: Layer) -> None:
@@ -111,7 +105,7 @@ class _Plan:
                 self.spans.append(None)
                 continue
             cut = layout.spans[channel]
-            self.spans.append(_Span(cut.start, cut.stop, channel.period, channel.scaler_unit))
+            self.spans.append(Span(cut.start, cut.stop, channel.period, channel.scaler_unit))
             if grid is not None and channel.grid[:2] == grid[:2]:
                 always.append(one.always)
         is_plain = None not in self.spans and len(always) == 1 + len(self.spans)
@@ -128,7 +122,8 @@ class _Many:
     names: dict[int, str]
     expected: list[_Expected]
     always: _Expected | None
-    last: "_Group | None" = None
+    shortest: int
+    last: "DayBlocks | None" = None
 
     def grids(self, window: Window) -> set[Grid]:
         """Give the grids of a window. Raises `RegistryError`."""
@@ -137,11 +132,20 @@ class _Many:
         return {one.grid(window) for one in self.expected if one.entries}
 
 
+@dataclass(slots=True, eq=False)
+class _Known:
+    """What is remembered of the registry as it was at a stamp."""
+
+    stamp: object
+    plans: dict[tuple[Layer, int, tuple[Obis, ...]], _Plan] = field(default_factory=dict)
+    many: dict[tuple[Layer, tuple[int, ...], Obis], _Many] = field(default_factory=dict)
+
+
 class MatrixReads(SeriesReads):
     """Series of many channels."""
 
     _heads: dict[tuple[Layer, int], tuple[bytes, Layout]] | None = None
-    _remembered: tuple[object, dict[object, object]] | None = None
+    _remembered: "_Known | None" = None
 
     def series(
         self, channels: Sequence[tuple[int, Obis]], start: UtcSeconds, end: UtcSeconds, layer: Layer = Layer.RAW
@@ -170,17 +174,18 @@ class MatrixReads(SeriesReads):
         Raises as `raw_series` or `validated_series`, `RegistryError` too where not all have one grid, or one stands there twice.
         """
         window = start, end
-        groups: list[_Group] = []
+        groups: list[DayBlocks] = []
         with self.snapshot():
             self._look_again()
             many = self._many(layer, tuple(ids), obis)
-            for day in _days(window):
+            check_window(window, many.shortest, len(ids))
+            for day in days_of(window):
                 of_day = self._groups_of_day(layer, self._rows_of_day(layer, ids, day), day, many)
                 for group in of_day:
                     group.decode([obis])
                 groups += of_day
         grids = many.grids(window)
-        if layer is Layer.VALIDATED and (written := _grids_of(groups, obis)):
+        if layer is Layer.VALIDATED and (written := grids_of(groups, obis)):
             # Where nothing is validated yet, the unit is not settled.
             kinds = {grid[:2] for grid in written}
             grids = written | {grid for grid in grids if grid[:2] not in kinds}
@@ -188,10 +193,10 @@ class MatrixReads(SeriesReads):
             what = "has several grids" if grids else "is expected of none of these meters"
             raise RegistryError(f"{obis} {what} within [{start}, {end}); ask for each part by itself")
         grid = grids.pop()
-        first, arrays = _assembled(ids, groups, obis, grid, window)
+        first, arrays = assembled(ids, groups, obis, grid, window)
         found = Matrix(ids, first, grid[0], grid[2], *arrays)
         if many.always is not None and many.always.is_always(window, *grid[:2]):
-            _expect_idle(found.state)
+            expect_idle(found.state)
         else:
             for row, one in enumerate(many.expected):
                 one.mark(layer, found.series(row), grid)
@@ -232,15 +237,15 @@ class MatrixReads(SeriesReads):
     def _look_again(self) -> None:
         """Forget what was remembered of the registry if anybody has changed the store since."""
         stamp = self._stamp()
-        if self._remembered is None or stamp is None or self._remembered[0] != stamp:
-            self._remembered = stamp, {}
+        if self._remembered is None or stamp is None or self._remembered.stamp != stamp:
+            self._remembered = _Known(stamp)
         if self._heads is None or len(self._heads) > _REMEMBERED:
             self._heads = {}
 
     def _plan(self, layer: Layer, local_id: int, codes: tuple[Obis, ...]) -> "_Plan":
         known = self._known()
-        plan = known.get((layer, local_id, codes))
-        if isinstance(plan, _Plan):
+        plan = known.plans.get((layer, local_id, codes))
+        if plan is not None:
             return plan
         if layer is Layer.RAW:
             by_code: dict[Obis, list[ChannelExpectation]] = {}
@@ -252,13 +257,13 @@ class MatrixReads(SeriesReads):
         else:
             expected = [_Expected.of(self._usage_point_expectations(local_id, obis)) for obis in codes]
             name = self._usage_point_name(local_id)
-        plan = known[layer, local_id, codes] = _Plan({local_id: name}, codes, expected)
+        plan = known.plans[layer, local_id, codes] = _Plan({local_id: name}, codes, expected, _shortest(expected))
         return plan
 
     def _many(self, layer: Layer, ids: tuple[int, ...], obis: Obis) -> _Many:
         known = self._known()
-        many = known.get((layer, ids, obis))
-        if isinstance(many, _Many):
+        many = known.many.get((layer, ids, obis))
+        if many is not None:
             return many
         names = self.names_of("end_device" if layer is Layer.RAW else "usage_point", ids)
         if len(names) != len(ids):
@@ -279,21 +284,23 @@ class MatrixReads(SeriesReads):
             all(len(one.entries) == 1 for one in expected) and len({one.entries[0].grid for one in expected}) == 1
         )
         always = _Expected(expected[0].entries, (first, last)) if is_alike else None
-        many = known[layer, ids, obis] = _Many(names, expected, always)
+        many = known.many[layer, ids, obis] = _Many(names, expected, always, _shortest(expected))
         return many
 
-    def _known(self) -> dict[object, object]:
-        if self._remembered is None or len(self._remembered[1]) > _REMEMBERED:
-            self._remembered = None if self._remembered is None else self._remembered[0], {}
-        return self._remembered[1]
+    def _known(self) -> "_Known":
+        known = self._remembered
+        if known is None or len(known.plans) > _REMEMBERED or len(known.many) > _REMEMBERED_MANY:
+            known = self._remembered = _Known(None if known is None else known.stamp)
+        return known
 
     def _of_one(self, layer: Layer, local_id: int, codes: tuple[Obis, ...], window: Window) -> Iterator[Series]:
         plan = self._plan(layer, local_id, codes)
+        check_window(window, plan.shortest, 1)
         groups = self._groups(layer, self._rows_of_days(layer, local_id, window), plan.names)
         for group in groups:
             group.decode(codes)
         only = groups[0] if len(groups) == 1 and groups[0].is_all_of(window) else None
-        spans: list[_Span | None] = [None] * len(codes)
+        spans: list[Span | None] = [None] * len(codes)
         if only is not None:
             plan.look_at(only.layout, layer)
             spans = plan.spans
@@ -307,21 +314,21 @@ class MatrixReads(SeriesReads):
                 if layer is Layer.RAW:
                     grid = one.grid(window)
                 else:
-                    grids = _grids_of(groups, obis)
+                    grids = grids_of(groups, obis)
                     if len(grids) > 1 or not (grids or one.entries):
                         self.validated_series(local_id, obis, *window)  # says what is wrong
                     grid = grids.pop() if grids else one.grid(window)
-                start, (values, state, reason, rules) = _assembled(plan.names, groups, obis, grid, window)
+                start, (values, state, reason, rules) = assembled(plan.names, groups, obis, grid, window)
                 series = Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
             offset = series.start % series.period
             if not one.is_always(window, series.period, offset):
                 one.mark(layer, series, (series.period, offset, series.scaler_unit))
             else:
-                _expect_idle(series.state)
+                expect_idle(series.state)
             yield series
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:
-        days = _days(window)
+        days = days_of(window)
         if len(days) == 1:
             sql = f"SELECT k, block FROM {TABLES[layer]} WHERE k = ?"  # noqa: S608  the table's name is ours
             return self._rows(sql, (block_key(days[0], local_id),))
@@ -334,174 +341,42 @@ class MatrixReads(SeriesReads):
             rows = self._rows(f"{sql} BETWEEN ? AND ? ORDER BY k", (first, last))
             if len(rows) > len(ids) or last - first >= len(ids):
                 wanted = set(ids)
-                rows = [row for row in rows if row[0] & _LOCAL_ID in wanted]
+                rows = [row for row in rows if row[0] & LOCAL_ID in wanted]
             return rows
         return self._rows_in(sql, [block_key(day, local_id) for local_id in ids])
 
-    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: _Many) -> list["_Group"]:
+    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: _Many) -> list["DayBlocks"]:
         """Do as `_groups`, all at once where the blocks say of themselves what those of another day did, but for the day."""
         like = many.last
         if like is not None and len(rows) == len(like.keys):
-            step = (day << 32) - (like.keys[0] & ~_LOCAL_ID)
+            step = (day << 32) - (like.keys[0] & ~LOCAL_ID)
             keys, blocks = [key for key, _ in rows], [block for _, block in rows]
             if keys == [key + step for key in like.keys] and are_whole(blocks, layer, day, like.at, like.heads):
-                return [_Group(self.path, like.layout, keys, blocks, like.at)]
+                return [DayBlocks(self.path, like.layout, keys, blocks, like.at)]
         groups = self._groups(layer, rows, many.names)
         if len(groups) == 1:
             only = groups[0]
             heads = b"".join([block[FIXED_SIZE:at] for block, at in zip(only.blocks, only.at, strict=True)])
-            many.last = _Group(self.path, only.layout, only.keys, [], only.at, heads)
+            many.last = DayBlocks(self.path, only.layout, only.keys, [], only.at, heads)
         return groups
 
-    def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: dict[int, str]) -> list["_Group"]:
+    def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: dict[int, str]) -> list["DayBlocks"]:
         """Check blocks and sort them by layout. Raises `BlockError`."""
-        groups: dict[int, _Group] = {}
+        groups: dict[int, DayBlocks] = {}
         heads = self._heads if self._heads is not None else {}
         for key, data in rows:
-            day, local_id = key >> 32, key & _LOCAL_ID
+            day, local_id = key >> 32, key & LOCAL_ID
             head = heads.get((layer, local_id))
             if head is None or not is_whole(data, layer, day, head[0]):
                 opened = self._unseal(data, f"row {key} of table {TABLES[layer]}", layer, names[local_id], day)
                 head = heads[layer, local_id] = head_of(data, opened), opened.layout
             group = groups.get(id(head[1]))
             if group is None:
-                group = groups[id(head[1])] = _Group(self.path, head[1])
+                group = groups[id(head[1])] = DayBlocks(self.path, head[1])
             group.add(key, data, head[0])
         return list(groups.values())
 
 
-@dataclass(slots=True, eq=False)
-class _Group:
-    """Blocks of one layout, by their rows' keys. ``at``: where their bodies begin.  ``heads``: theirs, one after the other."""
-
-    path: str
-    layout: Layout
-    keys: list[int] = field(default_factory=list)
-    blocks: list[bytes] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    heads: bytes = b""
-    arrays: Arrays | None = None
-    base: int = 0
-
-    def add(self, key: int, block: bytes, head: bytes) -> None:
-        self.keys.append(key)
-        self.blocks.append(block)
-        self.at.append(FIXED_SIZE + len(head))
-
-    def is_all_of(self, window: Window) -> bool:
-        """Say whether a window is whole UTC days, and these are the blocks of all of them, of one meter."""
-        return window[0] % DAY == 0 and window[1] % DAY == 0 and len(self.keys) == len(_days(window))
-
-    @property
-    def is_busy(self) -> bool:
-        """Say whether each decoded slot was expected when it was written."""
-        return self.arrays is not None and bool(self.arrays[1].all())
-
-    def series(self, spans: Iterable["_Span | None"], start: UtcSeconds) -> Iterator[Series]:
-        """Give one meter's whole days of channels without offset; of a single day they share the memory of what was decoded."""
-        if self.arrays is None:
-            raise ValueError("nothing has been decoded")
-        base = self.base
-        if len(self.keys) == 1:
-            values, state, reason, rules = (array[0] for array in self.arrays)
-            for span in spans:
-                if span is not None:
-                    cut = slice(span.first - base, span.last - base)
-                    yield Series(start, span.period, span.scaler_unit, values[cut], state[cut], reason[cut], rules[cut])
-            return
-        for span in spans:
-            if span is not None:
-                first, last = span.first - base, span.last - base
-                flat = [array[:, first:last].reshape(-1) for array in self.arrays]
-                yield Series(start, span.period, span.scaler_unit, *flat)
-
-    def decode(self, codes: Sequence[Obis]) -> None:
-        """Decode the channels from the first to the last of those asked for. Raises `BlockError` naming the row."""
-        wanted = [number for obis in codes for number in self.layout.by_code.get(obis, ())]
-        if not wanted:
-            return
-        first, last = min(wanted), max(wanted) + 1
-        try:
-            self.arrays = decode_rows_of(self.layout, self.blocks, self.at, first, last)
-        except BlockError as error:
-            raise BlockError(
-                f"{self.path}: one of rows {self.keys[0]} to {self.keys[-1]} is damaged: {error}; keep the file, restore a backup"
-            ) from error
-        self.base = int(self.layout.edges[first])
-        self.blocks = []
-
-
-def _days(window: Window) -> range:
-    start, end = window
-    return range(start // DAY, -(-end // DAY)) if start < end else range(0)
-
-
-def _grids_of(groups: Iterable[_Group], obis: Obis) -> set[Grid]:
-    return {channel.grid for group in groups if (channel := group.layout.find(obis)) is not None}
-
-
-def _expect_idle(state: UInt8) -> None:
-    if not state.all():
-        state[state == State.NOT_EXPECTED] = State.EXPECTED
-
-
-def _assembled(
-    ids: Iterable[int], groups: Sequence[_Group], obis: Obis, grid: Grid, window: Window
-) -> tuple[UtcSeconds, Arrays]:
-    """Lay decoded days beside each other: start of the first slot, and arrays of shape (ids, slots of the window)."""
-    period, offset, _ = grid
-    rows = {local_id: row for row, local_id in enumerate(ids)}
-    days, slots = _days(window), DAY // period
-    base = days.start * DAY + offset
-    start = window[0] + (offset - window[0]) % period
-    first, last = (start - base) // period, max((start - base) // period, -((base - window[1]) // period))
-    if window[0] < 0 or (last - first) * len(rows) > MAX_WINDOW_SLOTS:
-        raise StoreError(
-            f"{(last - first) * len(rows)} slots from {window[0]} are more than {MAX_WINDOW_SLOTS}, or before 1970"
-        )
-    found = [(group, channel) for group in groups if (channel := group.layout.find(obis, grid)) is not None]
-    arrays: Arrays | None = None
-    if len(found) == 1:
-        (group, channel) = found[0]
-        in_order = [day << 32 | local_id for day in days for local_id in rows]
-        if group.keys == in_order and (len(days) == 1 or len(rows) == 1):
-            arrays = _share(group, channel, (len(rows), len(days) * slots))
-    if arrays is None:
-        shape = len(rows), len(days), slots
-        arrays = (
-            np.zeros(shape, np.int32),
-            np.zeros(shape, np.uint8),
-            np.zeros(shape, np.uint8),
-            np.zeros(shape, np.uint32),
-        )
-        for group, channel in found:
-            keys = np.array(group.keys, np.int64)
-            at_rows = [rows[local_id] for local_id in (keys & _LOCAL_ID).tolist()]
-            at_days = (keys >> 32) - days.start
-            for target, source in zip(arrays, _share(group, channel, (len(keys), slots)), strict=True):
-                target[at_rows, at_days] = source
-        arrays = _reshaped(arrays, (len(rows), len(days) * slots))
-    if last - first < len(days) * slots:
-        arrays = _cut(arrays, first, last)
-    return start, arrays
-
-
-def _share(group: _Group, channel: Channel, shape: tuple[int, int]) -> Arrays:
-    span = group.layout.spans[channel]
-    cut = slice(span.start - group.base, span.stop - group.base)
-    if group.arrays is None:
-        raise ValueError(f"{channel.obis} has not been decoded")
-    values, state, reason, rules = group.arrays
-    return (
-        values[:, cut].reshape(shape), state[:, cut].reshape(shape), reason[:, cut].reshape(shape), rules[:, cut].reshape(shape)
-    )  # fmt: skip
-
-
-def _reshaped(arrays: Arrays, shape: tuple[int, int]) -> Arrays:
-    values, state, reason, rules = arrays
-    return values.reshape(shape), state.reshape(shape), reason.reshape(shape), rules.reshape(shape)
-
-
-def _cut(arrays: Arrays, first: int, last: int) -> Arrays:
-    values, state, reason, rules = (np.ascontiguousarray(array[:, first:last]) for array in arrays)
-    return values, state, reason, rules
+def _shortest(expected: Sequence[_Expected]) -> int:
+    """Give the shortest period that the registry names, a day where it names none. [s]"""
+    return min((entry.period for one in expected for entry in one.entries), default=DAY)
