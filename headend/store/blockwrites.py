@@ -45,6 +45,7 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
         return name
 
     def _forget(self) -> None:
+        super()._forget()
         self._known_expectations = {}
         self._known_names = {}
         self._known_channels = {}

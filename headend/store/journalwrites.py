@@ -9,6 +9,7 @@ from headend.errors import StoreError
 from headend.store.database import WritableDatabase
 from headend.store.journalreads import COUNTER_QUERY, JournalReads
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer
+from headend.store.seal import change_crc
 from kernels.quality import Reason
 
 MAX_PAYLOAD = 65_536
@@ -23,6 +24,13 @@ MAX_TEXT = 2_000
 
 class JournalWrites(WritableDatabase, JournalReads):
     """What is recorded beside the blocks."""
+
+    _newest_seq: int | None = None
+    """The change log's newest number; None where it has to be asked for, as after each transaction that was undone."""
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._newest_seq = None
 
     def record_job(
         self,
@@ -218,7 +226,15 @@ class JournalWrites(WritableDatabase, JournalReads):
         run_id: int | None = None,
     ) -> int:
         """Append to the change log and give the commit number."""
-        return self._insert(
-            "INSERT INTO change_log (layer, entity_id, day, channels, version, run_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (int(layer), entity_id, day, b"".join(code.to_bytes() for code in channels), version, run_id, at),
+        codes = b"".join(code.to_bytes() for code in channels)
+        if self._newest_seq is None:
+            row = self._row("SELECT seq FROM sqlite_sequence WHERE name = 'change_log'")
+            self._newest_seq = int(row[0]) if row else 0
+        self._newest_seq += 1
+        entry = (self._newest_seq, int(layer), entity_id, day, codes, version, run_id, at)
+        self._run(
+            "INSERT INTO change_log (seq, layer, entity_id, day, channels, version, run_id, at, crc)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*entry, change_crc(*entry)),
         )
+        return self._newest_seq

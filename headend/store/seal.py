@@ -1,5 +1,10 @@
-"""Checksums of rows: made by the schema's triggers through the SQL function ``row_crc``, held against wherever a row is read."""
+"""Checksums of rows: made by the schema's triggers through SQL functions, held against wherever a row is read.
 
+The audit's are a chain of SHA-256: each covers the one before, so that a row removed or put elsewhere shows as well.
+"""
+
+import hashlib
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,27 +13,56 @@ import apsw
 
 from headend.errors import StoreError
 
+CHAIN_START = bytes(32)
+"""What the first entry of the audit follows."""
+_CHANGE = struct.Struct("<7q?")
 
-def row_crc(*columns: float | str | bytes | None) -> int:
+Column = float | str | bytes | None
+
+
+def row_crc(*columns: Column) -> int:
     """Make the CRC-32 of a row's columns, in order, each with its type and length."""
-    crc = 0
+    return zlib.crc32(_joined(columns))
+
+
+def _joined(columns: Iterable[Column]) -> bytes:
+    parts = []
     for column in columns:
         octets = column if isinstance(column, bytes) else str(column).encode()
-        crc = zlib.crc32(b"%s %d:%s" % (type(column).__name__.encode(), len(octets), octets), crc)
-    return crc
+        parts.append(b"%s %d:%s" % (type(column).__name__.encode(), len(octets), octets))
+    return b"".join(parts)
+
+
+def change_crc(
+    seq: int, layer: int, entity_id: int, day: int, channels: bytes, version: int, run_id: int | None, at: int
+) -> int:
+    """Make the CRC-32 of a change-log entry: there is one with every block, so it is a quick one."""
+    head = _CHANGE.pack(seq, layer, entity_id, day, version, run_id or 0, at, run_id is None)
+    return zlib.crc32(channels, zlib.crc32(head))
+
+
+def audit_digest(before: bytes, *columns: Column) -> bytes:
+    """Make the SHA-256 of an audit entry's columns and of the digest of the entry before."""
+    return hashlib.sha256(before + _joined(columns)).digest()
 
 
 def teach(connection: apsw.Connection) -> None:
-    """Make ``row_crc`` known to a connection."""
-    connection.create_scalar_function("row_crc", row_crc, deterministic=True)
+    """Make the checksums known to a connection."""
+    for function in (row_crc, change_crc, audit_digest):
+        connection.create_scalar_function(function.__name__, function, deterministic=True)
 
 
 def unsealed(rows: Iterable[tuple[Any, ...]], path: str, table: str) -> Iterator[tuple[Any, ...]]:
     """Give rows without the checksum that ends each. Raises `StoreError` for one that does not match its own."""
     for *columns, crc in rows:
         if row_crc(*columns) != crc:
-            raise StoreError(
-                f"{path}: row {columns[0]} of table {table} is damaged: its checksum does not match its content;"
-                " keep the file, restore a backup"
-            )
+            raise damaged(path, table, columns[0])
         yield tuple(columns)
+
+
+def damaged(path: str, table: str, row: object) -> StoreError:
+    """Make the error of a row whose checksum does not match."""
+    return StoreError(
+        f"{path}: row {row} of table {table} is damaged: its checksum does not match its content;"
+        " keep the file, restore a backup"
+    )

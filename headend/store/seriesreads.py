@@ -20,6 +20,7 @@ MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
 _TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
 _ONE_DAY = 1 << 32
+VERSION_COLUMNS = "id, usage_point_id, day, obis, version, run_id, seq, block IS NULL, crc"
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
 Grid = tuple[int, int, ScalerUnit]
@@ -134,20 +135,30 @@ class SeriesReads(RegistryReads):
             raise StoreError(f"{self.path}: {name} has no version {version} of {obis} on day {day}")
         where = f"validated_version of {name}, {obis}, day {day}, version {version}"
         old = self._decode(row[0], where, Layer.VALIDATED, name, day)
-        return old.series(old.channels[0])
+        found = old.find(obis)
+        if found is None or found.version != version:
+            raise StoreError(f"{self.path}: {where} holds another version; the file is damaged: restore a backup")
+        return old.series(found)
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         """List the versions of a validated channel-day, oldest first."""
-        rows = self._rows(
-            "SELECT v.version, v.run_id, r.rules, r.at, r.user, r.reason, v.seq, v.block IS NULL"
-            " FROM validated_version AS v JOIN vee_run AS r ON r.id = v.run_id"
-            " WHERE v.usage_point_id = ? AND v.day = ? AND v.obis = ? ORDER BY v.version",
+        rows = self._sealed(
+            "validated_version",
+            f"SELECT {VERSION_COLUMNS} FROM validated_version WHERE usage_point_id = ? AND day = ? AND obis = ?"  # noqa: S608  constant columns
+            " ORDER BY version",
             (usage_point_id, day, obis.to_bytes()),
         )
+        runs = {run_id: self._vee_run(run_id) for run_id in {row[5] for row in rows}}
         return [
-            Version(version, run_id, VeeRun(rules, at, user, reason), seq, bool(is_newest))
-            for version, run_id, rules, at, user, reason, seq, is_newest in rows
+            Version(version, run_id, runs[run_id], seq, bool(is_newest))
+            for _, _, _, _, version, run_id, seq, is_newest in rows
         ]
+
+    def _vee_run(self, run_id: int) -> VeeRun:
+        rows = self._sealed("vee_run", "SELECT id, rules, at, user, reason, crc FROM vee_run WHERE id = ?", (run_id,))
+        if not rows:
+            raise StoreError(f"{self.path}: VEE run {run_id} is not there; the file is damaged: restore a backup")
+        return VeeRun(*rows[0][1:])
 
     def _device_name(self, end_device_id: int) -> str:
         return self.end_device_by_id(end_device_id).name

@@ -133,6 +133,8 @@ class Work:
             store.audit("anna", "test", f"{number}")
             store.set_aside("topic", b"%d" % number, "unreadable", NOW)
             store.record_job(1, "load_profile", NOW, NOW)
+            store.quarantine_point("sink/influx", f"point {number}", "refused", 0)
+            store.note_sink_trouble("sink/influx", "" if number % 2 else "no route")
 
         return step
 

@@ -1,0 +1,2 @@
+-- Replaced at merge: this number belongs to another change.
+SELECT 1;
