@@ -20,7 +20,7 @@ from headend.export.rows import Piece, Row, rows
 from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint
 from headend.series import Series
 from headend.store.model import Version
-from kernels.quality import State
+from kernels.quality import Reason, State
 
 DAY = 86_400
 
@@ -182,11 +182,16 @@ def _day_rows(
         multiplier=Decimal(span.multiplier),
     )
     versions = store.versions(channel.usage_point.id, channel.obis, start // DAY)
+    series = store.validated_series(channel.usage_point.id, channel.obis, start, end)
+    if (series.reason == Reason.DROPPED).any() or (not versions and (raw.reason == Reason.DROPPED).any()):
+        raise NotExportable(
+            f"{channel.usage_point.name}, {channel.obis}: day {start // DAY} since 1970 has been dropped by retention; export"
+            " what is younger (headend store stats says from when on)"
+        )
     if not versions:
         yield from rows(unvalidated)
         return
     newest = max(versions, key=lambda version: version.version)
-    series = store.validated_series(channel.usage_point.id, channel.obis, start, end)
     validated = Piece(
         channel.usage_point.name,
         span.meter.name,

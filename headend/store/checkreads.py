@@ -7,6 +7,7 @@ from functools import partial
 from drivers.obis import Obis
 from headend.errors import HeadendError, StoreError
 from headend.store.block import Block
+from headend.store.freeing import FreeReads
 from headend.store.journalreads import JournalReads
 from headend.store.model import Layer
 from headend.store.quarantine import why_quarantined
@@ -31,7 +32,7 @@ SEALED = {
     ),
     "sink_quarantine": "id, sink, point, reason, seq, first_at, last_at, times",
     "sink_trouble": "name, error, since",
-    "retention": "what, day, at",
+    "retention": "what, day, seq, at",
     "sink_gap": "id, sink, first_seq, last_seq, layer, first_day, last_day, changes, at, reached_at",
 }
 """Tables that are not held against their checksums by being read, and the columns these cover, as in the schema's triggers."""
@@ -49,7 +50,7 @@ class TableSize:
     unused: int
 
 
-class CheckReads(JournalReads, SeriesReads):
+class CheckReads(JournalReads, SeriesReads, FreeReads):
     """Reading everything there is."""
 
     def faults(self) -> Iterator[str]:
@@ -80,11 +81,6 @@ class CheckReads(JournalReads, SeriesReads):
             for table, size, unused in rows
         ]
 
-    def free_bytes(self) -> int:
-        """Give what pages nobody uses take within the file. [B]"""
-        (pages,), (page,) = self._rows("PRAGMA freelist_count")[0], self._rows("PRAGMA page_size")[0]
-        return int(pages) * int(page)
-
     def _faults(self) -> Iterator[str]:
         for (text,) in self._rows(f"PRAGMA integrity_check({MAX_FAULTS})"):
             yield from (f"structure: {line}" for line in str(text).splitlines() if line != "ok")
@@ -104,6 +100,14 @@ class CheckReads(JournalReads, SeriesReads):
         yield from self._block_faults(Layer.RAW, "raw", devices)
         yield from self._block_faults(Layer.VALIDATED, "validated", points)
         yield from self._version_faults(points)
+        after = -(2**63)
+        while rows := self._rows(
+            f"SELECT k, sums FROM validated_sum WHERE k > ? ORDER BY k LIMIT {_STEP}",  # noqa: S608  a constant
+            (after,),
+        ):
+            for key, data in rows:
+                yield from _failure(partial(self._sums, key, data, points.get(key & 0xFFFF_FFFF, "")))
+            after = rows[-1][0]
 
     def _check_cursors(self) -> None:
         newest = self.last_seq()

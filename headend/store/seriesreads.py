@@ -14,7 +14,9 @@ from headend.store.block import Block, Channel, decode
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun, Version
 from headend.store.registryreads import RegistryReads
-from kernels.quality import State
+from headend.store.retention import Kept
+from headend.store.retentionreads import RetentionReads
+from kernels.quality import Reason, State
 
 MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
@@ -48,14 +50,14 @@ def mark_expected(series: Series, spans: Iterable[Span]) -> None:
     series.state[unfilled & expected & (series.state == State.NOT_EXPECTED)] = State.EXPECTED
 
 
-class SeriesReads(RegistryReads):
+class SeriesReads(RegistryReads, RetentionReads):
     """Raw series of end devices, validated series of usage points."""
 
     def raw_series(self, end_device_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
         """Give the raw slots of a channel that start within ``[start, end)`` [s UTC].
 
         Slots without value are expected, or missing with a cause, within the channel's expectations, and not expected
-        outside. Raises `RegistryError` for a channel the registry does not know, or whose grid changes within the
+        outside, nor where retention has dropped them, which `Reason.DROPPED` says. Raises `RegistryError` for a channel the registry does not know, or whose grid changes within the
         window (ask for each part then), `StoreError` naming row and file for a damaged block.
         """
         with self.snapshot():
@@ -65,7 +67,8 @@ class SeriesReads(RegistryReads):
             name = self._device_name(end_device_id)
             for block in self._blocks(Layer.RAW, end_device_id, name, series.start, series.end):
                 _lay_over(series, block, block.find(obis, grid))
-        mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid == grid])
+            mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid == grid])
+            self._mark_dropped(Kept.RAW, series)
         return series
 
     def validated_series(self, usage_point_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
@@ -94,6 +97,7 @@ class SeriesReads(RegistryReads):
         for block, channel in found:
             _lay_over(series, block, channel)
         mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid[:2] == grid[:2]])
+        self._mark_dropped(Kept.VALIDATED, series)
         return series
 
     def stored_channels(
@@ -159,6 +163,15 @@ class SeriesReads(RegistryReads):
         if not rows:
             raise StoreError(f"{self.path}: VEE run {run_id} is not there; the file is damaged: restore a backup")
         return VeeRun(*rows[0][1:])
+
+    def _mark_dropped(self, what: Kept, series: Series) -> None:
+        """Say of slots that retention has dropped that they are, in place: they are neither missing nor to be fetched again."""
+        unfilled = ~series.has_value
+        if not unfilled.any():
+            return
+        below = max(0, -((series.start - self.floor(what).day * DAY) // series.period))
+        gone = np.flatnonzero(unfilled[:below] & (series.state[:below] != State.NOT_EXPECTED))
+        series.state[gone], series.reason[gone], series.rules[gone] = State.NOT_EXPECTED, Reason.DROPPED, 0
 
     def _device_name(self, end_device_id: int) -> str:
         return self.end_device_by_id(end_device_id).name

@@ -10,6 +10,7 @@ from drivers.facts import UtcSeconds
 from headend.errors import StoreError
 from headend.store.database import CACHE_SIZE, note_damage
 from headend.store.errors import translate
+from headend.store.freeing import INCREMENTAL, Freeing
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
@@ -23,7 +24,7 @@ PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
 
-class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
+class Store(RawWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
     def __init__(self, path: str, connection: apsw.Connection, now: Callable[[], UtcSeconds], lock: WriterLock) -> None:
@@ -69,6 +70,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         try:
             check_schema(connection, name, max(schema))
             connection.pragma("page_size", PAGE_SIZE)
+            connection.pragma("auto_vacuum", INCREMENTAL)
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
@@ -93,14 +95,6 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
             f"{name}: damaged after an unclean end ({verdict}); it is set apart and kept:"
             " restore a backup with `headend store restore BACKUP`"
         )
-
-    def compact(self) -> None:
-        """Write the file anew without the pages nobody uses. Readers go on; takes the file's size twice over meanwhile.
-
-        Raises `StoreFull` where there is no room; then the store is as it was.
-        """
-        self._run("VACUUM")
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close and let the next writer in; closing twice is harmless."""

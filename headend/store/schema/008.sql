@@ -113,19 +113,20 @@ CREATE TRIGGER audit_chained_on_insert AFTER INSERT ON audit BEGIN
     ) WHERE id = new.id;
 END;
 
--- Up to which day, exclusive, retention has dropped what: `raw`, `validated`, `sum`, `register`, `event`, `change_log`, `job_run`,
--- `set_aside`. See docs/decisions/retention.md.
+-- Up to which day, exclusive, retention has dropped what (headend.store.retention.Kept), and of the change log up to which number,
+-- inclusive. See docs/decisions/retention.md.
 CREATE TABLE retention (
     what TEXT PRIMARY KEY,
     day INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
     at INTEGER NOT NULL,
     crc INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE TRIGGER retention_sealed_on_insert AFTER INSERT ON retention BEGIN
-    UPDATE retention SET crc = row_crc(new.what, new.day, new.at) WHERE what = new.what;
+    UPDATE retention SET crc = row_crc(new.what, new.day, new.seq, new.at) WHERE what = new.what;
 END;
-CREATE TRIGGER retention_sealed_on_update AFTER UPDATE OF what, day, at ON retention BEGIN
-    UPDATE retention SET crc = row_crc(new.what, new.day, new.at) WHERE what = new.what;
+CREATE TRIGGER retention_sealed_on_update AFTER UPDATE OF what, day, seq, at ON retention BEGIN
+    UPDATE retention SET crc = row_crc(new.what, new.day, new.seq, new.at) WHERE what = new.what;
 END;
 
 -- What retention dropped before a sink had taken it: changes of one layer, NULL for the log's own entries.
