@@ -95,6 +95,14 @@ class Database:
         """Close."""
         self.close()
 
+    def structure(self) -> str:
+        """Check the file's structure as a whole, and give the verdict: ``ok``, or what is wrong. Minutes for tens of gigabytes."""
+        return str(self._rows("PRAGMA quick_check(1)")[0][0])
+
+    def interrupt(self) -> None:
+        """End what another thread is reading through this connection: it raises `StoreError` there."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Close; closing twice is harmless."""
         self._connection.close()

@@ -19,6 +19,10 @@ class FreeReads(Database):
         """Give how many pages nobody uses."""
         return int(self._rows("PRAGMA freelist_count")[0][0])
 
+    def pages(self) -> int:
+        """Give how many pages the file has."""
+        return int(self._rows("PRAGMA page_count")[0][0])
+
     def free_bytes(self) -> int:
         """Give what pages nobody uses take within the file. [B]"""
         return self.free_pages() * int(self._rows("PRAGMA page_size")[0][0])
@@ -37,6 +41,10 @@ class Freeing(WritableDatabase, FreeReads):
         self._rows(f"PRAGMA incremental_vacuum({pages:d})")
         return self.free_pages()
 
+    def checkpoint(self) -> None:
+        """Bring the log into the file, which shrinks then by what was given back; readers that are there may delay it."""
+        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def compact(self) -> None:
         """Write the file anew without the pages nobody uses. Readers go on; takes the file's size twice over meanwhile.
 
@@ -44,4 +52,4 @@ class Freeing(WritableDatabase, FreeReads):
         """
         self._run(f"PRAGMA auto_vacuum = {INCREMENTAL}")
         self._run("VACUUM")
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.checkpoint()

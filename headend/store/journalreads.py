@@ -121,6 +121,11 @@ class JournalReads(Database):
         row = self._row("SELECT at FROM change_log ORDER BY seq LIMIT 1")
         return int(row[0]) if row else None
 
+    def last_change_at(self) -> UtcSeconds | None:
+        """Give the instant of the newest change in the log, None where there is none. [s UTC]"""
+        row = self._row("SELECT at FROM change_log ORDER BY seq DESC LIMIT 1")
+        return int(row[0]) if row else None
+
     def cursor(self, name: str) -> int:
         """Give the last change a sink has acknowledged, 0 before its first."""
         rows = self._sealed("sink_cursor", f"{_CURSOR} WHERE name = ?", (name,))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from drivers.facts import UtcSeconds
 from headend.settings import RetentionSettings
@@ -108,6 +109,6 @@ class Doomed:
     """Rows below the floor, by key.  ``sums``: what is to be left of them.  ``damaged``: those of which nothing can be."""
 
     what: Kept
-    keys: Sequence[tuple[int | bytes, ...]]
+    keys: Sequence[tuple[Any, ...]]
     sums: Sequence[tuple[int, bytes]] = ()
     damaged: Sequence[str] = ()

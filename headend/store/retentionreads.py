@@ -48,9 +48,12 @@ class RetentionReads(Database):
         query = f"SELECT {_GAP} FROM sink_gap{where} ORDER BY id"  # noqa: S608  constants
         rows = self._sealed("sink_gap", query, () if sink is None else (sink,))
         return [
-            Gap(name, first, last, None if layer is None else Layer(layer), *rest, id=number)
-            for number, name, first, last, layer, *rest in rows
-        ]
+            Gap(
+                name, first, last, None if layer is None else Layer(layer), first_day, last_day, changes, at, reached_at,
+                number,
+            )
+            for number, name, first, last, layer, first_day, last_day, changes, at, reached_at in rows
+        ]  # fmt: skip
 
     def plan_retention(self, policy: RetentionSettings, now: UtcSeconds, sinks: Collection[str] = ()) -> Plan:
         """Say what a policy would drop at ``now``, what it would not because a cursor has not come so far, and for whom it tears a gap.

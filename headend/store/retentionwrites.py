@@ -57,7 +57,7 @@ class RetentionWrites(JournalWrites, RetentionReads):
         self._known_floors = None
         for gap in plan.gaps:
             self._put_gap(gap)
-            self._tell("retention_gap", f"dropped before sink {gap.sink} had taken it: {gap}")
+            self._tell("retention_gap", f"dropped before {gap.sink} had taken it: {gap}")
         return True
 
     def drop(self, doomed: Doomed) -> int:
@@ -71,13 +71,13 @@ class RetentionWrites(JournalWrites, RetentionReads):
         for text in doomed.damaged:
             self._tell("retention_damage", f"dropped without sums, it was damaged: {text}")
         dropped = 0
-        for key in doomed.keys:
-            dropped += self._change(_DROP[doomed.what], key)
+        for bindings in doomed.keys:
+            dropped += self._change(_DROP[doomed.what], bindings)
             if doomed.what is Kept.VALIDATED:
-                number = int(key[0])
+                day_and_point = int(bindings[0])
                 self._run(
                     "DELETE FROM validated_version WHERE usage_point_id = ? AND day = ?",
-                    (number & 0xFFFF_FFFF, number >> 32),
+                    (day_and_point & 0xFFFF_FFFF, day_and_point >> 32),
                 )
         return dropped
 
@@ -93,7 +93,7 @@ class RetentionWrites(JournalWrites, RetentionReads):
         for gap in self.gaps(name):
             if gap.reached_at is None and gap.first_seq <= seq:
                 self._run("UPDATE sink_gap SET reached_at = ? WHERE id = ?", (self._now(), gap.id))
-                self._tell("sink_gap", f"sink {name} came to what was dropped before: {gap}")
+                self._tell("sink_gap", f"{name} came to what was dropped before: {gap}")
 
     def _unknown_gaps(self, name: str, before: int, seq: int, known: list[Gap]) -> Iterator[Gap]:
         """Find what a cursor passes that is gone and that nobody foresaw, as the sink was not there then."""

@@ -17,7 +17,7 @@ from headend.store.migrate import check_schema, migrate, shipped_scripts
 from headend.store.quarantine import check_usable, quarantine
 from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
-from headend.store.unclean import is_unclean, settle_log, sync_directory
+from headend.store.unclean import check_after, is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
 PAGE_SIZE = 8_192
@@ -44,7 +44,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
         """Open a store for writing, make it where there is none, and bring its schema up to date.
 
         ``now``: current instant [s UTC], stamped on what carries no other time.  ``vfs``, ``scripts``: for tests.
-        After an unclean end the file is checked first. Raises `StoreError` where another process writes it, the file is
+        After an unclean end the file is checked first; a large one in part, the rest is owed (`unclean.check_after`). Raises `StoreError` where another process writes it, the file is
         damaged, foreign or of a newer schema.
         """
         name = str(path)
@@ -74,7 +74,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
-            verdict = connection.pragma("quick_check") if was_unclean else "ok"
+            verdict = check_after(connection, name) if was_unclean else "ok"
             if mode == "wal" and verdict == "ok":
                 migrate(connection, name, schema)
                 sync_directory(name)
