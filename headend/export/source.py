@@ -183,7 +183,7 @@ def _day_rows(
     )
     versions = store.versions(channel.usage_point.id, channel.obis, start // DAY)
     series = store.validated_series(channel.usage_point.id, channel.obis, start, end)
-    if (series.reason == Reason.DROPPED).any() or (not versions and (raw.reason == Reason.DROPPED).any()):
+    if _has_dropped(series) or (not versions and _has_dropped(raw)):
         raise NotExportable(
             f"{channel.usage_point.name}, {channel.obis}: day {start // DAY} since 1970 has been dropped by retention; export"
             " what is younger (headend store stats says from when on)"
@@ -215,6 +215,10 @@ def _day_rows(
     of_version = {row.start: row for row in rows(validated)}
     of_meter = {row.start: row for row in rows(unvalidated)}
     yield from (of_version.get(at) or of_meter[at] for at in sorted({*of_version, *of_meter}))
+
+
+def _has_dropped(series: Series) -> bool:
+    return bool(((series.state == State.NOT_EXPECTED) & (series.reason == Reason.DROPPED)).any())
 
 
 def _same_grid(one: Series, other: Series) -> bool:

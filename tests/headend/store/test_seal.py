@@ -127,7 +127,10 @@ def audited(path: Path, entries: int = 6) -> Store:
         ("DELETE FROM audit WHERE id = 1", "audit: entries 1 to 1 were removed"),
         ("DELETE FROM audit WHERE id IN (3, 4)", "audit: entries 3 to 4 were removed"),
         ("DELETE FROM audit WHERE id > 4", "audit: entries 5 to 6 were removed from its end"),
-        ("UPDATE audit SET digest = audit_digest(x'00', id, at, user, action, subject, detail) WHERE id = 2", "entry 2"),
+        (
+            "UPDATE audit SET digest = audit_digest(x'00', id, at, user, action, subject, detail) WHERE id = 2",
+            "entry 2",
+        ),
         (
             "UPDATE audit SET subject = iif(id = 2, 'SIM:2', 'SIM:1') WHERE id IN (2, 3)",  # two that changed places
             "audit: entry 2 was changed",
