@@ -17,7 +17,7 @@ from headend.store.seal import change_crc
 
 WHOLE = 64 * 2**20
 """Largest file that is checked as a whole before it is used again: it takes a tenth of a second. [B]"""
-_NEWEST = 256
+_NEWEST = 64
 """Rows of each growing table that are looked at before a larger one is used again."""
 _GROWING = frozenset({
     "raw", "validated", "validated_version", "validated_sum", "register", "event", "conflict", "set_aside", "job_run",

@@ -18,7 +18,17 @@ from headend.store.retention import Floor, Gap, Kept, Plan
 from headend.store.store import Store
 from kernels.quality import Reason, State
 from tests.headend.store.builders import (
-    EXPORT, FIRST_DAY, IMPORT, NOW, PERIOD, REGISTER, START, WH, block, expect, open_store,
+    EXPORT,
+    FIRST_DAY,
+    IMPORT,
+    NOW,
+    PERIOD,
+    REGISTER,
+    START,
+    WH,
+    block,
+    expect,
+    open_store,
 )  # fmt: skip
 
 DAYS, SLOTS = 120, 48
