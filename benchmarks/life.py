@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,7 +32,6 @@ from headend.store.store import Store
 from headend.store.unclean import owed_since
 from headend.store.writer import GroupCommitWriter
 from headend.upkeep import Upkeep
-
 
 METERS, DAYS, DROPPED = 1_000, 365, 36
 FIRST_DAY = 20_000
@@ -67,13 +67,13 @@ def load(path: Path) -> None:
         for day in range(DAYS):
             made = days[day % len(days)]
             with store.transaction():
-                for meter in range(METERS):
-                    block = Block.empty(Layer.RAW, f"BENCH{meter + 1:011d}", FIRST_DAY + day, HEADS)
-                    row = (meter + 7 * day) % METERS
+                for number in range(METERS):
+                    block = Block.empty(Layer.RAW, f"BENCH{number + 1:011d}", FIRST_DAY + day, HEADS)
+                    row = (number + 7 * day) % METERS
                     block.values[:], block.state[:] = made.values[row], made.state[row]
                     block.reason[:], block.rules[:] = made.reason[row], made.rules[row]
-                    store._put_block(block, meter + 1)  # noqa: SLF001  a bulk load
-                    store._log_change(Layer.RAW, meter + 1, FIRST_DAY + day, tuple(CODES), at=block.start(HEADS[0]))  # noqa: SLF001
+                    store._put_block(block, number + 1)  # noqa: SLF001  a bulk load
+                    store._log_change(Layer.RAW, number + 1, FIRST_DAY + day, tuple(CODES), at=block.start(HEADS[0]))  # noqa: SLF001
         with store.transaction():
             store.advance_cursor("vee", store.last_seq())
 
@@ -116,7 +116,7 @@ async def written_beside(path: Path, beside: Callable[[GroupCommitWriter], "asyn
             number += 1
             meter, made = 1 + number % METERS, facts(FIRST_DAY + DAYS + 40 + number // METERS, number)
             begun = time.perf_counter()
-            await writer.submit(lambda store, meter=meter, made=made: store.record(meter, made, NOW))
+            await writer.submit(partial(Store.record, end_device_id=meter, facts=made, received_at=NOW))
             commits.append(time.perf_counter() - begun)
             begun = time.perf_counter()
             reader.raw_series(meter, CODES[0], NOW - 2 * DAY, NOW - DAY)
@@ -160,6 +160,9 @@ def main() -> None:
         figures["bytes"] = path.stat().st_size
         figures["bytes_per_reading"] = round(path.stat().st_size / (METERS * DAYS * CHANNELS * SLOTS), 3)
         figures["open_ms"] = round(statistics.median(opening(path) for _ in range(5)) * 1e3, 1)
+        used = time.process_time()
+        opening(path)
+        figures["open_cpu_ms"] = round((time.process_time() - used) * 1e3, 1)
         killed = []
         for _ in range(3):
             kill_a_writer(path)

@@ -17,7 +17,7 @@ from headend.store.retention import Kept
 from headend.store.store import Store
 from kernels.quality import Reason, State
 from tests.faults.kill_loop import LONGEST, OPENED, write_until_killed
-from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, block, open_store
+from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, START, block, open_store
 
 DAYS, SLOTS = 400, 48
 TERM = 35
@@ -62,7 +62,7 @@ def check(path: Path, acknowledged: int, found: dict[str, int]) -> int:
         kept = series.window(START + floor * DAY, START + DAYS * DAY)
         right = [day + slot for day in range(floor, DAYS) for slot in range(SLOTS)]
         found["lost"] += int((~kept.has_value).sum())
-        found["corrupt"] += kept.has_value.all() and kept.values.tolist() != right
+        found["corrupt"] += bool(kept.has_value.all()) and kept.values.tolist() != right
         gone = series.window(START, START + floor * DAY)
         told = gone.has_value | ((gone.state == State.NOT_EXPECTED) & (gone.reason == Reason.DROPPED))
         found["untold"] += int((~told).sum()) + (store.gaps() == [] and floor > 1)

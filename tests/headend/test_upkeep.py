@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -53,7 +55,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @asynccontextmanager
-async def kept(path: Path, clock: At, **terms: int) -> AsyncIterator[tuple[Upkeep, GroupCommitWriter]]:
+async def kept(path: Path, clock: At, **terms: Any) -> AsyncIterator[tuple[Upkeep, GroupCommitWriter]]:
     """A store under upkeep, and the writer of the readings beside it."""
     with Store.open(path, clock.now) as store:
         writer, stop = GroupCommitWriter(store), asyncio.Event()
@@ -70,7 +72,7 @@ async def kept(path: Path, clock: At, **terms: int) -> AsyncIterator[tuple[Upkee
 
 async def until(what: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
-        while not what():
+        while not what():  # noqa: ASYNC110  nobody else tells
             await asyncio.sleep(0.01)
 
 
@@ -79,7 +81,8 @@ async def test_terms_are_kept_and_readings_are_stored_meanwhile(path: Path) -> N
     async with kept(path, clock, raw_days=40, set_aside_days=35) as (upkeep, writer):
         stored = 0
         while upkeep.total.dropped.get(Kept.SET_ASIDE, 0) < 64:
-            await writer.submit(lambda store, slot=DAYS * 48 + stored: store.record(1, [block(slot, [slot])], clock.at))
+            facts = [block(DAYS * 48 + stored, [stored])]
+            await writer.submit(partial(Store.record, end_device_id=1, facts=facts, received_at=clock.at))
             stored += 1
             await asyncio.sleep(0)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from drivers.facts import MeterEvent, RegisterValue
+from drivers.facts import Fact, MeterEvent, RegisterValue
 from headend.export.errors import NotExportable
 from headend.export.write import export
 from headend.ledger import coverage, holes
@@ -54,9 +55,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def retain(store: Store, *sinks: str, now: int = THEN, **terms: int | str) -> Plan:
+def retain(store: Store, *sinks: str, now: int = THEN, **terms: Any) -> Plan:
     """Do all that a policy wants."""
-    policy = RetentionSettings(**terms)  # type: ignore[arg-type]  as its fields
+    policy = RetentionSettings(**terms)
     plan = store.plan_retention(policy, now, sinks)
     with store.transaction():
         assert store.raise_floors(plan)
@@ -109,7 +110,7 @@ def test_a_term_of_nothing_keeps_everything_for_good(store: Store) -> None:
 
 def test_what_comes_again_below_the_floor_is_not_stored_and_told_once_a_day(store: Store) -> None:
     retain(store, raw_days=40, register_days=40, event_days=40)
-    old = [block(0, [1, 2]), RegisterValue(REGISTER, 1, WH, START), MeterEvent(1, START, "cover opened")]
+    old: list[Fact] = [block(0, [1, 2]), RegisterValue(REGISTER, 1, WH, START), MeterEvent(1, START, "cover opened")]
 
     with store.transaction():
         first = store.record(1, old, THEN)
