@@ -18,7 +18,7 @@ from headend.clock import Clock
 from headend.errors import HeadendError, StoreError
 from headend.settings import RetentionSettings
 from headend.store.errors import StoreUnavailable
-from headend.store.quarantine import quarantine
+from headend.store.quarantine import quarantine, why_quarantined
 from headend.store.reader import StoreReader
 from headend.store.request import Request, asked, done
 from headend.store.retention import Kept
@@ -109,14 +109,13 @@ class Upkeep:
                 await asyncio.wait_for(stop.wait(), PACE)
 
     async def _turn(self) -> None:
-        if not await self.settle():
+        if why_quarantined(str(self._store)) or not await self.settle():
             return
         request = asked(str(self._store))
-        is_due = self._clock.now() >= self._next_round
-        if not (is_due or request):
+        if not request and self._clock.now() < self._next_round:
             return
         with StoreReader.open(self._store) as reader:
-            if is_due or request is Request.RETAIN:
+            if request is not Request.COMPACT:
                 await self.retain(reader, by_word=request is Request.RETAIN)
                 self._next_round = self._clock.now() + ROUND_PACE
             await self.give_back(reader, everything=request is Request.COMPACT)
@@ -129,9 +128,10 @@ class Upkeep:
         if not by_word:
             self._check_clock(reader)
         plan = await self._read(reader.plan_retention, self._policy, now, self._sinks)
-        if plan.floors and not await self._writer.submit(lambda store: store.raise_floors(plan)):
-            return  # something came in between; the next round sees it
-        for gap in plan.gaps if plan.floors else ():
+        while plan.floors and not await self._writer.submit(partial(Store.raise_floors, plan=plan)):
+            # A change of so old a day came in between: it is seen now.
+            plan = await self._read(reader.plan_retention, self._policy, now, self._sinks)
+        for gap in plan.gaps:
             _log.warning("dropped before a sink had taken it", sink=gap.sink, what=str(gap))
         for what in Kept:
             await self._drop(reader, what)

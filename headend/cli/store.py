@@ -2,7 +2,7 @@
 
 import asyncio
 import getpass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import click
@@ -20,7 +20,7 @@ from headend.store.condition import condition_of
 from headend.store.errors import StoreBusy
 from headend.store.reader import StoreReader
 from headend.store.request import Request, ask, asked
-from headend.store.retention import Gap
+from headend.store.retention import Gap, day_of
 from headend.store.store import Store
 from headend.store.unclean import owed_since, settle_check
 from headend.upkeep import Alone, Upkeep
@@ -57,11 +57,6 @@ WAIT = click.option(
     "--wait", type=click.IntRange(0, 86_400), default=600, show_default=True,
     help="How long to wait for a running headend to have done it. [s]",
 )  # fmt: skip
-
-
-def day_of(number: int) -> date:
-    """Give the day that is so many days after 1970-01-01."""
-    return date(1970, 1, 1) + timedelta(number)
 
 
 def number_of(day: date) -> int:

@@ -97,7 +97,13 @@ class Database:
 
     def structure(self) -> str:
         """Check the file's structure as a whole, and give the verdict: ``ok``, or what is wrong. Minutes for tens of gigabytes."""
-        return str(self._rows("PRAGMA quick_check(1)")[0][0])
+        self._check_usable()
+        try:
+            return str(self._connection.pragma("quick_check"))
+        except apsw.CorruptError as error:
+            return str(error)
+        except apsw.Error as error:
+            raise self._translated(error) from error
 
     def interrupt(self) -> None:
         """End what another thread is reading through this connection: it raises `StoreError` there."""

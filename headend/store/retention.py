@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +12,11 @@ from headend.store.model import Layer
 
 VALIDATION = "vee"
 """The cursor of validation. It is in this house, so it is waited for however long it takes."""
+
+
+def day_of(number: int) -> date:
+    """Give the UTC day that is so many days after 1970-01-01."""
+    return date(1970, 1, 1) + timedelta(number)
 
 
 class Kept(StrEnum):
@@ -80,9 +86,11 @@ class Gap:
 
     def __str__(self) -> str:
         """Say it in a line."""
-        what = "entries of the change log" if self.layer is None else f"changes of the {self.layer.name.lower()} layer"
-        days = "" if self.first_day is None else f", days {self.first_day} to {self.last_day} since 1970"
-        return f"{self.changes} {what}, numbers {self.first_seq} to {self.last_seq}{days}"
+        what = "of the log's entries" if self.layer is None else f"of the {self.layer.name.lower()} layer"
+        days = ""
+        if self.first_day is not None and self.last_day is not None:
+            days = f", days {day_of(self.first_day)} to {day_of(self.last_day)}"
+        return f"changes {what}, {self.changes} with numbers {self.first_seq} to {self.last_seq}{days}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,9 @@
 """Dropping what has outlived its term, a few rows at a time. Each method needs a transaction."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from headend.registry.model import DAY
 from headend.store.journalwrites import JournalWrites
-from headend.store.retention import LAYERS, VALIDATION, Doomed, Floor, Gap, Kept, Plan
+from headend.store.retention import LAYERS, VALIDATION, Doomed, Floor, Gap, Kept, Plan, day_of
 from headend.store.retentionreads import RetentionReads
 
 USER = "headend"
@@ -51,8 +49,7 @@ class RetentionWrites(JournalWrites, RetentionReads):
                 " ON CONFLICT DO UPDATE SET day = excluded.day, seq = excluded.seq, at = excluded.at",
                 (what, floor.day, floor.seq, self._now()),
             )
-            before = datetime.fromtimestamp(floor.day * DAY, UTC).date()
-            up_to = f"up to number {floor.seq}" if what is Kept.CHANGE else f"before {before}"
+            up_to = f"up to number {floor.seq}" if what is Kept.CHANGE else f"before {day_of(floor.day)}"
             self.audit(USER, "retention", what, f"dropped {up_to}, by the settings")
         self._known_floors = None
         for gap in plan.gaps:

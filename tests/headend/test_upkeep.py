@@ -119,6 +119,7 @@ async def test_what_a_command_asks_for_is_done_by_who_has_the_store(path: Path) 
 async def test_while_the_clock_cannot_be_right_nothing_is_dropped_but_by_a_person_s_word(path: Path, jump: int) -> None:
     clock = At(START + DAYS * DAY + max(0, jump))
     with structlog.testing.capture_logs() as logs:
+        ask(str(path), Request.COMPACT)
         async with kept(path, clock, raw_days=60) as (upkeep, _):
             if jump < 0:
                 upkeep._anchor -= jump
