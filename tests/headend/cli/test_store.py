@@ -189,6 +189,9 @@ def test_retain_drops_what_the_dry_run_said_and_sums_and_gaps_can_be_seen(run: R
     sums = json.loads(run("store", "sums", "UP1", "--from", day, "--to", day, "-o", "json").out)
     assert [row["sum"] for row in sums["rows"]] == [str(4 * hour + 1) for hour in range(24)]
     assert {row["measured"] for row in sums["rows"]} == {2}
+    assert "48 slots were dropped by retention" in run("curve", "UP1", "--day", day).err
+    curve = json.loads(run("curve", "UP1", "--day", day, "-o", "json").out)
+    assert {(row["state"], row["reason"]) for row in curve["rows"]} == {("not_expected", "dropped")}
     assert run("missing", "--day", day).out == run("missing", "--day", "2024-01-01").out, "nothing is missing there"
 
 
