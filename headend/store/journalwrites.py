@@ -1,6 +1,7 @@
 """Writing plain rows. Each method needs a transaction."""
 
 import hashlib
+from collections.abc import Sequence
 
 from drivers.errors import CounterError
 from drivers.facts import UtcSeconds
@@ -9,6 +10,7 @@ from headend.errors import StoreError
 from headend.store.database import WritableDatabase
 from headend.store.journalreads import COUNTER_QUERY, JournalReads
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer
+from headend.store.retention import Gap
 from headend.store.seal import change_crc
 from kernels.quality import Reason
 
@@ -78,8 +80,8 @@ class JournalWrites(WritableDatabase, JournalReads):
             ),
         )  # fmt: skip
 
-    def advance_cursor(self, name: str, seq: int) -> None:
-        """Note that a sink has durably acknowledged all changes up to ``seq``.
+    def advance_cursor(self, name: str, seq: int) -> Sequence[Gap]:
+        """Note that a sink has durably acknowledged all changes up to ``seq``; give what was dropped before it came there.
 
         Raises `StoreError` for a step back or beyond the newest change: either would hide a loss.
         """
@@ -93,6 +95,7 @@ class JournalWrites(WritableDatabase, JournalReads):
                 " ON CONFLICT DO UPDATE SET seq = excluded.seq, at = excluded.at",
                 (name, seq, self._now()),
             )
+        return ()
 
     def quarantine_point(self, sink: str, point: str, reason: str, seq: int) -> None:
         """Keep a point that a sink's server refused for good: once, counting how often it was met."""

@@ -1,6 +1,6 @@
 """Dropping what has outlived its term, a few rows at a time. Each method needs a transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from headend.store.journalwrites import JournalWrites
 from headend.store.retention import LAYERS, VALIDATION, Doomed, Floor, Gap, Kept, Plan, day_of
@@ -78,19 +78,20 @@ class RetentionWrites(JournalWrites, RetentionReads):
                 )
         return dropped
 
-    def advance_cursor(self, name: str, seq: int) -> None:
-        """Do as `JournalWrites.advance_cursor`; where something was dropped before this cursor came to it, tell so by an event."""
+    def advance_cursor(self, name: str, seq: int) -> Sequence[Gap]:
+        """Do as `JournalWrites.advance_cursor`; where something was dropped before this cursor came to it, tell so by an event too."""
         before = self.cursor(name)
         super().advance_cursor(name, seq)
         if name == VALIDATION or seq == before or not self.floors():
-            return
+            return ()
         known = self.gaps(name)
         for gap in self._unknown_gaps(name, before, seq, known):
             self._put_gap(gap)
-        for gap in self.gaps(name):
-            if gap.reached_at is None and gap.first_seq <= seq:
-                self._run("UPDATE sink_gap SET reached_at = ? WHERE id = ?", (self._now(), gap.id))
-                self._tell("sink_gap", f"{name} came to what was dropped before: {gap}")
+        reached = [gap for gap in self.gaps(name) if gap.reached_at is None and gap.first_seq <= seq]
+        for gap in reached:
+            self._run("UPDATE sink_gap SET reached_at = ? WHERE id = ?", (self._now(), gap.id))
+            self._tell("sink_gap", f"{name} came to what was dropped before: {gap}")
+        return reached
 
     def _unknown_gaps(self, name: str, before: int, seq: int, known: list[Gap]) -> Iterator[Gap]:
         """Find what a cursor passes that is gone and that nobody foresaw, as the sink was not there then."""

@@ -68,9 +68,9 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
                 raise translate(error, name) from error
         connection = cls._connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         try:
-            check_schema(connection, name, max(schema))
-            connection.pragma("page_size", PAGE_SIZE)
-            connection.pragma("auto_vacuum", INCREMENTAL)
+            if not check_schema(connection, name, max(schema)):
+                connection.pragma("page_size", PAGE_SIZE)
+                connection.pragma("auto_vacuum", INCREMENTAL)  # a commit, also where it changes nothing
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)

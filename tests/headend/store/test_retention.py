@@ -214,10 +214,11 @@ def test_a_sink_that_comes_to_a_gap_is_told_once(store: Store) -> None:
     retain(store, raw_days=40, sink_wait_days=5)
 
     with store.transaction():
-        store.advance_cursor(INFLUX, 140 + 1)
-        store.advance_cursor(INFLUX, 160)
+        told = store.advance_cursor(INFLUX, 140 + 1)
+        told_again = store.advance_cursor(INFLUX, 160)
 
     (gap,) = store.gaps()
+    assert ([one.id for one in told], list(told_again)) == ([gap.id], [])
     assert gap.reached_at == NOW
     (event,) = store.events(kind="sink_gap")
     assert "sink/influx came to what was dropped before: changes of the raw layer, 5 with" in event.text
