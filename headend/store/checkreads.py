@@ -11,6 +11,7 @@ from headend.store.freeing import FreeReads
 from headend.store.journalreads import JournalReads
 from headend.store.model import Layer
 from headend.store.quarantine import why_quarantined
+from headend.store.retention import Kept
 from headend.store.seal import damaged
 from headend.store.seriesreads import SeriesReads
 
@@ -128,8 +129,14 @@ class CheckReads(JournalReads, SeriesReads, FreeReads):
         columns = "seq, layer, entity_id, day, channels, version, run_id, at"
         yield from self._sealed_faults("change_log", columns, "change_crc")
         ((entries, first, last),) = self._rows("SELECT count(*), min(seq), max(seq) FROM change_log")
+        ((given,),) = self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'change_log'")
+        dropped = self.floor(Kept.CHANGE).seq
         if entries and last - first + 1 != entries:
             yield f"change log: {last - first + 1 - entries} entries between {first} and {last} are gone"
+        if entries and first > dropped + 1:
+            yield f"change log: entries {dropped + 1} to {first - 1} are gone, and retention has not dropped them"
+        if (last or 0) != given:
+            yield f"change log: entries {(last or 0) + 1} to {given} are gone from its end"
 
     def _audit_faults(self) -> Iterator[str]:
         """Follow the audit's chain: name what was changed, put elsewhere or removed, also at its end."""

@@ -57,8 +57,9 @@ class SeriesReads(RegistryReads, RetentionReads):
         """Give the raw slots of a channel that start within ``[start, end)`` [s UTC].
 
         Slots without value are expected, or missing with a cause, within the channel's expectations, and not expected
-        outside, nor where retention has dropped them, which `Reason.DROPPED` says. Raises `RegistryError` for a channel the registry does not know, or whose grid changes within the
-        window (ask for each part then), `StoreError` naming row and file for a damaged block.
+        outside, nor where retention has dropped them, which `Reason.DROPPED` says. Raises `RegistryError` for a channel the
+        registry does not know, or whose grid changes within the window (ask for each part then), `StoreError` naming row
+        and file for a damaged block.
         """
         with self.snapshot():
             entries = self._channel_expectations(end_device_id, obis)

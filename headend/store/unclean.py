@@ -66,11 +66,10 @@ def check_after(connection: apsw.Connection, store: str) -> str:
     """Check a store that was not closed, in bounded time, and give the verdict: ``ok``, or what is wrong. May raise `apsw.Error`.
 
     A small file is checked as a whole. Of a large one: every table that does not grow with the years, and the newest rows of
-    those that do; the rest is owed (`is_check_owed`). Why that is safe: docs/decisions/store.md.
+    those that do; the rest is owed (`owed_since`). Where no mark can be written to say so, it is checked now. Why that is safe: docs/decisions/store.md.
     """
-    if Path(store).stat().st_size <= WHOLE:
+    if Path(store).stat().st_size <= WHOLE or not _owe_check(store):
         return str(connection.pragma("quick_check"))
-    _owe_check(store)
     tables = connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
     ).fetchall()
@@ -101,10 +100,14 @@ def _mark(store: str) -> Path:
     return Path(f"{store}.unchecked")
 
 
-def _owe_check(store: str) -> None:
-    _mark(store).touch(0o640)
-    os.utime(_mark(store))
+def _owe_check(store: str) -> bool:
+    try:
+        _mark(store).touch(0o640)
+        os.utime(_mark(store))
+    except OSError:  # a full device, for example
+        return False
     sync_directory(store)
+    return True
 
 
 def owed_since(store: str) -> int | None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -94,18 +95,27 @@ def test_a_device_full_at_50_positions_loses_nothing_and_goes_on(tmp_path: Path)
     assert met == POSITIONS, "at some positions there was room enough"
 
 
-@pytest.mark.skipif(
+only_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a small disk, with unshare"
 )
-def test_a_real_disk_is_filled_freed_and_mounted_read_only(tmp_path: Path) -> None:
+
+
+def seen_by(module: str, directory: Path) -> dict[str, Any]:
+    """Run a module of this package in a mount namespace of its own, and give what it saw."""
     done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-m", "tests.faults.small_disk", str(tmp_path)],
+        ["unshare", "-m", sys.executable, "-m", f"tests.faults.{module}", str(directory)],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "permission" in done.stderr.lower() or "not permitted" in done.stderr.lower():
         pytest.skip(f"nothing may be mounted here: {done.stderr.strip()[-200:]}")
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@only_root
+def test_a_real_disk_is_filled_freed_and_mounted_read_only(tmp_path: Path) -> None:
+    seen = seen_by("small_disk", tmp_path)
 
     assert seen["before"] == ""
     assert "no room left" in seen["full"]
@@ -121,18 +131,9 @@ def test_a_real_disk_is_filled_freed_and_mounted_read_only(tmp_path: Path) -> No
 
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a small disk, with unshare"
-)
+@only_root
 def test_a_running_headend_says_within_5_s_that_its_device_is_full_and_goes_on_by_itself(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-m", "tests.faults.full_device", str(tmp_path)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "permission" in done.stderr.lower() or "not permitted" in done.stderr.lower():
-        pytest.skip(f"nothing may be mounted here: {done.stderr.strip()[-200:]}")
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = seen_by("full_device", tmp_path)
 
     full = seen["full"]
     assert full["said_after_s"] <= 5

@@ -112,6 +112,27 @@ def test_a_change_log_entry_without_a_checksum_gets_one(tmp_path: Path) -> None:
         assert len(store.changes(0)) == 1
 
 
+@pytest.mark.parametrize(
+    ("condition", "named"),
+    [
+        ("seq = 2", "1 entries between 1 and 4 are gone"),
+        ("seq < 3", "entries 1 to 2 are gone, and retention has not dropped them"),
+        ("seq > 2", "entries 3 to 4 are gone from its end"),
+    ],
+)
+def test_entries_of_the_change_log_that_are_gone_are_named_by_the_check(
+    condition: str, named: str, tmp_path: Path
+) -> None:
+    with open_store(tmp_path / "s.db") as store:
+        with store.transaction():
+            for number in range(4):
+                store.add_event(None, "test", number, NOW, "something", NOW)
+        assert list(store.faults()) == []
+        store._connection.execute(f"DELETE FROM change_log WHERE {condition}")
+
+        assert any(named in fault for fault in store.faults())
+
+
 def audited(path: Path, entries: int = 6) -> Store:
     store = open_store(path)
     with store.transaction():
