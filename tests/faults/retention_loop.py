@@ -56,7 +56,7 @@ def check(path: Path, acknowledged: int, found: dict[str, int]) -> int:
     """Count what is lost or wrong; give the first day that is not through."""
     with Store.open(path, lambda: NOW) as store:
         found["corrupt"] += sum(1 for _ in store.faults())
-        floor = store.floor(Kept.RAW).day - FIRST_DAY
+        floor = max(0, store.floor(Kept.RAW).day - FIRST_DAY)  # none before the first day is through
         found["lost"] += max(0, acknowledged - floor)
         series = store.raw_series(1, IMPORT, START, START + DAYS * DAY)
         kept = series.window(START + floor * DAY, START + DAYS * DAY)
