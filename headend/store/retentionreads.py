@@ -25,6 +25,8 @@ _DOOMED = {
     Kept.SET_ASIDE: "SELECT id FROM set_aside WHERE last_at < ?1 LIMIT ?2",
     Kept.CHANGE: "SELECT seq FROM change_log WHERE seq <= ?1 ORDER BY seq LIMIT ?2",
 }
+_VALIDATED_FROM = (Layer.RAW, Layer.REGISTER, Layer.REGISTRY)
+"""Changes that have days validated again, for which their readings must be there."""
 _BY_KEY = frozenset({Kept.RAW, Kept.VALIDATED, Kept.SUM})
 """What has ``day << 32 | id`` for its key."""
 
@@ -135,16 +137,21 @@ class RetentionReads(Database):
         return {name: int(seq) for name, seq, _ in rows}
 
     def _of_layer(
-        self, what: Kept, wanted: int, forced: int, cursors: dict[str, int], newest: int
+        self, what: Kept, wanted: int, forced: int, cursors: dict[str, int], _newest: int
     ) -> tuple[Floor, list[Held]]:
         """Say up to which day a kind may go: not what validation has not seen, nor, for a while, what a sink has not."""
-        floor, held = wanted, []
+        floor = wanted
+        held: list[Held] = []
         layer = LAYERS.get(what)
         known = {VALIDATION: 0} | cursors if what in {Kept.RAW, Kept.REGISTER} else cursors
-        for name, seq in known.items() if layer is not None and newest else ():
+        if layer is None:
+            return Floor(max(0, floor)), held
+        for name, seq in known.items():
             if name == VALIDATION and what not in {Kept.RAW, Kept.REGISTER}:
                 continue
-            ((day,),) = self._rows("SELECT min(day) FROM change_log WHERE seq > ? AND layer = ?", (seq, layer))
+            layers = _VALIDATED_FROM if name == VALIDATION else (layer,)
+            among = ", ".join(str(int(one)) for one in layers)
+            ((day,),) = self._rows(f"SELECT min(day) FROM change_log WHERE seq > ? AND layer IN ({among})", (seq,))  # noqa: S608  numbers
             if day is not None and day < wanted:
                 until = day if name == VALIDATION else max(day, forced)
                 held.append(Held(what, name, until))

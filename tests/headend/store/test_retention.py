@@ -127,6 +127,7 @@ def test_what_comes_again_below_the_floor_is_not_stored_and_told_once_a_day(stor
 def test_a_value_on_both_sides_of_the_floor_is_stored_on_this_side(store: Store) -> None:
     with store.transaction():
         expect(store, 1, (IMPORT, EXPORT))
+        store.advance_cursor("vee", store.last_seq())
     retain(store, raw_days=40)
 
     with store.transaction():
@@ -190,6 +191,18 @@ def test_what_validation_has_not_seen_is_kept_however_old_it_is(store: Store) ->
     assert plan.floors == {Kept.RAW: Floor(FIRST_DAY + 50, 0, THEN), Kept.CHANGE: Floor(FIRST_DAY + 80, 100, THEN)}
     assert {(held.what, held.cursor) for held in plan.held} == {(Kept.RAW, "vee"), (Kept.CHANGE, "vee")}
     assert store.changes(0, 1)[0].seq == 101
+
+
+def test_readings_wait_for_a_change_of_the_registry_to_be_validated(store: Store) -> None:
+    with store.transaction():
+        store.put_usage_point("UP1", "UTC+10:00")  # from the first day on
+
+    plan = store.plan_retention(RetentionSettings(raw_days=40), THEN)
+    assert plan.floors == {}
+
+    with store.transaction():
+        store.advance_cursor("vee", store.last_seq())
+    assert Kept.RAW in store.plan_retention(RetentionSettings(raw_days=40), THEN).floors
 
 
 def test_what_a_sink_has_not_taken_waits_and_then_goes_with_a_gap_record(store: Store) -> None:
