@@ -27,13 +27,6 @@ MAX_TEXT = 2_000
 class JournalWrites(WritableDatabase, JournalReads):
     """What is recorded beside the blocks."""
 
-    _newest_seq: int | None = None
-    """The change log's newest number; None where it has to be asked for, as after each transaction that was undone."""
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._newest_seq = None
-
     def record_job(
         self,
         end_device_id: int,
@@ -230,14 +223,12 @@ class JournalWrites(WritableDatabase, JournalReads):
     ) -> int:
         """Append to the change log and give the commit number."""
         codes = b"".join(code.to_bytes() for code in channels)
-        if self._newest_seq is None:
-            row = self._row("SELECT seq FROM sqlite_sequence WHERE name = 'change_log'")
-            self._newest_seq = int(row[0]) if row else 0
-        self._newest_seq += 1
-        entry = (self._newest_seq, int(layer), entity_id, day, codes, version, run_id, at)
+        row = self._row("SELECT seq FROM sqlite_sequence WHERE name = 'change_log'")
+        seq = int(row[0]) + 1 if row else 1
+        entry = (seq, int(layer), entity_id, day, codes, version, run_id, at)
         self._run(
             "INSERT INTO change_log (seq, layer, entity_id, day, channels, version, run_id, at, crc)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*entry, change_crc(*entry)),
         )
-        return self._newest_seq
+        return seq
