@@ -77,7 +77,8 @@ class RetentionReads(Database):
                 floor, waits = find(what, wanted, forced, cursors, newest)
                 held += waits
                 before = present.get(what, Floor())
-                if (floor.day, floor.seq) > (before.day, before.seq):
+                # It never goes down, though a sink may have been set up since that has taken nothing of what is gone.
+                if floor.seq > before.seq if what is Kept.CHANGE else floor.day > before.day:
                     floors[what] = replace(floor, at=now)
                     gaps += self._gaps_torn(what, before, floor, cursors, now)
         return Plan(newest, floors, gaps, held)

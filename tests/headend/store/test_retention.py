@@ -304,6 +304,15 @@ def test_a_shorter_term_taken_back_does_not_let_old_days_in_again(store: Store) 
     assert store.floor(Kept.RAW).day == FIRST_DAY + DAYS - 40
 
 
+def test_a_sink_set_up_later_does_not_bring_the_floor_down(store: Store) -> None:
+    retain(store, raw_days=40, change_days=40)
+
+    plan = retain(store, INFLUX, now=THEN + DAY, raw_days=40, change_days=40)
+
+    assert plan.floors == {}
+    assert (store.floor(Kept.RAW).day, store.floor(Kept.CHANGE).seq) == (FIRST_DAY + 80, 158)
+
+
 def test_what_is_dropped_stands_in_the_audit(store: Store) -> None:
     retain(store, raw_days=40)
 
