@@ -95,6 +95,20 @@ class Database:
         """Close."""
         self.close()
 
+    def structure(self) -> str:
+        """Check the file's structure as a whole, and give the verdict: ``ok``, or what is wrong. Minutes for tens of gigabytes."""
+        self._check_usable()
+        try:
+            return str(self._connection.pragma("quick_check"))
+        except apsw.CorruptError as error:
+            return str(error)
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
+    def interrupt(self) -> None:
+        """End what another thread is reading through this connection: it raises `StoreError` there."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Close; closing twice is harmless."""
         self._connection.close()
