@@ -106,8 +106,7 @@ def _owe_check(store: str) -> bool:
         os.utime(_mark(store))
     except OSError:  # a full device, for example
         return False
-    sync_directory(store)
-    return True
+    return True  # durable before the store is used: who opens it syncs the directory
 
 
 def owed_since(store: str) -> int | None:
