@@ -126,9 +126,9 @@ def read_all(reader: StoreReader, rivals: list[Rival], times: Times) -> None:
         meter = int(random.integers(1, METERS + 1))
         day = FIRST_DAY + EVERY * int(random.integers(0, DAYS // EVERY))
         wanted: dict[str, Callable[[], object]] = {
-            "decode": partial(decode, blocks[count * 7][0]),
             "ours day anew": partial(one_meter, reader, meter, day, 1),
             "ours day": partial(one_meter, reader, meter, day + 1, 1),
+            "decode": partial(decode, blocks[count * 7][0]),
             "ours month": partial(one_meter, reader, meter, FIRST_DAY, DAYS),
             "ours cross": partial(cross, reader, count % 10, day),
         }
