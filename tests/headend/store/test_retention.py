@@ -14,6 +14,8 @@ from headend.ledger import coverage, holes
 from headend.registry.model import DAY
 from headend.series import Series
 from headend.settings import RetentionSettings
+from headend.store.block import Channel
+from headend.store.meterdays import MeterDays
 from headend.store.model import Layer, Recorded, VeeRun
 from headend.store.retention import Floor, Gap, Kept, Plan
 from headend.store.store import Store
@@ -122,6 +124,33 @@ def test_what_comes_again_below_the_floor_is_not_stored_and_told_once_a_day(stor
     assert len(store.events(kind="older_than_retention")) == 1
     assert not store.registers(1, REGISTER, 0, THEN)
     assert not store.events(kind="meter")
+
+
+def test_whole_days_in_bulk_below_the_floor_are_not_stored_either(store: Store) -> None:
+    retain(store, raw_days=40)
+    gone = START // DAY + DAYS - 41
+    rows = store._rows("SELECT count(*) FROM raw")
+    channels = (Channel(IMPORT, PERIOD, 0, WH),)
+
+    with store.transaction():
+        done = store.record_days(MeterDays(gone, [1], channels, np.ones((1, SLOTS), np.int32)), NOW)
+
+    assert done == Recorded(dropped=SLOTS)
+    assert store._rows("SELECT count(*) FROM raw") == rows
+
+
+def test_what_is_dropped_reads_the_same_from_many_channels_at_once(store: Store) -> None:
+    retain(store, raw_days=40)
+    window = THEN - 42 * DAY, THEN - 38 * DAY
+
+    alone = store.raw_series(1, IMPORT, *window)
+    (listed,), matrix = store.series([(1, IMPORT)], *window), store.matrix([1], IMPORT, *window)
+
+    assert Reason.DROPPED in alone.reason
+    for other in (listed, matrix.series(0)):
+        assert np.array_equal(other.state, alone.state)
+        assert np.array_equal(other.reason, alone.reason)
+        assert np.array_equal(other.values[other.has_value], alone.values[alone.has_value])
 
 
 def test_a_value_on_both_sides_of_the_floor_is_stored_on_this_side(store: Store) -> None:
