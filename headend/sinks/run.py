@@ -13,7 +13,7 @@ from headend.secrets import Secrets
 from headend.settings import SinkSettings
 from headend.sinks.influx import InfluxServer
 from headend.sinks.journal import StoreJournal
-from headend.sinks.sink import Sink
+from headend.sinks.linesink import LineSink
 from headend.sinks.window import Form
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
@@ -56,7 +56,7 @@ async def _run(
     is_influx = settings.kind == "influxdb"
     form = Form(frozenset(Layer[layer.upper()] for layer in settings.layers), replaces=is_influx)
     with StoreReader.open(store_path) as reader, closing(HttpExchange(settings, token)) as exchange:
-        await Sink(
+        await LineSink(
             name,
             StoreJournal(name, reader, writer.submit, form, settings.batch),
             InfluxServer(exchange, reads_back=not is_influx),

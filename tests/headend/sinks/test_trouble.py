@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from headend.sinks.influx import InfluxServer
 from headend.sinks.journal import PREFIX
-from headend.sinks.sink import Sink
+from headend.sinks.linesink import LineSink
 from headend.sinks.window import Form
 from headend.store.store import Store
 from tests.headend.collect import virtual
@@ -74,7 +74,7 @@ async def deliver_until_done(place: Place, store: Store, random: Random, is_over
     while not (is_over.is_set() and store.cursor(PREFIX + place.name) == store.last_seq()):
         server = InfluxServer(place.server, reads_back=not place.form.replaces)
         view = journal(place.name, store, place.form, random.choice([1, 20, 1_000]))
-        sink = Sink(place.name, view, server, clock, random.random, settle=SETTLE, pace=100.0)
+        sink = LineSink(place.name, view, server, clock, random.random, settle=SETTLE, pace=100.0)
         task = asyncio.ensure_future(sink.run(asyncio.Event()))
         await asyncio.wait([task], timeout=random.choice([10.0, 100.0, 1_000.0]))
         assert not task.done(), task.exception()
