@@ -4,8 +4,9 @@ Four tables, one per layer. Slots that nobody has tried yet are no rows; missing
 read is a `Damage` beside the rest, and costs itself alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from drivers.facts import RegisterValue
 from drivers.obis import Obis
@@ -16,6 +17,7 @@ from headend.series import Series
 from headend.store.model import Event, Layer
 from headend.store.reader import StoreReader
 
+T = TypeVar("T")
 MOST_EVENTS = 2**31
 """Of one day: all of them."""
 
@@ -80,3 +82,15 @@ def events(reader: StoreReader, day: int, names: Mapping[int, str]) -> Iterator[
             yield "", event
         elif event.end_device_id in names:
             yield names[event.end_device_id], event
+
+
+def sorted_out(found: Iterable[T | Damage]) -> tuple[list[T], list[Damage]]:
+    """Put what can be read and what cannot apart."""
+    good: list[T] = []
+    damaged: list[Damage] = []
+    for item in found:
+        if isinstance(item, Damage):
+            damaged.append(item)
+        else:
+            good.append(item)
+    return good, damaged

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drivers.facts import RegisterValue
@@ -38,7 +39,7 @@ _REGISTER = [
     ("count", pa.int64()), ("scaler", pa.int8()), ("value", _VALUE), ("unit", _WORDS), ("rules", _WORDS), ("seq", pa.int64()),
 ]  # fmt: skip
 _EVENT = [
-    ("end_device", _WORDS), ("kind", _WORDS), ("code", pa.int64()), ("at", _MOMENT), ("text", pa.string()),
+    ("end_device", _WORDS), ("kind", _WORDS), ("code", pa.int64()), ("occurred_at", _MOMENT), ("text", pa.string()),
     ("received_at", _MOMENT), ("seq", pa.int64()),
 ]  # fmt: skip
 SCHEMAS = {
@@ -55,6 +56,14 @@ OWNER = {
     Layer.EVENT: "end_device",
 }
 """Whose a layer's rows are; the other name of `_INTERVAL` is null, the registry's dated installations join the two."""
+
+KEYS = {
+    Layer.RAW: ("end_device",),
+    Layer.VALIDATED: ("usage_point",),
+    Layer.REGISTER: ("end_device", "obis", "captured_at"),
+    Layer.EVENT: ("end_device", "kind", "code", "occurred_at", "text"),
+}
+"""What of a day the store takes away, or holds, as a whole."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -123,7 +132,7 @@ def event_table(found: Sequence[tuple[str, Event]], seq: int) -> pa.Table:
         "end_device": _words([name for name, _ in found]),
         "kind": _words([event.kind for event in events]),
         "code": pa.array([event.code for event in events], pa.int64()),
-        "at": _instants(np.array([event.at for event in events], np.int64)),
+        "occurred_at": _instants(np.array([event.at for event in events], np.int64)),
         "text": pa.array([event.text for event in events], pa.string()),
         "received_at": _instants(np.array([event.received_at for event in events], np.int64)),
     }
@@ -146,6 +155,20 @@ def encode(table: pa.Table) -> bytes:
 def decode(data: bytes, layer: Layer) -> pa.Table:
     """Read a file of `encode` again."""
     return pq.read_table(pa.BufferReader(data)).cast(SCHEMAS[layer])
+
+
+def others(layer: Layer, rows: pa.Table, present: pa.Table) -> pa.Table:
+    """Give the rows that ``present`` has nothing for: of owners it lacks, of the event log and of registers row by row."""
+    keys = KEYS[layer]
+    if len(keys) == 1:
+        known = pc.unique(present[keys[0]].cast(pa.string()))
+        return rows.filter(pc.invert(pc.is_in(rows[keys[0]].cast(pa.string()), known)))
+    there = set(_keys(present, keys))
+    return rows.filter(pa.array([key not in there for key in _keys(rows, keys)], pa.bool_()))
+
+
+def _keys(table: pa.Table, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*(table[key].to_pylist() for key in keys), strict=True))
 
 
 def _table(layer: Layer, columns: dict[str, Any], rows: int, seq: int) -> pa.Table:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from headend.sinks.model import Poison, Window
-from headend.sinks.window import Form, read_window
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 
@@ -14,23 +13,24 @@ PREFIX = "sink/"
 
 
 class StoreJournal:
-    """One sink's. ``reader``: its own, nobody else may use it meanwhile.  ``call``: runs what reads, in a thread."""
+    """One sink's. ``reader``: its own, nobody else may use it meanwhile.  ``read_next``: makes the window behind a cursor.
+
+    ``call``: runs what reads, in a thread.
+    """
 
     def __init__(
         self,
         name: str,
         reader: StoreReader,
         submit: Callable[[Callable[[Store], None]], Awaitable[None]],
-        form: Form,
-        most_lines: int,
+        read_next: Callable[[StoreReader, int], Window],
         call: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
         self._name = PREFIX + name
         self._reader = reader
         self._submit = submit
         self._call = call
-        self._form = form
-        self._most_lines = most_lines
+        self._read_next = read_next
 
     async def cursor(self) -> int:
         """Give the last change that is delivered for certain."""
@@ -38,8 +38,8 @@ class StoreJournal:
         return found
 
     async def read(self, after: int) -> Window:
-        """Read the next window. Raises `StoreError`."""
-        window: Window = await self._call(read_window, self._reader, after, self._form, self._most_lines)
+        """Read the next window. Raises `StoreError`, `Unavailable`."""
+        window: Window = await self._call(self._read_next, self._reader, after)
         return window
 
     async def acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:

@@ -64,6 +64,17 @@ class Sink:
             self._begin_anew()
             await self._wait_out(f"a fault of this program: {error!r}")
 
+    async def run_once(self, stop: asyncio.Event) -> None:
+        """Deliver all that is waiting, or until ``stop`` is set. Raises `StoreError` as `run` does."""
+        self._stop = stop
+        try:
+            with suppress(Stopped):
+                await self.deliver()
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001  as in `_turn`
+            _log.exception("a sink failed; the next run goes on", sink=self.name)
+
     async def deliver(self) -> bool:
         """Deliver all that is waiting; False where nothing was. Goes on until the place has it, or for ever."""
         found = False
@@ -75,6 +86,8 @@ class Sink:
         """Take one step towards delivery; False where nothing is waiting and nothing is on its way."""
         after = await self._journal.cursor()
         window = await self._read(after)
+        if self._failures:
+            await self._went_well()
         if window.seq == after:
             return False
         await self._acknowledge(window.seq, window.poison)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ from headend.sinks.journal import PREFIX, StoreJournal
 from headend.sinks.linesink import MOST_LOSSES, LineSink
 from headend.sinks.model import Poison, Window
 from headend.sinks.sink import LONGEST_PAUSE
-from headend.sinks.window import Form
+from headend.sinks.window import Form, read_window
 from headend.store.errors import StoreFull
 from headend.store.store import Store
 from tests.headend.collect import virtual
@@ -273,7 +274,7 @@ async def test_journal_moves_the_cursor_and_keeps_the_poison_in_one_transaction(
             work(store)
             raise StoreFull("no room for the commit")
 
-    view = StoreJournal("one", store, submit, UPSERT, 10)
+    view = StoreJournal("one", store, submit, partial(read_window, form=UPSERT, most_lines=10))
 
     with pytest.raises(StoreFull):
         await view.acknowledge(3, [Poison("m value=1 1", "refused")])

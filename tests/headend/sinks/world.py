@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ from headend.registry.model import DAY, ChannelExpectation, Installation
 from headend.series import Series
 from headend.sinks.journal import StoreJournal
 from headend.sinks.model import Journal
-from headend.sinks.window import Form
+from headend.sinks.window import Form, read_window
 from headend.store.model import Layer, VeeRun
 from headend.store.reader import StoreReader
 from headend.store.store import Store
@@ -96,7 +97,7 @@ def journal(name: str, store: Store, form: Form, most_lines: int) -> Journal:
         with store.transaction():
             work(store)
 
-    return StoreJournal(name, store, submit, form, most_lines, call=at_once)
+    return StoreJournal(name, store, submit, partial(read_window, form=form, most_lines=most_lines), call=at_once)
 
 
 def expected(reader: StoreReader, form: Form, days: range = range(FIRST_DAY, FIRST_DAY + DAYS)) -> Expected:
