@@ -24,6 +24,9 @@ MAX_SHOWN = 200
 MOST_POINTS = 5_000
 """Most points that one query asks for: comparing them holds up the event loop, some 10 ms."""
 
+OWNERS = ("meter", "usage_point", "sink", "link", "kind")
+"""Tags of which each line has one at least; the first is asked for."""
+
 _FLOAT = Context(prec=MAX_DIGITS)
 
 Form = list[tuple[str, str]]
@@ -109,7 +112,7 @@ def query(group: Sequence[Sent]) -> Form:
     selectors: set[str] = set()
     for names in {names for _, names, _, _ in group}:
         measurement, tags = parse_head(names)
-        owner = next(key for key in ("meter", "usage_point", "sink") if key in tags)
+        owner = next(key for key in OWNERS if key in tags)
         selectors.add(f'{{__name__=~"{measurement}_.*",{owner}={json.dumps(tags[owner], ensure_ascii=False)}}}')
     instants = [at for *_, at in group]
     return [

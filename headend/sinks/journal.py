@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from drivers.facts import UtcSeconds
+from headend.sinks.describe import describe
 from headend.sinks.model import Poison, Window
 from headend.store.reader import StoreReader
 from headend.store.store import Store
@@ -41,6 +43,11 @@ class StoreJournal:
         """Read the next window. Raises `StoreError`, `Unavailable`."""
         window: Window = await self._call(self._read_next, self._reader, after)
         return window
+
+    async def describe(self, now: UtcSeconds) -> list[bytes]:
+        """Make the lines that say where meters are and how complete the collection is. Raises `StoreError`."""
+        lines: list[bytes] = await self._call(describe, self._reader, now)
+        return lines
 
     async def acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:
         """Move the cursor and keep what was quarantined, in one transaction. Raises `StoreError`."""

@@ -28,6 +28,12 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
+def quote(text: str) -> str:
+    """Write text as a field; what moves a cursor, or ends a line, is a blank."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def head(measurement: str, tags: Mapping[str, str]) -> bytes:
     """Make a line's measurement and tags, sorted as servers want them; an empty tag is left out. Raises `ValueError`."""
     parts = [f"{key}={escape(value)}" for key, value in sorted(tags.items()) if value]

@@ -13,20 +13,28 @@ future, which some servers drop without a word.
 
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
+from drivers.facts import UtcSeconds
 from headend.clock import Clock
+from headend.errors import HeadendError
 from headend.sinks.lines import head
 from headend.sinks.model import Journal, Poison, Refused, Server, Unavailable
 from headend.sinks.sink import Sink
 
 MOST_LOSSES = 5
 """Times a line may be lost beside a beacon that was kept, before it is poison."""
+DESCRIBE_PACE = 3_600.0
+"""How often what is not in the log is said anew. [s]"""
 MOST_ON_THE_WAY = 3_000_000
 """Lines after which no further window is sent until some have been read back. They take about 10 B each, packed."""
 LANES = 16
 """Series that beacons take turns in, so that no two stand at one instant unless more windows go out in a second."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -56,14 +64,20 @@ class LineSink(Sink):
         *,
         settle: float = 0.0,
         pace: float = 5.0,
+        describe: Callable[[UtcSeconds], Awaitable[Sequence[bytes]]] | None = None,
     ) -> None:
-        """``settle``: before lines are read back [s].  The others: see `Sink`."""
+        """``settle``: before lines are read back [s].  ``describe``: makes lines that are not in the log, as of now.
+
+        The others: see `Sink`.
+        """
         super().__init__(name, journal, clock, random, pace=pace)
         self._server = server
         self._settle = settle
         self._flights: deque[_Flight] = deque()
         self._beacons = [0] * LANES
         self._lane = 0
+        self._describe = describe
+        self._described_at = -DESCRIBE_PACE
 
     async def _step(self) -> bool:
         """Read back what had time to settle; else send the next window; else wait for either."""
@@ -75,6 +89,8 @@ class LineSink(Sink):
             return True
         if sum(flight.count for flight in flying) < MOST_ON_THE_WAY:
             after = self._flights[-1].seq if self._flights else await self._journal.cursor()
+            if self._describe is not None and self._described_at + DESCRIBE_PACE <= self._clock.monotonic():
+                await self._send_description(after)
             window = await self._read(after)
             if window.seq != after:
                 flight = _Flight(window.seq, poison=list(window.poison))
@@ -86,6 +102,22 @@ class LineSink(Sink):
             return False
         await self._wait(min(self._pace, max(0.0, first.due - self._clock.monotonic())))
         return True
+
+    async def _send_description(self, after: int) -> None:
+        """Send what is not in the log; the cursor stays where it is."""
+        assert self._describe is not None
+        self._described_at = self._clock.monotonic()
+        try:
+            lines = await self._describe(self._clock.now())
+        except HeadendError as error:
+            _log.warning(
+                "where meters are cannot be said now; it is tried again later", sink=self.name, error=str(error)
+            )
+            return
+        flight = _Flight(after)
+        self._flights.append(flight)
+        await self._take_off(flight, lines)
+        await self._land()
 
     def _begin_anew(self) -> None:
         self._flights.clear()
