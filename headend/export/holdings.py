@@ -18,6 +18,8 @@ from headend.store.model import Event, Layer
 from headend.store.reader import StoreReader
 
 T = TypeVar("T")
+GROUP = 1_000
+"""Owners to a file: by their local ids, which never change."""
 MOST_EVENTS = 2**31
 """Of one day: all of them."""
 

@@ -4,7 +4,7 @@ Numbers are exact. ``count`` (int64) times ten to the ``scaler`` is the value; `
 where the scaler is outside -12 to 7, which no meter known to us sends. Nothing passes through a float.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from drivers.facts import RegisterValue
-from headend.export.holdings import ChannelDay
+from headend.export.holdings import ChannelDay, Damage, events, intervals, registers, sorted_out
 from headend.export.rows import channel_name, rule_words, word
 from headend.store.model import Event, Layer
+from headend.store.reader import StoreReader
 from kernels.quality import HAS_VALUE, Reason, Rule, State
 
 SUFFIX = ".parquet"
@@ -137,6 +138,19 @@ def event_table(found: Sequence[tuple[str, Event]], seq: int) -> pa.Table:
         "received_at": _instants(np.array([event.received_at for event in events], np.int64)),
     }
     return _table(Layer.EVENT, columns, len(found), seq)
+
+
+def load(
+    reader: StoreReader, layer: Layer, day: int, names: Mapping[int, str], seq: int
+) -> tuple[pa.Table, list[Damage]]:
+    """Read what the store holds of one layer and day for some owners, and what of it is damaged."""
+    if layer is Layer.EVENT:
+        return event_table(list(events(reader, day, names)), seq), []
+    if layer is Layer.REGISTER:
+        rows, damaged = sorted_out(registers(reader, day, names))
+        return register_table(rows, seq), damaged
+    channels, damaged = sorted_out(intervals(reader, layer, day, names))
+    return interval_table(layer, channels, seq), damaged
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:

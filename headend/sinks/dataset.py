@@ -17,7 +17,7 @@ import structlog
 from headend.errors import ExportError
 from headend.export import parquet
 from headend.export.files import locked, make_directory
-from headend.export.holdings import Damage, events, intervals, owners, registers, sorted_out
+from headend.export.holdings import GROUP, owners
 from headend.export.registrytables import registry_tables
 from headend.registry.model import DAY
 from headend.sinks.directory import Directory
@@ -26,8 +26,6 @@ from headend.store.model import Layer
 from headend.store.reader import StoreReader
 
 LOCK = ".headend-parquet.lock"
-GROUP = 1_000
-"""Owners to a file: by their local ids, which never change."""
 MOST_FILES = 256
 """Most files that are written before a manifest names them."""
 
@@ -104,7 +102,7 @@ class Dataset:
             names = {number: name for number, name in names.items() if number // GROUP == group}
         with reader.snapshot():
             seq = reader.last_seq()
-            table, damaged = load(reader, layer, day, names, seq)
+            table, damaged = parquet.load(reader, layer, day, names, seq)
         key = (layer.name.lower(), datetime.fromtimestamp(day * DAY, UTC).date().isoformat(), group)
         if (kept := self._kept(layer, key, table)) is not None:
             table = pa.concat_tables([table, kept])
@@ -130,19 +128,6 @@ class Dataset:
         present = self._directory.find(key)
         if present is None or present.sha256 != digest:
             self._directory.put(key, data, len(table), seq, digest)
-
-
-def load(
-    reader: StoreReader, layer: Layer, day: int, names: Mapping[int, str], seq: int
-) -> tuple[pa.Table, list[Damage]]:
-    """Read what the store holds of one layer and day for some owners, and what of it is damaged."""
-    if layer is Layer.EVENT:
-        return parquet.event_table(list(events(reader, day, names)), seq), []
-    if layer is Layer.REGISTER:
-        rows, damaged = sorted_out(registers(reader, day, names))
-        return parquet.register_table(rows, seq), damaged
-    channels, damaged = sorted_out(intervals(reader, layer, day, names))
-    return parquet.interval_table(layer, channels, seq), damaged
 
 
 def _changed(reader: StoreReader, after: int) -> set[Partition]:

@@ -37,7 +37,7 @@ def test_place_of_a_meter_and_of_its_usage_point_are_told_as_of_now(store: Store
     places = {point.tags["meter"]: point for point in points if point.measurement == "meter_info"}
     assert list(places) == ["SIM:1"]  # the other was taken down
     assert places["SIM:1"].tags == {"meter": "SIM:1", "usage_point": "UP1", "area": "North", "transformer": "T 1"}
-    assert (places["SIM:1"].at, places["SIM:1"].fields["value"]) == (NOW, NOW)
+    assert places["SIM:1"].at == places["SIM:1"].fields["value"] == NOW
     infos = [point.tags for point in points if point.measurement == "usage_point_info"]
     assert infos == [
         {"usage_point": "UP 2", "zone": "UTC"},
