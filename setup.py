@@ -53,7 +53,7 @@ setup(
     package_data={
         "headend": ["py.typed"],
         "headend.store": ["schema/*.sql"],
-        "headend.config": ["profiles/*.toml", "rules/*.toml", "calendars/*.toml", "*.toml"],
+        "headend.config": ["profiles/*.toml", "rules/*.toml", "calendars/*.toml", "grafana/*.json", "*.toml"],
         "drivers": ["py.typed"],
         "kernels": ["*.h", "*.pxd", "*.pyi", "py.typed"],
         "simulators": ["py.typed", "data/*"],

@@ -32,7 +32,7 @@ def _places(reader: StoreReader, now: UtcSeconds) -> Iterator[bytes]:
     for place in reader.installations():
         if place.start <= now and (place.end is None or now < place.end):
             tags = {**_tags(points[place.usage_point_id]), "meter": meters[place.end_device_id]}
-            yield from _line("meter_info", tags, now, now)
+            yield from _line("meter_info", tags, now, now, f",multiplier={place.multiplier}i")
 
 
 def _collection(reader: StoreReader, now: UtcSeconds) -> Iterator[bytes]:
@@ -60,8 +60,8 @@ def _tags(point: UsagePoint) -> dict[str, str]:
     }
 
 
-def _line(measurement: str, tags: Mapping[str, str], value: int, at: UtcSeconds) -> Iterator[bytes]:
+def _line(measurement: str, tags: Mapping[str, str], value: int, at: UtcSeconds, more: str = "") -> Iterator[bytes]:
     try:
-        yield head(measurement, tags) + f" value={value}i {at}".encode()
+        yield head(measurement, tags) + f" value={value}i{more} {at}".encode()
     except ValueError:
         return

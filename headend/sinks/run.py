@@ -109,4 +109,7 @@ def _opened(place: _Place, name: str, settings: SinkSettings, token: str) -> Ite
         lines = StoreJournal(name, reader, place.writer.submit, read_next)
         with closing(HttpExchange(settings, token)) as exchange:
             server = InfluxServer(exchange, reads_back=not is_influx)
-            yield LineSink(name, lines, server, place.clock, random.random, settle=settings.settle, pace=settings.pace)
+            yield LineSink(
+                name, lines, server, place.clock, random.random,
+                settle=settings.settle, pace=settings.pace, describe=lines.describe,
+            )  # fmt: skip
