@@ -26,6 +26,8 @@ PLACES = 12
 _SCALERS = range(-PLACES, 8)
 """Those with which any int64 fits into 38 digits."""
 _ROW_GROUP = 262_144
+_OWNERS_AT_ONCE = 50
+"""Whose channels are made into rows at once: on the way they take four times what the rows do."""
 _MOMENT = pa.timestamp("ms", "UTC")
 _VALUE = pa.decimal128(38, PLACES)
 _WORDS = pa.dictionary(pa.int32(), pa.string())
@@ -149,8 +151,14 @@ def load(
     if layer is Layer.REGISTER:
         rows, damaged = sorted_out(registers(reader, day, names))
         return register_table(rows, seq), damaged
-    channels, damaged = sorted_out(intervals(reader, layer, day, names))
-    return interval_table(layer, channels, seq), damaged
+    tables, damaged = [], []
+    owners = sorted(names.items())
+    for first in range(0, len(owners), _OWNERS_AT_ONCE) or [0]:
+        some = dict(owners[first : first + _OWNERS_AT_ONCE])
+        channels, faults = sorted_out(intervals(reader, layer, day, some))
+        tables.append(interval_table(layer, channels, seq))
+        damaged += faults
+    return pa.concat_tables(tables), damaged
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
