@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.facts import UtcSeconds
-from headend.errors import ExportError
+from headend.errors import ExportError, StoreError
 from headend.export import plainrows
 from headend.export.errors import NotExportable
 from headend.export.files import locked, make_directory, sync_directory, write_new
@@ -209,9 +209,15 @@ class _Run:
                         name, _date(day), str(obis), channel_name(obis), version.version, version.is_newest, run.rules,
                         instant(run.at), run.user, run.reason, version.seq,
                     ))  # fmt: skip
-                    if not version.is_newest:
+                    if version.is_newest:
+                        continue
+                    try:
                         series = self.reader.validated_version(number, obis, day, version.version)
-                        old.append(ChannelDay(name, obis, series.scaler_unit, version.version, series))
+                    except StoreError as error:
+                        where = f"version {version.version} of {obis} of {name}, day {day} since 1970"
+                        self.done.damaged.append(Damage(name, where, str(error)))
+                        continue
+                    old.append(ChannelDay(name, obis, series.scaler_unit, version.version, series))
         header = (
             "usage_point", "day", "obis", "channel", "version", "is_newest", "rules", "made_at", "user", "reason", "seq",
         )  # fmt: skip

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -84,11 +84,23 @@ async def _run(place: _Place, name: str, settings: SinkSettings, token: str) -> 
 
 
 async def _drain(place: _Place, name: str, settings: SinkSettings, token: str) -> None:
-    with _opened(place, name, settings, token) as sink:
-        try:
-            await asyncio.wait_for(sink.run_once(place.stop), DRAIN)
-        except TimeoutError:
-            _log.warning("a sink has not delivered everything; the next run goes on", sink=name)
+    # What runs in a thread cannot be cancelled, so the sink is told to stop, as it is otherwise.
+    ending = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(DRAIN, ending.set)
+    relay = asyncio.ensure_future(_relay(place.stop, ending))
+    try:
+        with _opened(replace(place, stop=ending), name, settings, token) as sink:
+            await sink.run_once(ending)
+    finally:
+        timer.cancel()
+        relay.cancel()
+    if ending.is_set():
+        _log.warning("a sink has not delivered everything; the next run goes on", sink=name)
+
+
+async def _relay(stop: asyncio.Event, ending: asyncio.Event) -> None:
+    await stop.wait()
+    ending.set()
 
 
 @contextmanager

@@ -76,9 +76,9 @@ class Sink:
             _log.exception("a sink failed; the next run goes on", sink=self.name)
 
     async def deliver(self) -> bool:
-        """Deliver all that is waiting; False where nothing was. Goes on until the place has it, or for ever."""
+        """Deliver all that is waiting; False where nothing was. Goes on until the place has it, or it is told to stop."""
         found = False
-        while await self._step():
+        while not self._stop.is_set() and await self._step():
             found = True
         return found
 

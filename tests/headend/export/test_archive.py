@@ -272,12 +272,19 @@ def test_directory_that_is_there_is_not_touched(store: Store, tmp_path: Path) ->
 def test_damaged_block_is_named_and_the_rest_is_there(store: Store, tmp_path: Path) -> None:
     foreign = apsw.Connection(store.path)
     foreign.execute("UPDATE raw SET block = zeroblob(20) WHERE k = ?", (FIRST << 32 | 1,))
+    foreign.execute(
+        "UPDATE validated_version SET block = zeroblob(20) WHERE version = 1 AND usage_point_id = 2 AND day = ?",
+        (FIRST,),
+    )
     foreign.close()
 
     done = run(store, tmp_path / "left", "csv")
 
-    assert [item.where for item in done.damaged] == [f"raw of SIM0000001, day {FIRST} since 1970"]
-    (listed,) = json.loads((tmp_path / "left/manifest.json").read_text())["damaged"]
+    assert [item.where for item in done.damaged] == [
+        f"raw of SIM0000001, day {FIRST} since 1970",
+        *(f"version 1 of {obis} of UP2, day {FIRST} since 1970" for obis in UNITS),
+    ]
+    listed, *_ = json.loads((tmp_path / "left/manifest.json").read_text())["damaged"]
     assert "is damaged" in listed["reason"]
     assert {row["end_device"] for row in rows_of(tmp_path / "left", "raw")} == {"SIM0000001", "SIM:17"}
 
