@@ -1,4 +1,4 @@
-"""What the store holds as Parquet (extra ``parquet``): tables in memory, and their bytes. Pure.
+"""What the store holds as Parquet (extra ``parquet``): tables in memory, and their bytes. Touches no file.
 
 Numbers are exact. ``count`` (int64) times ten to the ``scaler`` is the value; ``value`` is the same as decimal128(38, 12), null
 where the scaler is outside -12 to 7, which no meter known to us sends. Nothing passes through a float.

@@ -1,4 +1,4 @@
-"""What the store holds as rows of text, for CSV: the columns are those of the Parquet files. Pure.
+"""What the store holds as rows of text, for CSV: the columns are those of the Parquet files. Touches no file.
 
 Text is guarded as in the canonical CSV (`headend.export.csv.guard`); instants are RFC 3339 in UTC, nothing is rounded.
 """
