@@ -179,6 +179,11 @@ def decode(data: bytes, layer: Layer) -> pa.Table:
     return pq.read_table(pa.BufferReader(data)).cast(SCHEMAS[layer])
 
 
+def owners_of(layer: Layer, rows: pa.Table) -> set[str]:
+    """Name all whose rows there are."""
+    return set(pc.unique(rows[OWNER[layer]].cast(pa.string())).to_pylist())
+
+
 def others(layer: Layer, rows: pa.Table, present: pa.Table) -> pa.Table:
     """Give the rows that ``present`` has nothing for: of owners it lacks, of the event log and of registers row by row."""
     keys = KEYS[layer]

@@ -20,7 +20,7 @@ from headend.export.files import locked, make_directory
 from headend.export.holdings import GROUP, owners
 from headend.export.registrytables import registry_tables
 from headend.registry.model import DAY
-from headend.sinks.directory import Directory
+from headend.sinks.directory import Directory, Key
 from headend.sinks.model import Poison, Unavailable, Window
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
@@ -97,32 +97,36 @@ class Dataset:
         return Window(newest, (), poison)
 
     def _write(self, reader: StoreReader, partition: Partition, names: Mapping[int, str]) -> list[Poison]:
+        """Write a partition as the store has it, and what its file so far has that the store does not, or cannot read now."""
         layer, day, group = partition.layer, partition.day, partition.group
-        if layer is not Layer.EVENT:
-            names = {number: name for number, name in names.items() if number // GROUP == group}
+        inside = {number: name for number, name in names.items() if layer is Layer.EVENT or number // GROUP == group}
+        key = (layer.name.lower(), datetime.fromtimestamp(day * DAY, UTC).date().isoformat(), group)
+        old = self._read(layer, key)
         with reader.snapshot():
             seq = reader.last_seq()
-            table, damaged = parquet.load(reader, layer, day, names, seq)
-        key = (layer.name.lower(), datetime.fromtimestamp(day * DAY, UTC).date().isoformat(), group)
-        if (kept := self._kept(layer, key, table)) is not None:
-            table = pa.concat_tables([table, kept])
-        if len(table):
+            table, damaged = parquet.load(reader, layer, day, inside, seq)
+            if old is not None:
+                # In a store that was made anew an owner may be of another group; there its rows are now.
+                known = parquet.owners_of(layer, old)
+                moved = {number: name for number, name in names.items() if number not in inside and name in known}
+                there, _ = parquet.load(reader, layer, day, moved, seq)
+                table = pa.concat_tables([table, parquet.others(layer, old, pa.concat_tables([table, there]))])
+        if len(table) or old is not None:
             self._put(key, table, seq)
         return [Poison(item.where, item.reason) for item in damaged]
 
-    def _kept(self, layer: Layer, key: tuple[str, str, int], table: pa.Table) -> pa.Table | None:
-        """Give those rows of the file so far of which the store has nothing any more, or cannot read it; None for none."""
+    def _read(self, layer: Layer, key: Key) -> pa.Table | None:
+        """Read the file there is for a key; None where there is none, or it cannot be read."""
         present = self._directory.find(key)
         if present is None:
             return None
         try:
-            old = parquet.decode((self._directory.path / present.name).read_bytes(), layer)
+            return parquet.decode((self._directory.path / present.name).read_bytes(), layer)
         except pa.ArrowException as error:
             _log.warning("a file is damaged; it is written anew from the store", file=present.name, error=str(error))
             return None
-        return parquet.others(layer, old, table)
 
-    def _put(self, key: tuple[str, str, int], table: pa.Table, seq: int) -> None:
+    def _put(self, key: Key, table: pa.Table, seq: int) -> None:
         data = parquet.encode(table)
         digest = hashlib.sha256(data).hexdigest()
         present = self._directory.find(key)
