@@ -91,6 +91,7 @@ class LineSink(Sink):
             after = self._flights[-1].seq if self._flights else await self._journal.cursor()
             if self._describe is not None and self._described_at + DESCRIBE_PACE <= self._clock.monotonic():
                 await self._send_description(after)
+                return True
             window = await self._read(after)
             if window.seq != after:
                 flight = _Flight(window.seq, poison=list(window.poison))

@@ -71,6 +71,7 @@ def test_description_goes_out_at_first_and_each_hour_and_moves_no_cursor(store: 
 
     async def main() -> None:
         await sink.deliver()
+        assert clock.monotonic() >= 15.0, "what is told is read back, too"
         await clock.sleep(DESCRIBE_PACE / 2)
         await sink.deliver()
         assert len(infos(server)) == 2
