@@ -184,6 +184,7 @@ cdef Fault unpack(
     cdef Py_ssize_t channel, first, n, count, i
     cdef uint32_t base = 0
     cdef int32_t* target
+    cdef int32_t* slots
     cdef int fault
     if at >= end:
         return TRUNCATED
@@ -197,14 +198,13 @@ cdef Fault unpack(
         return <Fault>fault
     if (at - 1)[0] != VERSION:
         return UNKNOWN_VERSION
-    out -= edges[first_channel]
     for channel in range(last_channel):
         first = edges[channel]
         n = edges[channel + 1] - first
         count = count_values(has_value + first, n)
         if count == 0:
             if n and channel >= first_channel:
-                memset(out + first, 0, n * sizeof(int32_t))
+                memset(out + (first - edges[first_channel]), 0, n * sizeof(int32_t))
             continue
         fault = take_leb(&at, end, &base)
         if fault != FINE:
@@ -213,7 +213,8 @@ cdef Fault unpack(
             if skip_segment(&at, end, count) != SEGMENT_FINE:
                 return TRUNCATED
             continue
-        target = out + first if count == n else dense
+        slots = out + (first - edges[first_channel])
+        target = slots if count == n else dense
         fault = decode_segment(&at, end, readable, count, unzigzag(base), target)
         if fault != SEGMENT_FINE:
             return TRUNCATED if fault == SEGMENT_TRUNCATED else BAD_PADDING
@@ -223,10 +224,10 @@ cdef Fault unpack(
             count = 0
             for i in range(n):
                 if has_value[first + i]:
-                    out[first + i] = dense[count]
+                    slots[i] = dense[count]
                     count += 1
                 else:
-                    out[first + i] = 0
+                    slots[i] = 0
     return FINE if at == end or last_channel < edges.shape[0] - 1 else TRAILING
 
 
