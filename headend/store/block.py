@@ -183,19 +183,46 @@ class Block:
 
 def encode(block: Block) -> bytes:
     """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
-    head = _encode_head(block.identity, block.channels)
-    edges = block.layout.edges
-    out = np.empty(body_bound(edges), np.uint8)
-    used = encode_bodies(
-        block.values[None], block.state[None], block.reason[None], block.rules[None], edges, out, np.empty(1, np.int64)
-    )
-    start = _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head))
-    body = b"".join((start, head, out[:used].tobytes()))
-    return body + _LENGTH.pack(zlib.crc32(body))
+    arrays = (block.values[None], block.state[None], block.reason[None], block.rules[None])
+    return encode_together(block.layer, [(block.identity, block.day)], block.layout, *arrays)[0]
 
 
-def decode(data: bytes) -> Block:
-    """Read a block. Raises `BlockError` for anything but exactly one whole, undamaged block of a known format."""
+def encode_together(
+    layer: Layer,
+    heads: Sequence[tuple[str, int]],
+    layout: Layout,
+    values: npt.NDArray[np.int32],
+    state: npt.NDArray[np.uint8],
+    reason: npt.NDArray[np.uint8],
+    rules: npt.NDArray[np.uint32],
+) -> list[bytes]:
+    """Write blocks of one layout; ``heads``: identity and day of each, arrays of shape (blocks, slots). Raises as `encode`."""
+    out, ends = np.empty(len(heads) * body_bound(layout.edges), np.uint8), np.empty(len(heads), np.int64)
+    used = encode_bodies(values, state, reason, rules, layout.edges, out, ends)
+    bodies, at, blocks = out[:used].tobytes(), 0, []
+    for (identity, day), end in zip(heads, ends.tolist(), strict=True):
+        head = _encode_head(identity, layout.channels)
+        start = _FIXED.pack(MAGIC, FORMAT_VERSION, layer, day, len(head))
+        body = b"".join((start, head, bodies[at:end]))
+        blocks.append(body + _LENGTH.pack(zlib.crc32(body)))
+        at = end
+    return blocks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A stored block whose checksum and head are right. Its body is ``data[start:-4]``."""
+
+    layer: Layer
+    identity: str
+    day: int
+    layout: Layout
+    data: bytes
+    start: int
+
+
+def open_block(data: bytes) -> Opened:
+    """Check a block and read its head. Raises `BlockError` for anything but one whole, undamaged block of a known format."""
     if len(data) < _FIXED.size + 4:
         raise BlockError(f"a block of {len(data)} bytes is cut off")
     if zlib.crc32(memoryview(data)[:-4]) != _LENGTH.unpack_from(data, len(data) - 4)[0]:
@@ -205,21 +232,45 @@ def decode(data: bytes) -> Block:
         raise BlockError(f"a block begins with {MAGIC!r}, not {magic!r}")
     if version != FORMAT_VERSION:
         raise BlockError(f"block format {version} is newer than this program, which knows {FORMAT_VERSION}; upgrade it")
+    start = _FIXED.size + head_length
     try:
-        return _decode_body(data, Layer(layer), day, _FIXED.size + head_length)
+        identity, layout = _decode_head(data[_FIXED.size : start])
+        return Opened(Layer(layer), identity, day, layout, data, start)
     except (ValueError, struct.error) as error:
-        raise BlockError(f"the block's content makes no sense: {error}") from error
+        raise _senseless(error) from error
 
 
-def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
-    """Read head and body; the head ends at ``at``. Raises `ValueError`, `struct.error`."""
-    identity, layout = _decode_head(data[_FIXED.size : at])
-    shape = (1, layout.slots)
+def decode(data: bytes) -> Block:
+    """Read a block. Raises `BlockError` for anything but exactly one whole, undamaged block of a known format."""
+    opened = open_block(data)
+    values, state, reason, rules = decode_together([opened])
+    return Block(opened.layer, opened.identity, opened.day, opened.layout, values[0], state[0], reason[0], rules[0])
+
+
+def decode_together(
+    opened: Sequence[Opened],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
+    """Decode the bodies of at least one block, all of one layout: values, state, reason, rules, shape (blocks, slots) each.
+
+    Raises `BlockError` where one of them makes no sense.
+    """
+    layout = opened[0].layout
+    shape = (len(opened), layout.slots)
     values, rules = np.empty(shape, np.int32), np.empty(shape, np.uint32)
     state, reason = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    starts, ends = np.array([at], np.int64), np.array([len(data) - _LENGTH.size], np.int64)
-    decode_bodies(data, starts, ends, layout.edges, values, state, reason, rules)
-    return Block(layer, identity, day, layout, values[0], state[0], reason[0], rules[0])
+    lengths = np.cumsum([len(block.data) for block in opened])
+    starts = np.array([block.start for block in opened], np.int64)
+    starts[1:] += lengths[:-1]
+    data = opened[0].data if len(opened) == 1 else b"".join(block.data for block in opened)
+    try:
+        decode_bodies(data, starts, lengths - _LENGTH.size, layout.edges, values, state, reason, rules)
+    except ValueError as error:
+        raise _senseless(error) from error
+    return values, state, reason, rules
+
+
+def _senseless(error: Exception) -> BlockError:
+    return BlockError(f"the block's content makes no sense: {error}")
 
 
 channel_of = lru_cache(maxsize=65_536)(Channel)

@@ -10,7 +10,7 @@ from headend.store.model import Layer
 from headend.store.registrywrites import RegistryWrites
 from headend.store.seriesreads import SeriesReads, block_key
 
-_PUT = {
+PUT_BLOCK = {
     Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
     Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
 }
@@ -62,4 +62,4 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
         return lines
 
     def _put_block(self, block: Block, local_id: int) -> None:
-        self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))
+        self._run(PUT_BLOCK[block.layer], (block_key(block.day, local_id), encode(block)))

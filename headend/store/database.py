@@ -161,6 +161,14 @@ class Database:
         except apsw.Error as error:
             raise self._translated(error) from error
 
+    def _run_many(self, sql: str, bindings: Sequence[Bindings]) -> None:
+        """Run one statement for its effect, once for each of ``bindings``."""
+        self._check_usable()
+        try:
+            self._connection.executemany(sql, bindings)
+        except apsw.Error as error:
+            raise self._translated(error) from error
+
     def _translated(self, error: apsw.Error) -> StoreError:
         translated = translate(error, self.path)
         if is_fatal(error):

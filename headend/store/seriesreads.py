@@ -10,7 +10,7 @@ from drivers.units import ScalerUnit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Series
-from headend.store.block import Block, Channel, decode
+from headend.store.block import Block, Channel, Opened, decode
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun, Version
 from headend.store.registryreads import RegistryReads
@@ -18,7 +18,7 @@ from kernels.quality import State
 
 MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
-_TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
+TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
 _ONE_DAY = 1 << 32
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
@@ -186,7 +186,7 @@ class SeriesReads(RegistryReads):
         if start >= end:
             return
         first, last = start // DAY, (end - 1) // DAY
-        table = _TABLES[layer]
+        table = TABLES[layer]
         rows = self._rows(
             f"WITH RECURSIVE day (k) AS (SELECT ?1 UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
             f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} ON {table}.k = day.k",
@@ -197,7 +197,7 @@ class SeriesReads(RegistryReads):
 
     def _block(self, layer: Layer, local_id: int, name: str, day: int) -> Block | None:
         """Read one block, None where there is none."""
-        table, key = _TABLES[layer], block_key(day, local_id)
+        table, key = TABLES[layer], block_key(day, local_id)
         row = self._row(f"SELECT block FROM {table} WHERE k = ?", (key,))  # noqa: S608  the table's name is ours
         return None if row is None else self._decode(row[0], f"row {key} of table {table}", layer, name, day)
 
@@ -206,15 +206,21 @@ class SeriesReads(RegistryReads):
         try:
             block = decode(data)
         except BlockError as error:
-            raise BlockError(
-                f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
-            ) from error
+            raise self._damaged(where, error) from error
+        self._check_found(block, where, layer, name, day)
+        return block
+
+    def _damaged(self, where: str, error: BlockError) -> BlockError:
+        return BlockError(
+            f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
+        )
+
+    def _check_found(self, block: Block | Opened, where: str, layer: Layer, name: str, day: int) -> None:
         if (block.layer, block.identity, block.day) != (layer, name, day):
             raise BlockError(
                 f"{self.path}: {where} holds {block.layer.name.lower()} day {block.day} of {block.identity},"
                 f" not day {day} of {name}; the file is damaged: restore a backup"
             )
-        return block
 
 
 def _grid_within(entries: Sequence[ChannelExpectation], start: UtcSeconds, end: UtcSeconds) -> Grid:

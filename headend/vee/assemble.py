@@ -136,6 +136,20 @@ def assemble(
     return Assembled(series, tuple(joined(spans)))
 
 
+def spans_of(
+    reader: Reader, piece: Piece, obis: Obis, start: UtcSeconds, end: UtcSeconds, rules: RuleSet
+) -> list[RegisterSpan]:
+    """Give the register spans of one end device that delivers a channel all through a window of whole UTC days [s UTC].
+
+    As `assemble` would, without reading intervals; by slots from the window's first.
+    """
+    slots = (end - start) // piece.period
+    whole = Series.empty(start + piece.offset, piece.period, piece.scaler_unit, slots)
+    first = max(0, -((whole.start - piece.start) // piece.period))
+    part = whole.window(whole.start + first * piece.period, whole.end)
+    return joined([_spans(reader, piece, obis, part, whole, rules)])
+
+
 def _is_swap(found: Sequence[Piece], piece: Piece) -> bool:
     return any(other.start == piece.end for other in found if other is not piece)
 

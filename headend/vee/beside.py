@@ -2,7 +2,7 @@
 layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
@@ -45,11 +45,19 @@ def gather(
         if there:
             found[sibling] = assemble(reader, there, sibling, start, end, rules, with_registers=False).series
 
+    multiplier = max(piece.multiplier for piece in same_grid)
+    return Beside(obis, found, year_before(reader, obis, same_grid, start, end, rules), None, multiplier)
+
+
+def year_before(
+    reader: Reader, obis: Obis, same_grid: Sequence[Piece], start: UtcSeconds, end: UtcSeconds, rules: RuleSet
+) -> Callable[[], Series | None] | None:
+    """Give what reads a channel's slots of the year before a run over ``[start, end)`` [s UTC]; None where no rule wants them."""
+    first, last = start - (YEAR + rules.look_year) * DAY, end - (YEAR - 1) * DAY
+
     def year() -> Series | None:
-        first, last = start - (YEAR + rules.look_year) * DAY, end - (YEAR - 1) * DAY
         if first < 0 or not any(piece.touches(first, last) for piece in same_grid):
             return None
         return assemble(reader, same_grid, obis, first, last, rules, with_registers=False).series
 
-    multiplier = max(piece.multiplier for piece in same_grid)
-    return Beside(obis, found, year if rules.look_year else None, None, multiplier)
+    return year if rules.look_year else None

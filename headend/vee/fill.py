@@ -34,12 +34,8 @@ def fill(work: Work) -> None:
     series, rules = work.series, work.rules
     usable = (series.state == State.MEASURED) & (series.rules & np.uint32(DOUBTED) == 0)
     history = series.values.copy()
-    estimate.zero(series.values, series.state, series.reason)
-    longest = rules.longest_gap // series.period if rules.longest_gap else len(series)
-    lengths = np.zeros(len(series), np.int64)
-    estimate.gap_lengths(series.state, series.reason, lengths)
+    lengths, longest = fill_short(work)
     may = lengths <= longest
-    _draw_lines(work, lengths, longest)
     if len(slots := _open(work, may)):
         _from_check_meter(work, slots)
     if len(slots := _open(work, may)) and rules.weeks:
@@ -49,6 +45,20 @@ def fill(work: Work) -> None:
     if rules.profile and len(slots := _open(work, may)):
         _from_profile(work, slots)
     _note_rest(work, lengths, longest)
+
+
+def fill_short(work: Work) -> tuple[Int64, int]:
+    """Do what needs no other day: 0 where the power was off, a line through short gaps.
+
+    Gives the length of the gap that each slot was in, 0 outside, and that of the longest that may be estimated. [slots]
+    """
+    series, rules = work.series, work.rules
+    estimate.zero(series.values, series.state, series.reason)
+    longest = rules.longest_gap // series.period if rules.longest_gap else len(series)
+    lengths = np.zeros(len(series), np.int64)
+    estimate.gap_lengths(series.state, series.reason, lengths)
+    _draw_lines(work, lengths, longest)
+    return lengths, longest
 
 
 def _open(work: Work, may: Bools) -> Int64:

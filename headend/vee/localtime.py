@@ -6,6 +6,7 @@ A slot belongs to the local span in which it starts. Days have 23, 24 or 25 hour
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,12 @@ class Span(StrEnum):
 _LENGTHS = {Span.QUARTER: 900, Span.HALF_HOUR: 1_800, Span.HOUR: HOUR}
 
 
+@lru_cache(maxsize=32)
 def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
     """Give local minus UTC at the start of each slot, shape (slots,). [s]
 
     ``start``: of the first slot [s UTC].  ``period``: [s]. Asks the zone once per UTC day, and per slot on a day whose
-    two ends differ.
+    two ends differ. The array is shared by all who ask the same, and cannot be written to.
     """
     starts = start + period * np.arange(slots, dtype=np.int64)
     offsets = np.zeros(slots, np.int64)
@@ -56,6 +58,7 @@ def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
             offsets[first:last] = at(midnight)
         else:
             offsets[first:last] = [utc_offset(zone, int(instant)) for instant in starts[first:last]]
+    offsets.flags.writeable = False
     return offsets
 
 

@@ -15,7 +15,7 @@ from drivers.obis import Obis
 from drivers.units import ScalerUnit
 from headend.series import Int32, Series, UInt8
 from headend.vee.drift import ClockReading
-from headend.vee.localtime import Int64
+from headend.vee.localtime import Int64, whole_days
 from headend.vee.rules import HOUR, MEAN_POWER_UNITS, ChannelLimits, RuleSet
 from kernels.quality import Rule, State
 
@@ -83,7 +83,7 @@ class Beside:
 @dataclass(slots=True)
 class Work:
     """One run's own copy of a series, with what the rules mean for it. ``year``: filled on demand by
-    `previous_year`.
+    `previous_year`.  ``edges``: where its local days begin, where somebody has worked that out.
     """
 
     series: Series
@@ -95,6 +95,13 @@ class Work:
     watch: Watch | None = None
     year: "Work | None" = None
     has_asked_year: bool = False
+    edges: Int64 | None = None
+
+    def days(self) -> Int64:
+        """Give the edges of the whole local days, as `whole_days`."""
+        if self.edges is None:
+            self.edges = whole_days(self.offsets, self.series.start, self.series.period)
+        return self.edges
 
     def counts_of(self, watts: int) -> int:
         """Turn mean power over an interval [W] into counts of an energy channel, rounded down."""
