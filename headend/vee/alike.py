@@ -1,0 +1,82 @@
+"""Which usage points may be worked on together: those where one end device delivers all channels all through. Reads the registry."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from drivers.obis import Obis, register_of
+from headend.registry.model import DAY, UsagePoint
+from headend.vee.assemble import Piece, Reader, all_pieces, spans_of
+from headend.vee.beside import siblings
+from headend.vee.registers import RegisterSpan
+from headend.vee.rows import Kind
+from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
+
+
+class PlanReader(Reader, Protocol):
+    """What is read of the store."""
+
+    def register_codes(self, end_device_id: int) -> list[Obis]:
+        """List the registers of which any value is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A usage point with what its channels are made from. ``spans``: register spans of energy channels, by slots from ``start`` on. [s UTC]
+
+    ``pieces``: of all time, by channel.  ``now``: the piece that delivers each of ``kinds``.
+    """
+
+    point: UsagePoint
+    kinds: tuple[Kind, ...]
+    now: Mapping[Obis, Piece]
+    pieces: Mapping[Obis, Sequence[Piece]]
+    spans: Mapping[Obis, Sequence[RegisterSpan]]
+    start: int
+
+    @property
+    def longest_span(self) -> int:
+        """Length of the longest register span there is, up to whole days. [s]"""
+        longest = max(
+            ((span.last - span.first) * self.now[obis].period for obis, spans in self.spans.items() for span in spans),
+            default=0,
+        )
+        return -(-longest // DAY) * DAY
+
+
+def place_of(
+    reader: PlanReader, point: UsagePoint, wanted: Collection[Obis], day_from: int, day_to: int, rules: RuleSet
+) -> Place | None:
+    """Say how ``wanted`` channels of a usage point, and those that they are judged by, are made; None where not simply enough."""
+    start, end = max(0, day_from * DAY - rules.look_back), day_to * DAY + rules.look_ahead
+    pieces = all_pieces(reader, point.id)
+    beside = {sibling for obis in wanted for sibling in siblings(obis, rules)}
+    kinds, now = [], {}
+    for obis in sorted({*wanted, *beside}):
+        found = pieces.get(obis, [])
+        touching = [piece for piece in found if piece.touches(start, end)]
+        if not touching and obis not in wanted:
+            continue
+        if len(touching) != 1 or not _is_simple(reader, obis, found, touching[0], day_from, end):
+            return None
+        piece = now[obis] = touching[0]
+        grid = (piece.period, piece.offset)
+        limiting = max(one.multiplier for one in found if (one.period, one.offset) == grid)
+        kinds.append(Kind(obis, *grid, piece.scaler_unit, piece.multiplier, limiting))
+    codes = set(reader.register_codes(next(iter(now.values())).end_device_id)) if now else set()
+    spans = {
+        obis: spans_of(reader, piece, obis, start, end, rules)
+        for obis, piece in now.items()
+        if obis in wanted and piece.scaler_unit.unit in MEAN_POWER_UNITS and register_of(obis) in codes
+    }
+    return Place(point, tuple(kinds), now, pieces, spans, start)
+
+
+def _is_simple(reader: Reader, obis: Obis, found: Sequence[Piece], piece: Piece, day_from: int, end: int) -> bool:
+    entries = [entry for entry in reader.expectations(piece.end_device_id) if entry.obis == obis]
+    return (
+        piece.start < (day_from + 1) * DAY
+        and (piece.end is None or piece.end >= end)
+        and len(entries) == 1
+        and len({one.scaler_unit for one in found}) == 1
+    )
