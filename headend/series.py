@@ -1,6 +1,7 @@
 """`Series`: contiguous slots of one channel, values beside their qualities. What store, VEE and export hand each other."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,11 @@ class Series:
     def end(self) -> UtcSeconds:
         """End of the last slot, exclusive. [s UTC]"""
         return self.start + self.period * len(self)
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Values, state, reason and rules."""
+        return self.values, self.state, self.reason, self.rules
 
     @property
     def has_value(self) -> npt.NDArray[np.bool_]:

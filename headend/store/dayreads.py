@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,20 @@ class BlockRows:
     state: npt.NDArray[np.uint8]
     reason: npt.NDArray[np.uint8]
     rules: npt.NDArray[np.uint32]
+
+    @classmethod
+    def empty(cls, layout: Layout, local_ids: Int64, days: Int64) -> "BlockRows":
+        """Make room for rows; their content is undefined."""
+        shape = (len(days), layout.slots)
+        return cls(
+            layout, local_ids, days,
+            np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.uint32),
+        )  # fmt: skip
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Values, state, reason and rules."""
+        return self.values, self.state, self.reason, self.rules
 
     def block(self, row: int, layer: Layer, identity: str) -> Block:
         """Give one row as a block that shares its memory."""

@@ -59,11 +59,16 @@ class ValidatedWrites(BlockWrites, DayReads):
         self._require_transaction()
         names = self.names(Layer.VALIDATED, set(rows.local_ids.tolist()))
         channels, edges = rows.layout.channels, rows.layout.edges
+        if not len(rows.days):
+            return np.zeros((0, len(channels)), np.uint8)
         rows.values[~HAS_VALUE_BY_STATE[rows.state]] = 0
         done = np.where(
             np.maximum.reduceat(rows.state, edges[:-1], axis=1) <= State.EXPECTED, Writing.IDLE, Writing.NEW
         ).astype(np.uint8)
-        row_of = {block_key(int(day), int(at)): row for row, (at, day) in enumerate(zip(rows.local_ids, rows.days, strict=True))}
+        row_of = {
+            block_key(int(day), int(at)): row
+            for row, (at, day) in enumerate(zip(rows.local_ids, rows.days, strict=True))
+        }
         fresh = dict(row_of)
         for stored in self.block_rows(Layer.VALIDATED, names, int(rows.days.min()), int(rows.days.max()) + 1):
             keys = [block_key(int(day), int(at)) for at, day in zip(stored.local_ids, stored.days, strict=True)]
@@ -96,7 +101,7 @@ class ValidatedWrites(BlockWrites, DayReads):
                 continue
             layout = layout_of(tuple(_version(channel, 1) for channel in kept))
             slots = np.concatenate([np.arange(rows.layout.slots)[rows.layout.spans[channel]] for channel in kept])
-            at = np.ix_(group, slots)
+            at = np.ix_(np.array(group), slots)
             heads = [(names[int(rows.local_ids[row])], int(rows.days[row])) for row in group]
             blocks = encode_together(
                 Layer.VALIDATED, heads, layout, rows.values[at], rows.state[at], rows.reason[at], rows.rules[at]

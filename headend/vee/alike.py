@@ -22,12 +22,14 @@ class PlanReader(Reader, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A usage point with what its channels are made from. ``spans``: register spans of energy channels, by slots from ``start`` on. [s UTC]
+    """A usage point with what its channels are made from, from UTC day ``first`` on.
 
     ``pieces``: of all time, by channel.  ``now``: the piece that delivers each of ``kinds``.
+    ``spans``: register spans of energy channels, by slots from ``start`` on. [s UTC]
     """
 
     point: UsagePoint
+    first: int
     kinds: tuple[Kind, ...]
     now: Mapping[Obis, Piece]
     pieces: Mapping[Obis, Sequence[Piece]]
@@ -57,26 +59,26 @@ def place_of(
         touching = [piece for piece in found if piece.touches(start, end)]
         if not touching and obis not in wanted:
             continue
-        if len(touching) != 1 or not _is_simple(reader, obis, found, touching[0], day_from, end):
+        if len(touching) != 1 or not _is_simple(reader, obis, found, touching[0], end):
             return None
         piece = now[obis] = touching[0]
         grid = (piece.period, piece.offset)
         limiting = max(one.multiplier for one in found if (one.period, one.offset) == grid)
         kinds.append(Kind(obis, *grid, piece.scaler_unit, piece.multiplier, limiting))
-    codes = set(reader.register_codes(next(iter(now.values())).end_device_id)) if now else set()
+    firsts = {max(day_from, now[obis].start // DAY) for obis in wanted}
+    if len(firsts) != 1:
+        return None
+    codes = set(reader.register_codes(next(iter(now.values())).end_device_id))
     spans = {
         obis: spans_of(reader, piece, obis, start, end, rules)
         for obis, piece in now.items()
         if obis in wanted and piece.scaler_unit.unit in MEAN_POWER_UNITS and register_of(obis) in codes
     }
-    return Place(point, tuple(kinds), now, pieces, spans, start)
+    return Place(point, firsts.pop(), tuple(kinds), now, pieces, spans, start)
 
 
-def _is_simple(reader: Reader, obis: Obis, found: Sequence[Piece], piece: Piece, day_from: int, end: int) -> bool:
+def _is_simple(reader: Reader, obis: Obis, found: Sequence[Piece], piece: Piece, end: int) -> bool:
     entries = [entry for entry in reader.expectations(piece.end_device_id) if entry.obis == obis]
     return (
-        piece.start < (day_from + 1) * DAY
-        and (piece.end is None or piece.end >= end)
-        and len(entries) == 1
-        and len({one.scaler_unit for one in found}) == 1
+        (piece.end is None or piece.end >= end) and len(entries) == 1 and len({one.scaler_unit for one in found}) == 1
     )

@@ -4,8 +4,9 @@ Behind each row stands a slot that nobody expects. It ends every run, gap and ne
 each row comes out as it would by itself, but for its own first and last days, which are context and nobody's result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Rows:
     def copy(self) -> "Rows":
         """Give rows of their own."""
         one = self.flat
-        arrays = (one.values.copy(), one.state.copy(), one.reason.copy(), one.rules.copy())
+        arrays = (array.copy() for array in one.arrays)
         return Rows(Series(one.start, one.period, one.scaler_unit, *arrays), self.count, self.slots)
 
     def row(self, at: int) -> Series:
@@ -59,18 +60,14 @@ class Rows:
         first = at * (self.slots + 1)
         cut = slice(first, first + self.slots)
         one = self.flat
-        return Series(
-            one.start, one.period, one.scaler_unit, one.values[cut], one.state[cut], one.reason[cut], one.rules[cut]
-        )
+        return Series(one.start, one.period, one.scaler_unit, *(array[cut] for array in one.arrays))
 
     @property
-    def tables(self) -> tuple[npt.NDArray[np.generic], ...]:
+    def tables(self) -> tuple[npt.NDArray[Any], ...]:
         """Values, state, reason and rules without the slots behind the rows, shape (count, slots); they share memory."""
         one = self.flat
         shape = (self.count, self.slots + 1)
-        return tuple(
-            array.reshape(shape)[:, : self.slots] for array in (one.values, one.state, one.reason, one.rules)
-        )
+        return tuple(array.reshape(shape)[:, : self.slots] for array in (one.values, one.state, one.reason, one.rules))
 
     def edges(self, days: Int64) -> Int64:
         """Give where days begin in the flat series, from where they begin in each row; between rows lies a day that is never whole."""
@@ -96,8 +93,7 @@ def lay_out(kind: Kind, pieces: Sequence[Piece], blocks: Sequence[BlockRows], fi
         which = np.array([row_of.get(int(local_id), -1) for local_id in block.local_ids], np.int64)
         inside = (which >= 0) & (block.days >= first) & (block.days < last)
         target = (which[inside], block.days[inside] - first)
-        sources = (block.values, block.state, block.reason, block.rules)
-        for mine, theirs in zip(rows.tables, sources, strict=True):
+        for mine, theirs in zip(rows.tables, block.arrays, strict=True):
             mine.reshape(len(pieces), last - first, a_day)[target] = theirs[inside, cut]
     state = rows.tables[1]
     state[state == State.NOT_EXPECTED] = State.EXPECTED
@@ -110,7 +106,7 @@ def lay_out(kind: Kind, pieces: Sequence[Piece], blocks: Sequence[BlockRows], fi
 
 def multiplied(rows: Rows, multiplier: int) -> npt.NDArray[np.bool_]:
     """Multiply all counts in place; give the rows in which one does not fit 32 bits, which are left as they are, shape (count,)."""
-    values: npt.NDArray[np.int32] = rows.tables[0]  # type: ignore[assignment]  # the first of the four
-    too_large: npt.NDArray[np.bool_] = (np.abs(values.astype(np.int64)) > INT32_MAX // multiplier).any(axis=1)
+    values = rows.tables[0]
+    too_large = np.any(np.abs(values.astype(np.int64)) > INT32_MAX // multiplier, axis=1)
     values[~too_large] *= multiplier
-    return too_large
+    return np.asarray(too_large)

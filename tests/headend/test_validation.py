@@ -14,9 +14,9 @@ from headend.registry import table
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.validation import CURSOR, Validator
+from headend.vee.alike import place_of
 from headend.vee.assemble import VeeError
 from headend.vee.rules import load_rules
-from headend.vee.service import run
 from kernels.quality import Reason, State
 
 DAY = 86_400
@@ -122,12 +122,13 @@ async def test_late_value_gives_its_day_a_new_version_alone(writer: GroupCommitW
 async def test_channel_that_cannot_be_validated_is_named_and_does_not_stop_the_others(
     writer: GroupCommitWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(store, usage_point, *rest):  # type: ignore[no-untyped-def]
-        if usage_point.name == "UP1":
+    def failing(reader, point, *rest):  # type: ignore[no-untyped-def]
+        if point.name == "UP1":
             raise VeeError("usage point UP1: its grid changes")
-        return run(store, usage_point, *rest)
+        return place_of(reader, point, *rest)
 
-    monkeypatch.setattr("headend.validation.run", failing)
+    monkeypatch.setattr("headend.vee.fleet.place_of", failing)
+    monkeypatch.setattr("headend.vee.fleet.run", failing)
     for meter in ("SIM1", "SIM2"):
         await writer.submit(lambda store, meter=meter: record(store, meter, TODAY - 1, (100,) * 48))  # type: ignore[misc]
 

@@ -1,0 +1,51 @@
+"""The raw days around those asked for, of usage points alike, laid out in rows. Reads the raw layer."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from drivers.obis import Obis
+from headend.registry.model import DAY
+from headend.store.dayreads import DayReads
+from headend.store.model import Layer
+from headend.vee.alike import Place
+from headend.vee.registers import RegisterSpan
+from headend.vee.rows import Kind, Rows, lay_out, multiplied
+from headend.vee.rules import RuleSet
+
+
+class Window:
+    """The raw days around those asked for, of all channels in question."""
+
+    def __init__(
+        self, store: DayReads, places: Sequence[Place], kinds: Iterable[Kind], first: int, last: int, reach: RuleSet
+    ) -> None:
+        self._first = first
+        self._begin = max(0, first - reach.look_back // DAY)
+        until = last + reach.look_ahead // DAY
+        self.start, self.end = self._begin * DAY, until * DAY
+        self._days = last - first
+        self.kinds = {kind.obis: kind for kind in kinds}
+        devices = {piece.end_device_id for place in places for piece in place.now.values()}
+        blocks = store.block_rows(Layer.RAW, devices, self._begin, until)
+        self.rows: dict[Obis, Rows] = {}
+        self.refused = np.zeros(len(places), np.bool_)
+        for obis, kind in self.kinds.items():
+            self.rows[obis] = lay_out(kind, [place.now[obis] for place in places], blocks, self._begin, until)
+            if kind.multiplier != 1:
+                self.refused |= multiplied(self.rows[obis], kind.multiplier)
+
+    def slots(self, kind: Kind) -> slice:
+        """Give where the days asked for lie in a row."""
+        first = (self._first - self._begin) * DAY // kind.period
+        return slice(first, first + self._days * DAY // kind.period)
+
+    def spans(self, place: Place, obis: Obis) -> list[RegisterSpan]:
+        """Give the register spans that lie within a row, by its slots."""
+        shift = (self.start - place.start) // self.kinds[obis].period
+        length = self.rows[obis].slots
+        return [
+            RegisterSpan(span.first - shift, span.last - shift, span.delta, span.resolution)
+            for span in place.spans.get(obis, ())
+            if shift <= span.first and span.last - shift <= length
+        ]
