@@ -19,7 +19,7 @@ import numpy.typing as npt
 from headend.series import Int32
 from headend.vee.holidays import SUNDAY, weekday
 from headend.vee.likedays import YEAR, like_days
-from headend.vee.localtime import DAY, HOUR, Int64, same_wall_time, wall_slots
+from headend.vee.localtime import DAY, HOUR, Int64, wall_slots
 from headend.vee.mark import local_days, previous_year
 from headend.vee.work import DOUBTED, INT32_MAX, NO_END, Source, Work
 from kernels import estimate
@@ -31,20 +31,28 @@ Bools = npt.NDArray[np.bool_]
 
 def fill(work: Work) -> None:
     """Estimate missing slots of the series in place."""
-    series, rules = work.series, work.rules
+    rules = work.rules
+    lengths, longest = fill_from_days(work)
+    may = lengths <= longest
+    if rules.previous_year and len(slots := _open(work, may)):
+        _from_last_year(work, slots)
+    if rules.profile and len(slots := _open(work, may)):
+        _from_profile(work, slots)
+    _note_rest(work, lengths, longest)
+
+
+def fill_from_days(work: Work) -> tuple[Int64, int]:
+    """Do what needs no other year: after `fill_short`, which see, the check meter and the like days."""
+    series = work.series
     usable = (series.state == State.MEASURED) & (series.rules & np.uint32(DOUBTED) == 0)
     history = series.values.copy()
     lengths, longest = fill_short(work)
     may = lengths <= longest
     if len(slots := _open(work, may)):
         _from_check_meter(work, slots)
-    if len(slots := _open(work, may)) and rules.weeks:
+    if len(slots := _open(work, may)) and work.rules.weeks:
         _from_like_days(work, slots, history, usable)
-    if rules.previous_year and len(slots := _open(work, may)):
-        _from_last_year(work, slots)
-    if rules.profile and len(slots := _open(work, may)):
-        _from_profile(work, slots)
-    _note_rest(work, lengths, longest)
+    return lengths, longest
 
 
 def fill_short(work: Work) -> tuple[Int64, int]:
@@ -108,7 +116,7 @@ def _from_like_days(work: Work, slots: Int64, history: Int32, usable: Bools) -> 
     reference, is_usable = np.zeros((most, len(slots)), np.int32), np.zeros((most, len(slots)), np.uint8)
     indices = np.zeros((most, len(slots)), np.int64)
     for row in range(most):
-        index, exists = same_wall_time(slots, back[row], work.offsets, series.period)
+        index, exists = work.days_back(slots, back[row])
         reference[row], indices[row] = history[index], index
         is_usable[row] = exists & usable[index] & (back[row] > 0)
     values, state, reason = series.values[slots], series.state[slots], series.reason[slots]
@@ -126,7 +134,7 @@ def _from_last_year(work: Work, slots: Int64) -> None:
     if year is None:
         return
     series, then = work.series, year.series
-    local = series.start + series.period * slots + work.offsets[slots] - YEAR * DAY
+    local = work.wall(slots) - YEAR * DAY
     index, exists = wall_slots(local, then.start, year.offsets, then.period)
     good = (then.state == State.MEASURED) & (then.rules & np.uint32(DOUBTED) == 0)
     source, usable = np.zeros(len(series), np.int32), np.zeros(len(series), np.uint8)
@@ -140,7 +148,7 @@ def _from_last_year(work: Work, slots: Int64) -> None:
 
 def _from_profile(work: Work, slots: Int64) -> None:
     series, rules = work.series, work.rules
-    local = series.start + series.period * slots + work.offsets[slots]
+    local = work.wall(slots)
     hours = local % DAY // HOUR
     kinds = {int(day): _day_kind(work, int(day)) for day in np.unique(local // DAY)}
     counts = [[_mean_count(work, watts) for watts in hourly] for hourly in rules.profile]

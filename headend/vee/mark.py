@@ -183,9 +183,7 @@ def _flag_usage(work: Work, check: Check, days: Int64, now: Int64, before: Int64
 
 def local_days(work: Work, slots: Int64) -> Int64:
     """Give the local day in which each slot starts, counted since 1970-01-01; shape as ``slots``."""
-    series = work.series
-    found: Int64 = (series.start + series.period * slots + work.offsets[slots]) // DAY
-    return found
+    return work.wall(slots) // DAY
 
 
 def previous_year(work: Work) -> Work | None:

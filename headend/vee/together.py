@@ -2,7 +2,7 @@
 themselves, the rows that have more to estimate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 
@@ -20,7 +20,7 @@ from headend.vee.alike import Place
 from headend.vee.assemble import VeeError
 from headend.vee.balance import balance, check_sums
 from headend.vee.beside import siblings, year_before
-from headend.vee.fill import fill_short
+from headend.vee.fill import fill_from_days, fill_short
 from headend.vee.likedays import YEAR
 from headend.vee.localtime import utc_offsets, whole_days
 from headend.vee.mark import mark
@@ -32,7 +32,7 @@ from headend.vee.work import Beside, Work
 from kernels.quality import Reason, State
 
 NO_OFFSETS = np.zeros(0, np.int64)
-"""Rows laid end to end have no time of their own; what asks for it must go by single rows."""
+"""Of a single row whose time nobody asks for."""
 
 
 class Batch:
@@ -57,34 +57,59 @@ class Batch:
     def validated(self) -> BlockRows:
         """Validate; gives a row for each usage point and day."""
         done: dict[Obis, Rows] = {}
-        left: dict[Obis, npt.NDArray[np.int64]] = {}
+        left: dict[Obis, list[int]] = {}
         for obis in self._wanted:
-            done[obis], left[obis] = self._together(obis)
-        self._by_themselves(done, left)
+            done[obis], left[obis] = self._together(self._raw, obis, fill_short)
+        self._look_further(done, left)
         return self._laid_out(done)
 
-    def _together(self, obis: Obis) -> tuple[Rows, npt.NDArray[np.int64]]:
-        """Do what can be done for all rows at once; gives the rows, and which of them are left to be run by themselves."""
-        raw, kind = self._raw.rows[obis], self._raw.kinds[obis]
+    def _look_further(self, done: Mapping[Obis, Rows], left: Mapping[Obis, Sequence[int]]) -> None:
+        """Do the rows that are left over all the days that their estimates may look at, and put the days asked for in place."""
+        which = sorted({at for rows in left.values() for at in rows})
+        if not which:
+            return
+        concerned = [obis for obis, rows in left.items() if rows]
+        beside = [one for obis in concerned for one in self._beside(self._raw.kinds[obis])]
+        kinds = [kind for kind in self._raw.kinds.values() if kind.obis in {*concerned, *beside}]
+        far = replace(self._rules, longest_span=self._longest)
+        window = Window(self._store, [self.places[at] for at in which], kinds, self._first, self._last, far)
+        if window.refused.any():
+            raise VeeError("a count does not fit 32 bits with its multiplier")
+        for obis in concerned:
+            kind = self._raw.kinds[obis]
+            rows, alone = self._together(window, obis, fill_from_days)
+            for index, at in enumerate(which):
+                if at in left[obis]:
+                    if index in alone:
+                        self.rows_alone += 1
+                        found = self._alone(window, obis, index)
+                    else:
+                        found = rows.row(index)
+                    for mine, theirs in zip(done[obis].tables, found.arrays, strict=True):
+                        mine[at, self._raw.slots(kind)] = theirs[window.slots(kind)]
+
+    def _together(self, window: Window, obis: Obis, estimate: Callable[[Work], object]) -> tuple[Rows, list[int]]:
+        """Do what can be done for all rows at once; gives the rows, and which of them have more to estimate or to look at."""
+        raw, kind = window.rows[obis], window.kinds[obis]
         rows = raw.copy()
-        beside = Beside(obis, {one: self._raw.rows[one].flat for one in self._beside(kind)}, None, None, kind.limiting)
+        beside = Beside(obis, {one: window.rows[one].flat for one in self._beside(kind)}, None, None, kind.limiting)
         work = self._work(rows.flat, kind, beside)
-        offsets = utc_offsets(self._zone, rows.flat.start, kind.period, rows.slots)
-        work.edges = rows.edges(whole_days(offsets, rows.flat.start, kind.period))
+        work.offsets, work.row = utc_offsets(self._zone, rows.flat.start, kind.period, rows.slots), rows.slots + 1
+        work.edges = rows.edges(whole_days(work.offsets, rows.flat.start, kind.period))
         is_energy = kind.scaler_unit.unit in MEAN_POWER_UNITS
         mark(work, judge_values=is_energy)
         if not is_energy:
-            return rows, np.zeros(0, np.int64)
+            return rows, []
         known = [
-            (at, self._work(rows.row(at), kind, beside), self._raw.spans(place, obis))
-            for at, place in enumerate(self.places)
+            (at, self._work(rows.row(at), kind, beside), window.spans(place, obis))
+            for at, place in enumerate(window.places)
             if place.spans.get(obis)
         ]
         for _, one, spans in known:
             check_sums(one, spans)
-        fill_short(work)
-        # A row with more to estimate is run by itself: the register shares out what all estimates are.
-        is_left = self._is_open(rows, kind) | self._wants_year(obis)
+        estimate(work)
+        # A register shares out what all estimates of its span are, so it waits for them.
+        is_left = self._is_open(window, rows, kind) | self._wants_year(window, obis)
         for at, one, spans in known:
             if is_left[at]:
                 continue
@@ -92,54 +117,35 @@ class Batch:
             gaps = (before.state == State.MISSING) & (before.reason != Reason.POWER_OFF)
             for span in spans:
                 balance(one, span, gaps[span.first : span.last])
-        return rows, np.flatnonzero(is_left)
+        return rows, np.flatnonzero(is_left).tolist()
 
-    def _is_open(self, rows: Rows, kind: Kind) -> npt.NDArray[np.bool_]:
+    def _is_open(self, window: Window, rows: Rows, kind: Kind) -> npt.NDArray[np.bool_]:
         """Say which rows have a slot left to estimate, in the days asked for or in a register span that touches them."""
         reach = self._longest // kind.period
-        days = self._raw.slots(kind)
+        days = window.slots(kind)
         part = rows.tables[1][:, max(0, days.start - reach) : days.stop + reach]
         found: npt.NDArray[np.bool_] = (part == State.MISSING).any(axis=1)
         return found
 
-    def _wants_year(self, obis: Obis) -> npt.NDArray[np.bool_]:
+    def _wants_year(self, window: Window, obis: Obis) -> npt.NDArray[np.bool_]:
         """Say of which usage points a rule looks at the year before."""
         if "high_low_year" not in self._rules.checks:
-            return np.zeros(len(self.places), np.bool_)
-        first = self._raw.start - (YEAR + self._rules.look_year) * DAY
-        last = self._raw.end - (YEAR - 1) * DAY
-        return np.array([any(piece.touches(first, last) for piece in place.pieces[obis]) for place in self.places])
+            return np.zeros(len(window.places), np.bool_)
+        first = window.start - (YEAR + self._rules.look_year) * DAY
+        last = window.end - (YEAR - 1) * DAY
+        return np.array([any(piece.touches(first, last) for piece in place.pieces[obis]) for place in window.places])
 
-    def _by_themselves(self, done: Mapping[Obis, Rows], left: Mapping[Obis, npt.NDArray[np.int64]]) -> None:
-        """Run rows one by one over all the days that their results may depend on, and put the days asked for in place."""
-        which = sorted({int(at) for rows in left.values() for at in rows})
-        if not which:
-            return
-        far = replace(self._rules, longest_span=self._longest)
-        concerned = [obis for obis, rows in left.items() if len(rows)]
-        concerned += [one for obis in concerned for one in self._beside(self._raw.kinds[obis])]
-        kinds = [kind for kind in self._raw.kinds.values() if kind.obis in concerned]
-        window = Window(self._store, [self.places[at] for at in which], kinds, self._first, self._last, far)
-        if window.refused.any():
-            raise VeeError("a count does not fit 32 bits with its multiplier")
-        for obis, rows in left.items():
-            kind = self._raw.kinds[obis]
-            target, source = self._raw.slots(kind), window.slots(kind)
-            for at in rows.tolist():
-                self.rows_alone += 1
-                place, index = self.places[at], which.index(at)
-                same_grid = [
-                    one for one in place.pieces[obis] if (one.period, one.offset) == (kind.period, kind.offset)
-                ]
-                beside = Beside(
-                    obis, {one: window.rows[one].row(index) for one in self._beside(kind)},
-                    year_before(self._store, obis, same_grid, window.start, window.end, self._rules), None, kind.limiting,
-                )  # fmt: skip
-                found = run_series(
-                    window.rows[obis].row(index), self._zone, self._rules, window.spans(place, obis), beside=beside
-                )
-                for mine, theirs in zip(done[obis].tables, found.arrays, strict=True):
-                    mine[at, target] = theirs[source]
+    def _alone(self, window: Window, obis: Obis, index: int) -> Series:
+        """Run one row by itself, with the year before."""
+        place, kind = window.places[index], window.kinds[obis]
+        same_grid = [one for one in place.pieces[obis] if (one.period, one.offset) == (kind.period, kind.offset)]
+        beside = Beside(
+            obis, {one: window.rows[one].row(index) for one in self._beside(kind)},
+            year_before(self._store, obis, same_grid, window.start, window.end, self._rules), None, kind.limiting,
+        )  # fmt: skip
+        return run_series(
+            window.rows[obis].row(index), self._zone, self._rules, window.spans(place, obis), beside=beside
+        )
 
     def _beside(self, kind: Kind) -> list[Obis]:
         """List the channels that one is judged by, of those on its grid."""
