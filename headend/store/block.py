@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -209,8 +210,7 @@ def encode_together(
     return blocks
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Opened:
+class Opened(NamedTuple):
     """A stored block whose checksum and head are right. Its body is ``data[start:-4]``."""
 
     layer: Layer

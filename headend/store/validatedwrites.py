@@ -108,9 +108,9 @@ class ValidatedWrites(BlockWrites, DayReads):
             )
             keys = [(block_key(int(rows.days[row]), int(rows.local_ids[row]))) for row in group]
             self._run_many(PUT_BLOCK[Layer.VALIDATED], list(zip(keys, blocks, strict=True)))
-            codes = [channel.obis for channel in kept]
+            codes, run_id = [channel.obis.to_bytes() for channel in kept], self._run_id(run)
             for row in group:
-                self._note_versions(int(rows.local_ids[row]), int(rows.days[row]), {1: codes}, run)
+                self._note_versions(int(rows.local_ids[row]), int(rows.days[row]), 1, codes, run, run_id)
 
     def _replace(self, block: Block, usage_point_id: int, series: Mapping[Obis, Series], run: VeeRun) -> None:
         """Write new versions of a day's channels into its block; what stood there is set beside, each as a block of its own."""
@@ -128,27 +128,27 @@ class ValidatedWrites(BlockWrites, DayReads):
                 )
             offset = one.start - block.day * DAY
             added.append(Channel(obis, one.period, offset, one.scaler_unit, is_primary=True, version=version))
-            versions[version].append(obis)
+            versions[version].append(obis.to_bytes())
         new = block.with_channels(added, dropped=dropped)
         for channel in added:
             _copy(series[channel.obis], new.series(channel))
         self._put_block(new, usage_point_id)
-        self._note_versions(usage_point_id, block.day, versions, run)
-
-    def _note_versions(
-        self, usage_point_id: int, day: int, versions: Mapping[int, Sequence[Obis]], run: VeeRun
-    ) -> None:
-        """Tell the change log, and list the versions that are in force now."""
         run_id = self._run_id(run)
         for version, codes in versions.items():
-            seq = self._log_change(
-                Layer.VALIDATED, usage_point_id, day, tuple(codes), at=run.at, version=version, run_id=run_id
-            )
-            self._run_many(
-                "INSERT INTO validated_version (usage_point_id, day, obis, version, run_id, seq, block)"
-                " VALUES (?, ?, ?, ?, ?, ?, NULL)",
-                [(usage_point_id, day, obis.to_bytes(), version, run_id, seq) for obis in codes],
-            )
+            self._note_versions(usage_point_id, block.day, version, codes, run, run_id)
+
+    def _note_versions(
+        self, usage_point_id: int, day: int, version: int, codes: Sequence[bytes], run: VeeRun, run_id: int
+    ) -> None:
+        """Tell the change log, and list the versions that are in force now."""
+        seq = self._log_codes(
+            Layer.VALIDATED, usage_point_id, day, b"".join(codes), at=run.at, version=version, run_id=run_id
+        )
+        self._run_many(
+            "INSERT INTO validated_version (usage_point_id, day, obis, version, run_id, seq, block)"
+            " VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            [(usage_point_id, day, code, version, run_id, seq) for code in codes],
+        )
 
     def _run_id(self, run: VeeRun) -> int:
         """Find or add a run: one that changed nothing leaves no trace."""

@@ -1,5 +1,6 @@
 """Which usage points may be worked on together: those where one end device delivers all channels all through. Reads the registry."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -59,16 +60,21 @@ def place_of(
         touching = [piece for piece in found if piece.touches(start, end)]
         if not touching and obis not in wanted:
             continue
-        if len(touching) != 1 or not _is_simple(reader, obis, found, touching[0], end):
+        if len(touching) != 1 or not _is_simple(found, touching[0], end):
             return None
         piece = now[obis] = touching[0]
         grid = (piece.period, piece.offset)
         limiting = max(one.multiplier for one in found if (one.period, one.offset) == grid)
         kinds.append(Kind(obis, *grid, piece.scaler_unit, piece.multiplier, limiting))
     firsts = {max(day_from, now[obis].start // DAY) for obis in wanted}
-    if len(firsts) != 1:
+    devices = {piece.end_device_id for piece in now.values()}
+    if len(firsts) != 1 or len(devices) != 1:
         return None
-    codes = set(reader.register_codes(next(iter(now.values())).end_device_id))
+    device = devices.pop()
+    entries = Counter(entry.obis for entry in reader.expectations(device))
+    if any(entries[obis] != 1 for obis in now):
+        return None
+    codes = set(reader.register_codes(device))
     spans = {
         obis: spans_of(reader, piece, obis, start, end, rules)
         for obis, piece in now.items()
@@ -77,8 +83,6 @@ def place_of(
     return Place(point, firsts.pop(), tuple(kinds), now, pieces, spans, start)
 
 
-def _is_simple(reader: Reader, obis: Obis, found: Sequence[Piece], piece: Piece, end: int) -> bool:
-    entries = [entry for entry in reader.expectations(piece.end_device_id) if entry.obis == obis]
-    return (
-        (piece.end is None or piece.end >= end) and len(entries) == 1 and len({one.scaler_unit for one in found}) == 1
-    )
+def _is_simple(found: Sequence[Piece], piece: Piece, end: int) -> bool:
+    """Say whether a piece lasts until ``end`` [s UTC], and counts as all the channel's others do."""
+    return (piece.end is None or piece.end >= end) and len({one.scaler_unit for one in found}) == 1

@@ -76,22 +76,23 @@ class Rows:
         return found
 
 
-def lay_out(kind: Kind, pieces: Sequence[Piece], blocks: Sequence[BlockRows], first: int, last: int) -> Rows:
+def lay_out(
+    kind: Kind, pieces: Sequence[Piece], blocks: Sequence[tuple[BlockRows, Int64]], first: int, last: int
+) -> Rows:
     """Lay the raw days ``[first, last)`` of a channel into rows, one for each piece, in primary counts.
 
-    ``pieces``: which end device delivers it, until the window's end at least, and since when. ``blocks``: of that time at least.
+    ``pieces``: which end device delivers it, until the window's end at least, and since when.
+    ``blocks``: of that time at least, with the row that each belongs to.
     """
     a_day = DAY // kind.period
     rows = Rows.empty(first * DAY + kind.offset, kind.period, kind.scaler_unit, len(pieces), (last - first) * a_day)
-    row_of = {piece.end_device_id: at for at, piece in enumerate(pieces)}
     grid = (kind.period, kind.offset, kind.scaler_unit)
-    for block in blocks:
+    for block, which in blocks:
         found = [one for one in block.layout.channels if one.obis == kind.obis and one.grid == grid]
         if not found:
             continue
         cut = block.layout.spans[found[0]]
-        which = np.array([row_of.get(int(local_id), -1) for local_id in block.local_ids], np.int64)
-        inside = (which >= 0) & (block.days >= first) & (block.days < last)
+        inside = np.flatnonzero((block.days >= first) & (block.days < last))
         target = (which[inside], block.days[inside] - first)
         for mine, theirs in zip(rows.tables, block.arrays, strict=True):
             mine.reshape(len(pieces), last - first, a_day)[target] = theirs[inside, cut]

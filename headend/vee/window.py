@@ -30,8 +30,12 @@ class Window:
         self.start, self.end = self._begin * DAY, until * DAY
         self._days = last - first
         self.kinds = {kind.obis: kind for kind in kinds}
-        devices = {piece.end_device_id for place in places for piece in place.now.values()}
-        blocks = store.block_rows(Layer.RAW, devices, self._begin, until)
+        # All channels of a usage point come from one end device.
+        row_of = {next(iter(place.now.values())).end_device_id: at for at, place in enumerate(places)}
+        blocks = [
+            (block, np.array([row_of[local_id] for local_id in block.local_ids.tolist()], np.int64))
+            for block in store.block_rows(Layer.RAW, row_of, self._begin, until)
+        ]
         self.rows: dict[Obis, Rows] = {}
         self.refused = np.zeros(len(places), np.bool_)
         for obis, kind in self.kinds.items():
