@@ -5,7 +5,8 @@ for homes. Three ways in turn, by CPU time, each on a fresh copy: usage points t
 (`headend.vee.service.run`, on fewer meters, since it takes long); and pandas over one SQLite row per reading (`benchmarks/vee_rival.py`),
 which does fewer rules and no like days. A figure is the lower quartile of the rounds' ratios, by readings a second. First of all the results
 are compared: with each channel by itself, all that is stored, byte by byte; with pandas, every slot, but those that like days
-filled, which it leaves missing. The last line is one JSON object.
+filled, which it leaves missing. Last, what lane tiles would save is measured in place (`benchmarks/vee_tiles.py`). The last line is
+one JSON object.
 """
 
 import json
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -23,7 +25,7 @@ import apsw
 import numpy as np
 import pandas as pd
 
-from benchmarks import vee_rival
+from benchmarks import vee_rival, vee_tiles
 from benchmarks.workload import CHANNELS, SLOTS, Fleet, fleet
 from drivers.facts import RegisterValue
 from drivers.obis import Obis, register_of
@@ -219,11 +221,18 @@ def main() -> None:
             results["together_registers"]
         ) == content(results["one_by_one_registers"])
         differing = unequal(results["together"], with_pandas(folder / "rows.db", rules))
+        near = replace(rules, longest_span=0, weeks=0, longest_gap=0)
+        with Store.open(folder / "many.db", lambda: 0) as opened:
+            turns = [vee_tiles.in_place(opened, FROM, TO, near, ZONE) for _ in range(9)]
+    by_rows, by_tiles = statistics.median(turn[0] for turn in turns), statistics.median(turn[1] for turn in turns)
+    differing += sum(turn[2] for turn in turns)
     print(
         f"{METERS * readings:,} readings; byte for byte as each channel by itself: {is_same}; other than pandas: {differing}"
     )
     for way, found in speeds.items():
         print(f"{way:<24}{statistics.median(found):>14,.0f} readings/s of CPU")
+
+    print(f"limits, spikes, zero runs and lines: {by_rows:.1f} ns a slot by rows, {by_tiles:.1f} by tiles")
 
     def ratio(ours: str, theirs: str) -> float:
         return round(lower_quartile([one / other for one, other in zip(speeds[ours], speeds[theirs], strict=True)]), 1)
@@ -236,6 +245,8 @@ def main() -> None:
             "vs_one_by_one": ratio("together", "one_by_one"),
             "vs_one_by_one_registers": ratio("together_registers", "one_by_one_registers"),
             "vs_pandas": ratio("together", "pandas"),
+            "rules_by_rows_ns": round(by_rows, 1),
+            "rules_by_tiles_ns": round(by_tiles, 1),
             "identical": is_same and differing == 0,
         })
     )  # fmt: skip
