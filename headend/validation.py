@@ -6,7 +6,7 @@ version. A change of the registry (a swap or a multiplier noted late) has the da
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,8 +26,8 @@ from headend.vee.service import channels
 
 CURSOR = "vee"
 BATCH = 5_000
-POINTS_AT_ONCE = 50
-"""Usage points validated in one transaction; what is collected meanwhile waits for it."""
+CHANNEL_DAYS_AT_ONCE = 1_000
+"""Channel-days validated in one transaction: what is collected meanwhile waits for it, and must not for long."""
 DAY = 86_400
 
 _log = structlog.get_logger(__name__)
@@ -76,8 +76,7 @@ class Validator:
         summary = ValidationSummary()
         last = now // DAY if with_today else now // DAY - 1
         for spans, due in self._due(last, now // DAY).items():
-            for at in range(0, len(due), POINTS_AT_ONCE):
-                part = due[at : at + POINTS_AT_ONCE]
+            for part in _parts(due, sum(last - first + 1 for first, last in spans)):
                 summary.add(await self._validate(part, spans, now))
                 for point, codes in part:
                     for obis in codes:
@@ -140,6 +139,20 @@ class Validator:
         open_since = min((seq for days in self._pending.values() for seq in days.values()), default=None)
         reached = self._position if open_since is None else open_since - 1
         await self._writer.submit(lambda store: store.advance_cursor(CURSOR, max(store.cursor(CURSOR), reached or 0)))
+
+
+def _parts(due: Sequence[tuple[UsagePoint, list[Obis]]], days: int) -> Iterator[list[tuple[UsagePoint, list[Obis]]]]:
+    """Cut what is due into parts that may each be done in one transaction."""
+    part: list[tuple[UsagePoint, list[Obis]]] = []
+    channel_days = 0
+    for point, codes in due:
+        part.append((point, codes))
+        channel_days += len(codes) * days
+        if channel_days >= CHANNEL_DAYS_AT_ONCE:
+            yield part
+            part, channel_days = [], 0
+    if part:
+        yield part
 
 
 def _touched(store: Store, changes: Iterable[Change], rules: RuleSet) -> list[tuple[_Channel, int, int]]:
