@@ -184,45 +184,50 @@ class Block:
 
 def encode(block: Block) -> bytes:
     """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
-    arrays = (block.values[None], block.state[None], block.reason[None], block.rules[None])
-    return encode_together(block.layer, [(block.identity, block.day)], block.layout, *arrays)[0]
+    head = whole_head(block.layer, block.day, encode_head(block.identity, block.channels))
+    rows = block.values[None], block.state[None], block.reason[None], block.rules[None]
+    return encode_rows_of(block.layout, [head], *rows)[0]
 
 
-def encode_together(
-    layer: Layer,
-    heads: Sequence[tuple[str, int]],
-    layout: Layout,
-    values: npt.NDArray[np.int32],
-    state: npt.NDArray[np.uint8],
-    reason: npt.NDArray[np.uint8],
-    rules: npt.NDArray[np.uint32],
+def whole_head(layer: Layer, day: int, head: bytes) -> bytes:
+    """Give all that stands before a block's body. ``head``: of `encode_head`."""
+    return _FIXED.pack(MAGIC, FORMAT_VERSION, layer, day, len(head)) + head
+
+
+def encode_rows_of(
+    layout: Layout, heads: Sequence[bytes], values: Int32, state: UInt8, reason: UInt8, rules: UInt32
 ) -> list[bytes]:
-    """Write blocks of one layout; ``heads``: identity and day of each, arrays of shape (blocks, slots). Raises as `encode`."""
+    """Write blocks that share a layout: a row each of arrays of shape (blocks, slots), behind a head of `whole_head`."""
     out, ends = np.empty(len(heads) * body_bound(layout.edges), np.uint8), np.empty(len(heads), np.int64)
     used = encode_bodies(values, state, reason, rules, layout.edges, out, ends)
-    bodies, at, blocks = out[:used].tobytes(), 0, []
-    for (identity, day), end in zip(heads, ends.tolist(), strict=True):
-        head = _encode_head(identity, layout.channels)
-        start = _FIXED.pack(MAGIC, FORMAT_VERSION, layer, day, len(head))
-        body = b"".join((start, head, bodies[at:end]))
-        blocks.append(body + _LENGTH.pack(zlib.crc32(body)))
+    bodies, at = out[:used].tobytes(), 0
+    blocks: list[bytes] = []
+    for head, end in zip(heads, ends.tolist(), strict=True):
+        content = head + bodies[at:end]
+        blocks.append(content + _LENGTH.pack(zlib.crc32(content)))
         at = end
     return blocks
 
 
 class Opened(NamedTuple):
-    """A stored block whose checksum and head are right. Its body is ``data[start:-4]``."""
+    """What a block says of itself. ``at``: where its body begins."""
 
     layer: Layer
     identity: str
     day: int
     layout: Layout
-    data: bytes
-    start: int
+    at: int
 
 
-def open_block(data: bytes) -> Opened:
-    """Check a block and read its head. Raises `BlockError` for anything but one whole, undamaged block of a known format."""
+def decode(data: bytes) -> Block:
+    """Read a block. Raises `BlockError` for anything but exactly one whole, undamaged block of a known format."""
+    opened = unseal(data)
+    values, state, reason, rules = decode_rows_of(opened.layout, [data], [opened.at])
+    return Block(opened.layer, opened.identity, opened.day, opened.layout, values[0], state[0], reason[0], rules[0])
+
+
+def unseal(data: bytes) -> Opened:
+    """Check a block and read its head, but not its body. Raises `BlockError`."""
     if len(data) < _FIXED.size + 4:
         raise BlockError(f"a block of {len(data)} bytes is cut off")
     if zlib.crc32(memoryview(data)[:-4]) != _LENGTH.unpack_from(data, len(data) - 4)[0]:
@@ -232,41 +237,30 @@ def open_block(data: bytes) -> Opened:
         raise BlockError(f"a block begins with {MAGIC!r}, not {magic!r}")
     if version != FORMAT_VERSION:
         raise BlockError(f"block format {version} is newer than this program, which knows {FORMAT_VERSION}; upgrade it")
-    start = _FIXED.size + head_length
+    at = _FIXED.size + head_length
     try:
-        identity, layout = _decode_head(data[_FIXED.size : start])
-        return Opened(Layer(layer), identity, day, layout, data, start)
+        identity, layout = _decode_head(data[_FIXED.size : at])
+        return Opened(Layer(layer), identity, day, layout, at)
     except (ValueError, struct.error) as error:
         raise _senseless(error) from error
 
 
-def decode(data: bytes) -> Block:
-    """Read a block. Raises `BlockError` for anything but exactly one whole, undamaged block of a known format."""
-    opened = open_block(data)
-    values, state, reason, rules = decode_together([opened])
-    return Block(opened.layer, opened.identity, opened.day, opened.layout, values[0], state[0], reason[0], rules[0])
-
-
-def decode_together(
-    opened: Sequence[Opened],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    """Decode the bodies of at least one block, all of one layout: values, state, reason, rules, shape (blocks, slots) each.
+def decode_rows_of(layout: Layout, blocks: Sequence[bytes], at: Sequence[int]) -> tuple[Int32, UInt8, UInt8, UInt32]:
+    """Decode blocks of one layout, whose bodies begin ``at``, into values, state, reason and rules of shape (blocks, slots) each.
 
     Raises `BlockError` where one of them makes no sense.
     """
-    layout = opened[0].layout
-    shape = (len(opened), layout.slots)
-    values, rules = np.empty(shape, np.int32), np.empty(shape, np.uint32)
-    state, reason = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    lengths = np.cumsum([len(block.data) for block in opened])
-    starts = np.array([block.start for block in opened], np.int64)
+    shape = (len(blocks), layout.slots)
+    arrays = np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.uint32)
+    lengths = np.cumsum([len(block) for block in blocks])
+    starts = np.array(at, np.int64)
     starts[1:] += lengths[:-1]
-    data = opened[0].data if len(opened) == 1 else b"".join(block.data for block in opened)
+    data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
     try:
-        decode_bodies(data, starts, lengths - _LENGTH.size, layout.edges, values, state, reason, rules)
+        decode_bodies(data, starts, lengths - _LENGTH.size, layout.edges, *arrays)
     except ValueError as error:
         raise _senseless(error) from error
-    return values, state, reason, rules
+    return arrays
 
 
 def _senseless(error: Exception) -> BlockError:
@@ -278,7 +272,8 @@ channel_of = lru_cache(maxsize=65_536)(Channel)
 
 
 @lru_cache(maxsize=4096)
-def _encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+def encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+    """Write what a block says of itself behind its day: whose it is, and its channels. Raises `ValueError` where it does not fit."""
     name = identity.encode()
     if not 0 < len(name) <= MAX_NAME_BYTES:
         raise ValueError(f"identity {identity[:40]!r} has {len(name)} bytes, not 1 to {MAX_NAME_BYTES}")

@@ -10,7 +10,7 @@ from headend.store.model import Layer
 from headend.store.registrywrites import RegistryWrites
 from headend.store.seriesreads import SeriesReads, block_key
 
-PUT_BLOCK = {
+_PUT = {
     Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
     Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
 }
@@ -61,5 +61,8 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
                 lines.setdefault(entry.obis, []).append((entry, channel))
         return lines
 
+    def _put_blocks(self, layer: Layer, keys: Sequence[int], blocks: Sequence[bytes]) -> None:
+        self._run_many(_PUT[layer], zip(keys, blocks, strict=True))
+
     def _put_block(self, block: Block, local_id: int) -> None:
-        self._run(PUT_BLOCK[block.layer], (block_key(block.day, local_id), encode(block)))
+        self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))

@@ -1,6 +1,6 @@
 """The connection under the store: pragmas, transactions, and what happens when the device fails."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -161,14 +161,6 @@ class Database:
         except apsw.Error as error:
             raise self._translated(error) from error
 
-    def _run_many(self, sql: str, bindings: Sequence[Bindings]) -> None:
-        """Run one statement for its effect, once for each of ``bindings``."""
-        self._check_usable()
-        try:
-            self._connection.executemany(sql, bindings)
-        except apsw.Error as error:
-            raise self._translated(error) from error
-
     def _translated(self, error: apsw.Error) -> StoreError:
         translated = translate(error, self.path)
         if is_fatal(error):
@@ -205,6 +197,14 @@ class WritableDatabase(Database):
         except BaseException:
             self._undo(is_outermost=is_outermost)
             raise
+
+    def _run_many(self, sql: str, rows: Iterable[Bindings]) -> None:
+        """Run one statement for its effect, once for each row."""
+        self._check_usable()
+        try:
+            self._connection.executemany(sql, rows)
+        except apsw.Error as error:
+            raise self._translated(error) from error
 
     def _translated(self, error: apsw.Error) -> StoreError:
         note_damage(error, self.path)

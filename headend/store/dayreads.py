@@ -1,7 +1,7 @@
 """Reading the days of many end devices or usage points at once: blocks of one layout are decoded together."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headend.series import Int64
-from headend.store.block import Block, Layout, Opened, decode_together, open_block
+from headend.store.block import Block, Layout, Opened, decode_rows_of
 from headend.store.errors import BlockError
 from headend.store.model import Layer
 from headend.store.seriesreads import TABLES, SeriesReads, block_key
@@ -66,15 +66,14 @@ class DayReads(SeriesReads):
         names = self.names(layer, local_ids)
         table = TABLES[layer]
         keys = [block_key(day, local_id) for day in range(first, last) for local_id in names]
-        found: dict[int, list[tuple[int, Opened]]] = defaultdict(list)
+        found: dict[int, list[tuple[int, bytes, Opened]]] = defaultdict(list)
         for at in range(0, len(keys), KEYS_AT_ONCE):
             part = keys[at : at + KEYS_AT_ONCE]
             marks = ",".join("?" * len(part))
-            rows = self._rows(f"SELECT k, block FROM {table} WHERE k IN ({marks})", part)  # noqa: S608  names and marks are ours
-            for key, data in rows:
-                opened = self._open(key, data, layer, names)
+            for key, data in self._rows(f"SELECT k, block FROM {table} WHERE k IN ({marks})", part):  # noqa: S608  all ours
+                opened = self._unseal(data, f"row {key} of table {table}", layer, names[key & _LOW], key >> 32)
                 # Equal layouts are the same object but for heads that many others have pushed out of memory.
-                found[id(opened.layout)].append((key, opened))
+                found[id(opened.layout)].append((key, data, opened))
         return [self._together(layer, names, blocks) for blocks in found.values()]
 
     def names(self, layer: Layer, local_ids: Iterable[int]) -> dict[int, str]:
@@ -82,24 +81,17 @@ class DayReads(SeriesReads):
         name_of = self._device_name if layer is Layer.RAW else self._usage_point_name
         return {local_id: name_of(local_id) for local_id in local_ids}
 
-    def _open(self, key: int, data: bytes, layer: Layer, names: Mapping[int, str]) -> Opened:
-        where = f"row {key} of table {TABLES[layer]}"
+    def _together(
+        self, layer: Layer, names: Mapping[int, str], blocks: Sequence[tuple[int, bytes, Opened]]
+    ) -> BlockRows:
+        keys, layout = np.array([key for key, _, _ in blocks], np.int64), blocks[0][2].layout
         try:
-            opened = open_block(data)
-        except BlockError as error:
-            raise self._damaged(where, error) from error
-        self._check_found(opened, where, layer, names[key & _LOW], key >> 32)
-        return opened
-
-    def _together(self, layer: Layer, names: Mapping[int, str], blocks: list[tuple[int, Opened]]) -> BlockRows:
-        keys = np.array([key for key, _ in blocks], np.int64)
-        try:
-            arrays = decode_together([opened for _, opened in blocks])
+            arrays = decode_rows_of(layout, [data for _, data, _ in blocks], [opened.at for _, _, opened in blocks])
         except BlockError:
-            for key, opened in blocks:
-                self._decode(opened.data, f"row {key} of table {TABLES[layer]}", layer, names[key & _LOW], key >> 32)
+            for key, data, _ in blocks:
+                self._decode(data, f"row {key} of table {TABLES[layer]}", layer, names[key & _LOW], key >> 32)
             raise
-        return BlockRows(blocks[0][1].layout, keys & _LOW, keys >> 32, *arrays)
+        return BlockRows(layout, keys & _LOW, keys >> 32, *arrays)
 
 
 _LOW = 2**32 - 1

@@ -218,14 +218,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         run_id: int | None = None,
     ) -> int:
         """Append to the change log and give the commit number."""
-        return self._log_codes(
-            layer, entity_id, day, b"".join(code.to_bytes() for code in channels), at=at, version=version, run_id=run_id
-        )
-
-    def _log_codes(
-        self, layer: Layer, entity_id: int, day: int, codes: bytes, *, at: UtcSeconds, version: int, run_id: int | None
-    ) -> int:
         return self._insert(
             "INSERT INTO change_log (layer, entity_id, day, channels, version, run_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (int(layer), entity_id, day, codes, version, run_id, at),
+            (int(layer), entity_id, day, b"".join(code.to_bytes() for code in channels), version, run_id, at),
         )

@@ -1,6 +1,7 @@
 """Reading blocks back as series: the ledger's grid with what is stored laid over it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from drivers.units import ScalerUnit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Series
-from headend.store.block import Block, Channel, Opened, decode
+from headend.store.block import Block, Channel, Opened, decode, unseal
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun, Version
 from headend.store.registryreads import RegistryReads
@@ -23,6 +24,7 @@ _ONE_DAY = 1 << 32
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
 Grid = tuple[int, int, ScalerUnit]
+Read = TypeVar("Read", Block, Opened)
 
 
 def block_key(day: int, local_id: int) -> int:
@@ -203,24 +205,27 @@ class SeriesReads(RegistryReads):
 
     def _decode(self, data: bytes, where: str, layer: Layer, name: str, day: int) -> Block:
         """Decode a block and hold its own account of what it is against where it was found."""
+        return self._checked(decode, data, where, layer, name, day)
+
+    def _unseal(self, data: bytes, where: str, layer: Layer, name: str, day: int) -> Opened:
+        """Do as `_decode`, up to the body."""
+        return self._checked(unseal, data, where, layer, name, day)
+
+    def _checked(
+        self, read: Callable[[bytes], Read], data: bytes, where: str, layer: Layer, name: str, day: int
+    ) -> Read:
         try:
-            block = decode(data)
+            block = read(data)
         except BlockError as error:
-            raise self._damaged(where, error) from error
-        self._check_found(block, where, layer, name, day)
-        return block
-
-    def _damaged(self, where: str, error: BlockError) -> BlockError:
-        return BlockError(
-            f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
-        )
-
-    def _check_found(self, block: Block | Opened, where: str, layer: Layer, name: str, day: int) -> None:
+            raise BlockError(
+                f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
+            ) from error
         if (block.layer, block.identity, block.day) != (layer, name, day):
             raise BlockError(
                 f"{self.path}: {where} holds {block.layer.name.lower()} day {block.day} of {block.identity},"
                 f" not day {day} of {name}; the file is damaged: restore a backup"
             )
+        return block
 
 
 def _grid_within(entries: Sequence[ChannelExpectation], start: UtcSeconds, end: UtcSeconds) -> Grid:

@@ -10,8 +10,18 @@ import numpy.typing as npt
 from drivers.obis import Obis
 from headend.registry.model import DAY
 from headend.series import Series
-from headend.store.block import HAS_VALUE_BY_STATE, Block, Channel, channel_of, encode, encode_together, layout_of
-from headend.store.blockwrites import PUT_BLOCK, BlockWrites
+from headend.store.block import (
+    HAS_VALUE_BY_STATE,
+    Block,
+    Channel,
+    channel_of,
+    encode,
+    encode_head,
+    encode_rows_of,
+    layout_of,
+    whole_head,
+)
+from headend.store.blockwrites import BlockWrites
 from headend.store.dayreads import BlockRows, DayReads
 from headend.store.model import Layer, VeeRun
 from headend.store.seriesreads import block_key
@@ -102,15 +112,16 @@ class ValidatedWrites(BlockWrites, DayReads):
             layout = layout_of(tuple(_version(channel, 1) for channel in kept))
             slots = np.concatenate([np.arange(rows.layout.slots)[rows.layout.spans[channel]] for channel in kept])
             at = np.ix_(np.array(group), slots)
-            heads = [(names[int(rows.local_ids[row])], int(rows.days[row])) for row in group]
-            blocks = encode_together(
-                Layer.VALIDATED, heads, layout, rows.values[at], rows.state[at], rows.reason[at], rows.rules[at]
-            )
-            keys = [(block_key(int(rows.days[row]), int(rows.local_ids[row]))) for row in group]
-            self._run_many(PUT_BLOCK[Layer.VALIDATED], list(zip(keys, blocks, strict=True)))
-            codes, run_id = [channel.obis.to_bytes() for channel in kept], self._run_id(run)
-            for row in group:
-                self._note_versions(int(rows.local_ids[row]), int(rows.days[row]), 1, codes, run, run_id)
+            places = [(int(rows.local_ids[row]), int(rows.days[row])) for row in group]
+            heads = [
+                whole_head(Layer.VALIDATED, day, encode_head(names[local_id], layout.channels))
+                for local_id, day in places
+            ]
+            blocks = encode_rows_of(layout, heads, rows.values[at], rows.state[at], rows.reason[at], rows.rules[at])
+            self._put_blocks(Layer.VALIDATED, [block_key(day, local_id) for local_id, day in places], blocks)
+            codes, run_id = tuple(channel.obis for channel in kept), self._run_id(run)
+            for local_id, day in places:
+                self._note_versions(local_id, day, 1, codes, run, run_id)
 
     def _replace(self, block: Block, usage_point_id: int, series: Mapping[Obis, Series], run: VeeRun) -> None:
         """Write new versions of a day's channels into its block; what stood there is set beside, each as a block of its own."""
@@ -128,26 +139,24 @@ class ValidatedWrites(BlockWrites, DayReads):
                 )
             offset = one.start - block.day * DAY
             added.append(Channel(obis, one.period, offset, one.scaler_unit, is_primary=True, version=version))
-            versions[version].append(obis.to_bytes())
+            versions[version].append(obis)
         new = block.with_channels(added, dropped=dropped)
         for channel in added:
             _copy(series[channel.obis], new.series(channel))
         self._put_block(new, usage_point_id)
         run_id = self._run_id(run)
         for version, codes in versions.items():
-            self._note_versions(usage_point_id, block.day, version, codes, run, run_id)
+            self._note_versions(usage_point_id, block.day, version, tuple(codes), run, run_id)
 
     def _note_versions(
-        self, usage_point_id: int, day: int, version: int, codes: Sequence[bytes], run: VeeRun, run_id: int
+        self, usage_point_id: int, day: int, version: int, codes: tuple[Obis, ...], run: VeeRun, run_id: int
     ) -> None:
         """Tell the change log, and list the versions that are in force now."""
-        seq = self._log_codes(
-            Layer.VALIDATED, usage_point_id, day, b"".join(codes), at=run.at, version=version, run_id=run_id
-        )
+        seq = self._log_change(Layer.VALIDATED, usage_point_id, day, codes, at=run.at, version=version, run_id=run_id)
         self._run_many(
             "INSERT INTO validated_version (usage_point_id, day, obis, version, run_id, seq, block)"
             " VALUES (?, ?, ?, ?, ?, ?, NULL)",
-            [(usage_point_id, day, code, version, run_id, seq) for code in codes],
+            [(usage_point_id, day, obis.to_bytes(), version, run_id, seq) for obis in codes],
         )
 
     def _run_id(self, run: VeeRun) -> int:
