@@ -2,10 +2,9 @@
 
 Usage points alike (zone, channels, grids, multipliers, one end device all through) are worked on in batches:
 
-1. their raw days are read and decoded together, as many around the days asked for as the rules reach from one slot to the next;
-2. each channel is laid out in rows (`headend.vee.rows`), and the rules, the sum checks and the short lines are done for all rows;
-3. a row with a gap left is run by itself, over the days that its estimates may look at;
-4. the days are written, each with all its channels.
+1. their raw days are read and decoded together, no further around those asked for than rules reach (`headend.vee.window`);
+2. channels are laid out in rows, and rules and estimates are done for all rows at once (`headend.vee.rows`, `headend.vee.together`);
+3. the days are written, each with all its channels.
 
 All others go the way of `run`: a meter swapped or moved within the time looked at, a grid that changes, several scalers, a
 count that does not fit with its multiplier, a register of another unit.
@@ -37,7 +36,7 @@ SLOTS_AT_ONCE = 500_000
 class FleetSummary:
     """What a run did. ``written``, ``unchanged``: channel-days.  ``failed``: why channels could not be validated, in words.
 
-    ``alone``: channels that went one by one.  ``rows_alone``: rows of batches that had to be looked at by themselves.
+    ``alone``: channels that went one by one.  ``rows_alone``: rows of batches that were, for the sake of another year.
     """
 
     channels: int = 0

@@ -1,5 +1,5 @@
-"""Days of usage points alike, validated together: rules, sum checks and short lines for all rows in one call each; then, by
-themselves, the rows that have more to estimate.
+"""Days of usage points alike, validated together: first over the few days around that rules reach to; what has more to
+estimate once more over the weeks of its like days; and what looks at another year row by row.
 """
 
 from collections.abc import Callable, Mapping, Sequence

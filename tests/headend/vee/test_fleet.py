@@ -274,7 +274,7 @@ def judged(series: Series, other: Series, rules: RuleSet, edges: npt.NDArray[np.
 
 
 @pytest.mark.parametrize("name", ["residential", "prosumer", "transformer-check"])
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(rows=st.lists(st.tuples(slots(), slots()), min_size=1, max_size=4), day=st.sampled_from([SUNDAY, AUTUMN]))
 def test_rows_laid_end_to_end_come_out_as_each_by_itself(
     name: str, rows: list[tuple[Series, Series]], day: int
