@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TMPDIR := $(CURDIR)/build/tmp
 $(shell mkdir -p $(TMPDIR))
 
-.PHONY: demo test check checked-kernels cross sanitize faults fuzz neon nightly noise peers picture scorecards clean
+.PHONY: demo test check checked-kernels cross sanitize faults fuzz neon nightly noise peers picture picture-kernels scorecards clean
 
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -104,6 +104,12 @@ noise: $(STAMP)
 ## The README's picture of the demonstration.
 picture: $(STAMP)
 	COLUMNS=116 $(BIN)/headend --color always demo 2>/dev/null | $(BIN)/python docs/picture.py docs/demo.svg 'make demo'
+
+## The README's table and picture of the kernels, measured anew; best on a machine that does nothing else.
+picture-kernels: $(STAMP)
+	$(BIN)/python benchmarks/kernels.py >$(TMPDIR)/kernels.txt
+	tail -n 1 $(TMPDIR)/kernels.txt >docs/kernels.json
+	$(BIN)/python -m docs.kernel_picture
 
 ## The pages that say what a driver does and what proves it, from their data files.
 scorecards: $(STAMP)

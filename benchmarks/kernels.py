@@ -335,7 +335,7 @@ def main() -> None:
         **sets,
     }
     ratios: dict[str, list[float]] = {name: [] for name in (*others, *quick)}
-    speeds: dict[str, list[float]] = {name: [] for name in (*others, *quick)}
+    speeds: dict[str, list[float]] = {name: [] for name in ("ours", *others, *quick)}
     sse2, copies = [], []
     for _ in range(ROUNDS):
         for name, work in (slow | quick).items():
@@ -343,6 +343,7 @@ def main() -> None:
             mine, theirs = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
             ratios[name].append(theirs / mine)
             speeds[name].append(READINGS / theirs / 1e6)
+            speeds["ours"].append(READINGS / mine / 1e6)
         pairs = [
             (cpu(lambda: many.work(held)), cpu(lambda: np.copyto(many_target, many_cells))) for _ in range(REPEATS)
         ]
@@ -366,6 +367,7 @@ def main() -> None:
         "residential_cost": round(statistics.quantiles(ratios["residential"], n=4, method="inclusive")[2], 2),
         **{name: round(figure, 3) for name, figure in figures.items()},
         "end_to_end_mreadings_s": round(lower_quartile(through), 1),
+        "mreadings_s": {name: round(statistics.median(found), 1) for name, found in speeds.items()},
         "identical": not any(unequal.values()),
     }
     print(json.dumps(result))

@@ -74,6 +74,11 @@ class Series:
         return self.start + self.period * len(self)
 
     @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Values, state, reason and rules."""
+        return self.values, self.state, self.reason, self.rules
+
+    @property
     def has_value(self) -> npt.NDArray[np.bool_]:
         """Say for each slot whether it carries a value, shape (n,)."""
         return _HAS_VALUE[self.state]

@@ -6,7 +6,7 @@ version. A change of the registry (a swap or a multiplier noted late) has the da
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,19 +14,21 @@ import structlog
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis, interval_of
-from headend.errors import HeadendError, StoreError
 from headend.registry.model import UsagePoint
 from headend.store.model import Change, Layer
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.vee.beside import siblings
 from headend.vee.calendar import Calendars
+from headend.vee.fleet import run_fleet
 from headend.vee.likedays import YEAR
 from headend.vee.rules import RuleSet
-from headend.vee.service import NO_CALENDARS, channels, run
+from headend.vee.service import NO_CALENDARS, channels
 
 CURSOR = "vee"
 BATCH = 5_000
+CHANNEL_DAYS_AT_ONCE = 1_000
+"""Channel-days validated in one transaction: what is collected meanwhile waits for it, and must not for long."""
 DAY = 86_400
 
 _log = structlog.get_logger(__name__)
@@ -75,15 +77,26 @@ class Validator:
         await self._read_log()
         summary = ValidationSummary()
         last = now // DAY if with_today else now // DAY - 1
-        for channel in sorted(self._pending, key=lambda item: (item.point.name, item.obis)):
-            days = [day for day in self._pending[channel] if day <= last]
-            if days:
-                summary.add(await self._validate(channel, days, now))
-                for day in days:
-                    del self._pending[channel][day]
+        for spans, due in self._due(last, now // DAY).items():
+            for part in _parts(due, sum(last - first + 1 for first, last in spans)):
+                summary.add(await self._validate(part, spans, now))
+                for point, codes in part:
+                    for obis in codes:
+                        days = self._pending[_Channel(point, obis)]
+                        for day in [day for day in days if day <= last]:
+                            del days[day]
         await self._advance()
         self.total.add(summary)
         return summary
+
+    def _due(self, last: int, today: int) -> dict[tuple[tuple[int, int], ...], list[tuple[UsagePoint, list[Obis]]]]:
+        """Give what is to be validated up to day ``last``: usage points and channels, by the days that they need."""
+        found: dict[tuple[tuple[int, int], ...], dict[UsagePoint, list[Obis]]] = {}
+        for channel in sorted(self._pending, key=lambda item: (item.point.name, item.obis)):
+            if days := sorted(day for day in self._pending[channel] if day <= last):
+                points = found.setdefault(tuple(self._spans(days, today)), {})
+                points.setdefault(channel.point, []).append(channel.obis)
+        return {spans: list(points.items()) for spans, points in found.items()}
 
     async def _read_log(self) -> None:
         while True:
@@ -100,13 +113,27 @@ class Validator:
             self._position = store.cursor(CURSOR)
         return store.changes(self._position, BATCH)
 
-    async def _validate(self, channel: _Channel, days: Iterable[int], now: UtcSeconds) -> ValidationSummary:
-        done = ValidationSummary(1)
-        for first, last in self._spans(sorted(days), now // DAY):
-            done.add(await self._run(channel, first, last, now))
-            if done.failed:
-                break
-        return replace(done, channels=0 if done.failed else 1)
+    async def _validate(
+        self, due: list[tuple[UsagePoint, list[Obis]]], spans: Iterable[tuple[int, int]], now: UtcSeconds
+    ) -> ValidationSummary:
+        summary = ValidationSummary(sum(len(codes) for _, codes in due))
+        for first, last in spans:
+            done = await self._writer.submit(
+                partial(
+                    run_fleet,
+                    wanted=due,
+                    day_from=first,
+                    day_to=last + 1,
+                    rules=self._rules,
+                    now=now,
+                    calendars=self._calendars,
+                )
+            )
+            for (point, obis), error in done.failed.items():
+                _log.warning("not validated", usage_point=point.name, obis=str(obis), error=error)
+            summary.add(ValidationSummary(-len(done.failed), done.written, done.unchanged, list(done.failed.values())))
+            due = [(point, [one for one in codes if (point, one) not in done.failed]) for point, codes in due]
+        return summary
 
     def _spans(self, days: Sequence[int], today: int) -> list[tuple[int, int]]:
         """Say which days, first and last inclusive, may come out differently: around the changed ones, and a year later."""
@@ -118,24 +145,24 @@ class Validator:
             spans.append((max(last + 1, days[0] + YEAR - around), min(today, days[-1] + YEAR + around)))
         return spans
 
-    async def _run(self, channel: _Channel, first: int, last: int, now: UtcSeconds) -> ValidationSummary:
-        try:
-            done = await self._writer.submit(
-                lambda store: run(
-                    store, channel.point, channel.obis, first, last + 1, self._rules, now, calendars=self._calendars
-                )
-            )
-        except StoreError:
-            raise
-        except HeadendError as error:
-            _log.warning("not validated", usage_point=channel.point.name, obis=str(channel.obis), error=str(error))
-            return ValidationSummary(failed=[str(error)])
-        return ValidationSummary(0, done.written, done.unchanged)
-
     async def _advance(self) -> None:
         open_since = min((seq for days in self._pending.values() for seq in days.values()), default=None)
         reached = self._position if open_since is None else open_since - 1
         await self._writer.submit(lambda store: store.advance_cursor(CURSOR, max(store.cursor(CURSOR), reached or 0)))
+
+
+def _parts(due: Sequence[tuple[UsagePoint, list[Obis]]], days: int) -> Iterator[list[tuple[UsagePoint, list[Obis]]]]:
+    """Cut what is due into parts that may each be done in one transaction."""
+    part: list[tuple[UsagePoint, list[Obis]]] = []
+    channel_days = 0
+    for point, codes in due:
+        part.append((point, codes))
+        channel_days += len(codes) * days
+        if channel_days >= CHANNEL_DAYS_AT_ONCE:
+            yield part
+            part, channel_days = [], 0
+    if part:
+        yield part
 
 
 def _touched(store: Store, changes: Iterable[Change], rules: RuleSet) -> list[tuple[_Channel, int, int]]:

@@ -1,5 +1,6 @@
 """What the documents say can be done: commands, options, targets, links, examples."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -11,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+from docs import kernel_picture
 from docs.scorecard import AGAINST, STATES, table
 from drivers.profile import (
     CalledObject,
@@ -192,6 +194,16 @@ _PUBLISHED = re.compile(r"tests/data|import .*\bcases\b|\.cases import|\.pushes 
 @pytest.mark.parametrize("path", SCORECARDS, ids=lambda path: path.stem)
 def test_a_scorecard_is_what_its_data_says(path: Path) -> None:
     assert path.with_suffix(".md").read_text(encoding="utf-8") == table(card_of(path)), "run make scorecards"
+
+
+def test_picture_and_table_of_the_kernels_are_what_the_benchmark_said() -> None:
+    figures = json.loads((ROOT / "docs" / "kernels.json").read_text(encoding="utf-8"))
+
+    picture, table = kernel_picture.picture(figures), "\n".join(kernel_picture.table(figures))
+
+    assert (ROOT / "docs" / "kernels.svg").read_text(encoding="utf-8") == picture, "run python -m docs.kernel_picture"
+    assert f"\n{table}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert figures["identical"] is True
 
 
 @pytest.mark.parametrize("path", SCORECARDS, ids=lambda path: path.stem)

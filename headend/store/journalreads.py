@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import Any
 
 from drivers.facts import RegisterValue, UtcSeconds
@@ -45,6 +46,11 @@ def register_crc(end_device_id: int, value: RegisterValue) -> int:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
+def _scaler_unit(scaler: int, unit: int) -> ScalerUnit:
+    return ScalerUnit(scaler, Unit(unit))
+
+
 class JournalReads(Database):
     """What was recorded beside the blocks."""
 
@@ -80,15 +86,14 @@ class JournalReads(Database):
 
     def _register(self, end_device_id: int, obis: Obis, row: tuple[Any, ...]) -> RegisterValue:
         count, scaler, unit, captured_at, uncertainty, rules, crc = row
-        where = f"{self.path}: register {obis} of end device {end_device_id} at {captured_at}"
         try:
-            scaler_unit = ScalerUnit(scaler, Unit(unit))
-            value = RegisterValue(obis, count, scaler_unit, captured_at, uncertainty, Rule(rules))
-            is_whole = register_crc(end_device_id, value) == crc
+            value = RegisterValue(obis, count, _scaler_unit(scaler, unit), captured_at, uncertainty, Rule(rules))
+            fault = "" if register_crc(end_device_id, value) == crc else "its checksum does not match"
         except (TypeError, ValueError, struct.error) as error:
-            raise StoreError(f"{where} is damaged: {error}; keep the file, restore a backup") from error
-        if not is_whole:
-            raise StoreError(f"{where} is damaged: its checksum does not match; keep the file, restore a backup")
+            fault = str(error)
+        if fault:
+            where = f"{self.path}: register {obis} of end device {end_device_id} at {captured_at}"
+            raise StoreError(f"{where} is damaged: {fault}; keep the file, restore a backup")
         return value
 
     def changes(self, after: int, limit: int = DEFAULT_LIMIT) -> list[Change]:

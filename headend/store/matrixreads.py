@@ -204,7 +204,7 @@ class MatrixReads(SeriesReads):
                 one.mark(layer, found.series(row), grid)
         if first < self.floor(_KEPT[layer]).day * DAY:
             for row in range(len(ids)):
-                self._mark_dropped(_KEPT[layer], found.series(row))
+                self.mark_dropped(_KEPT[layer], found.series(row))
         return found
 
     def area_matrix(
@@ -311,7 +311,7 @@ class MatrixReads(SeriesReads):
             spans = plan.spans
             if plan.always[0] <= window[0] and window[1] <= plan.always[1] and only.is_busy:
                 for series in only.series(spans, window[0]):
-                    self._mark_dropped(_KEPT[layer], series)
+                    self.mark_dropped(_KEPT[layer], series)
                     yield series
                 return
         for obis, one, span in zip(codes, plan.expected, spans, strict=True):
@@ -332,7 +332,7 @@ class MatrixReads(SeriesReads):
                 one.mark(layer, series, (series.period, offset, series.scaler_unit))
             else:
                 expect_idle(series.state)
-            self._mark_dropped(_KEPT[layer], series)
+            self.mark_dropped(_KEPT[layer], series)
             yield series
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:

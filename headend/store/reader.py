@@ -7,7 +7,7 @@ from headend.store.checkreads import CheckReads
 from headend.store.matrixreads import MatrixReads
 
 
-class StoreReader(MatrixReads, CheckReads):
+class StoreReader(CheckReads, MatrixReads):
     """A reading connection; sees each commit of the writer as soon as it is made. One thread at a time."""
 
     @classmethod

@@ -71,7 +71,7 @@ class SeriesReads(RegistryReads, RetentionReads):
             for block in self._blocks(Layer.RAW, end_device_id, name, series.start, series.end):
                 _lay_over(series, block, block.find(obis, grid))
             mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid == grid])
-            self._mark_dropped(Kept.RAW, series)
+            self.mark_dropped(Kept.RAW, series)
         return series
 
     def validated_series(self, usage_point_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
@@ -100,7 +100,7 @@ class SeriesReads(RegistryReads, RetentionReads):
         for block, channel in found:
             _lay_over(series, block, channel)
         mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid[:2] == grid[:2]])
-        self._mark_dropped(Kept.VALIDATED, series)
+        self.mark_dropped(Kept.VALIDATED, series)
         return series
 
     def stored_channels(
@@ -187,7 +187,7 @@ class SeriesReads(RegistryReads, RetentionReads):
             raise StoreError(f"{self.path}: VEE run {run_id} is not there; the file is damaged: restore a backup")
         return VeeRun(*rows[0][1:])
 
-    def _mark_dropped(self, what: Kept, series: Series) -> None:
+    def mark_dropped(self, what: Kept, series: Series) -> None:
         """Say of slots that retention has dropped that they are, in place: they are neither missing nor to be fetched again."""
         unfilled = ~series.has_value
         if not unfilled.any():

@@ -82,20 +82,25 @@ class Assembled:
 
 def pieces(reader: Reader, usage_point_id: int, obis: Obis) -> list[Piece]:
     """List which end device delivers the channel when, oldest first: installations cut with expectations."""
-    found = []
+    return all_pieces(reader, usage_point_id).get(obis, [])
+
+
+def all_pieces(reader: Reader, usage_point_id: int) -> dict[Obis, list[Piece]]:
+    """List the pieces of each channel of a usage point, oldest first."""
+    found: dict[Obis, list[Piece]] = {}
     for place in reader.installations(usage_point_id=usage_point_id):
         for entry in reader.expectations(place.end_device_id):
             start = max(place.start, entry.start)
             end = min((at for at in (place.end, entry.end) if at is not None), default=None)
-            if entry.obis == obis and (end is None or start < end):
+            if end is None or start < end:
                 multiplier = place.multiplier if entry.scaler_unit.unit in MULTIPLIED else 1
-                found.append(
+                found.setdefault(entry.obis, []).append(
                     Piece(
                         place.end_device_id, start, end, entry.period, entry.offset, entry.scaler_unit, multiplier,
                         entry.dials,
                     )
                 )  # fmt: skip
-    return sorted(found, key=lambda piece: piece.start)
+    return {obis: sorted(of_channel, key=lambda piece: piece.start) for obis, of_channel in found.items()}
 
 
 def common_scaler_unit(found: Iterable[Piece]) -> ScalerUnit:
@@ -148,6 +153,20 @@ def assemble(
                 found_so_far.append(_spans(reader, piece, code, part, series, rules))
     joined_tariffs = {number: tuple(joined(parts)) for number, parts in by_tariff.items()}
     return Assembled(series, tuple(joined(spans)), joined_tariffs)
+
+
+def spans_of(
+    reader: Reader, piece: Piece, obis: Obis, start: UtcSeconds, end: UtcSeconds, rules: RuleSet
+) -> list[RegisterSpan]:
+    """Give the register spans of one end device that delivers a channel all through a window of whole UTC days [s UTC].
+
+    As `assemble` would, without reading intervals; by slots from the window's first.
+    """
+    slots = (end - start) // piece.period
+    whole = Series.empty(start + piece.offset, piece.period, piece.scaler_unit, slots)
+    first = max(0, -((whole.start - piece.start) // piece.period))
+    part = whole.window(whole.start + first * piece.period, whole.end)
+    return joined([_spans(reader, piece, register_of(obis), part, whole, rules)])
 
 
 def _is_swap(found: Sequence[Piece], piece: Piece) -> bool:

@@ -2,7 +2,7 @@
 layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
@@ -45,16 +45,24 @@ def gather(
         if series is not None:
             found[sibling] = series
 
+    multiplier = max(piece.multiplier for piece in same_grid)
+    year = year_before(reader, obis, same_grid, start, end, rules)
+    check = _check_meter(reader, usage_point, obis, same_grid, start, end, rules)
+    return Beside(obis, found, year, check, multiplier, check_name=_check_name(usage_point))
+
+
+def year_before(
+    reader: Reader, obis: Obis, same_grid: Sequence[Piece], start: UtcSeconds, end: UtcSeconds, rules: RuleSet
+) -> Callable[[], Series | None] | None:
+    """Give what reads a channel's slots of the year before a run over ``[start, end)`` [s UTC]; None where no rule wants them."""
+    first, last = start - (YEAR + rules.look_year) * DAY, end - (YEAR - 1) * DAY
+
     def year() -> Series | None:
-        first, last = start - (YEAR + rules.look_year) * DAY, end - (YEAR - 1) * DAY
         if first < 0 or not any(piece.touches(first, last) for piece in same_grid):
             return None
         return assemble(reader, same_grid, obis, first, last, rules, with_registers=False).series
 
-    multiplier = max(piece.multiplier for piece in same_grid)
-    check_name = _check_name(usage_point)
-    check = _check_meter(reader, usage_point, obis, same_grid, start, end, rules)
-    return Beside(obis, found, year if rules.look_year else None, check, multiplier, check_name=check_name)
+    return year if rules.look_year else None
 
 
 def _on_grid(

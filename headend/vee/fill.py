@@ -20,7 +20,7 @@ from drivers.units import Unit
 from headend.series import Int32
 from headend.vee.classprofile import KINDS_OF_DAY, ClassProfile
 from headend.vee.likedays import YEAR, like_days
-from headend.vee.localtime import DAY, HOUR, Int64, same_wall_time, wall_slots
+from headend.vee.localtime import DAY, HOUR, Int64, wall_slots
 from headend.vee.mark import IMPORT, local_days, previous_year
 from headend.vee.work import DOUBTED, NO_END, Source, Work
 from kernels import estimate
@@ -31,26 +31,51 @@ Bools = npt.NDArray[np.bool_]
 
 def fill(work: Work) -> None:
     """Estimate missing slots of the series in place."""
-    series, rules = work.series, work.rules
+    rules = work.rules
+    lengths, longest = fill_from_days(work)
+    may = lengths <= longest
+    if rules.previous_year and len(slots := _open(work, may)):
+        _from_last_year(work, slots)
+    fill_from_class(work, lengths, longest)
+    _note_rest(work, lengths, longest)
+
+
+def fill_from_days(work: Work) -> tuple[Int64, int]:
+    """Do what needs no other year: after `fill_short`, which see, the check meter and the like days."""
+    series = work.series
     usable = (series.state == State.MEASURED) & (series.rules & np.uint32(DOUBTED) == 0)
     history = series.values.copy()
+    lengths, longest = fill_short(work)
+    may = lengths <= longest
+    if len(slots := _open(work, may)):
+        _from_check_meter(work, slots)
+    if len(slots := _open(work, may)) and work.rules.weeks:
+        _from_like_days(work, slots, history, usable)
+    return lengths, longest
+
+
+def fill_short(work: Work) -> tuple[Int64, int]:
+    """Do what needs no other day: 0 where the power was off, a line through short gaps.
+
+    Gives the length of the gap that each slot was in, 0 outside, and that of the longest that may be estimated. [slots]
+    """
+    series, rules = work.series, work.rules
     estimate.zero(series.values, series.state, series.reason)
     longest = rules.longest_gap // series.period if rules.longest_gap else len(series)
     lengths = np.zeros(len(series), np.int64)
     estimate.gap_lengths(series.state, series.reason, lengths)
-    may = lengths <= longest
     _draw_lines(work, lengths, longest)
-    if len(slots := _open(work, may)):
-        _from_check_meter(work, slots)
-    if len(slots := _open(work, may)) and rules.weeks:
-        _from_like_days(work, slots, history, usable)
-    if rules.previous_year and len(slots := _open(work, may)):
-        _from_last_year(work, slots)
-    if rules.profile is not None and _is_import(work):
-        longest_of_class = rules.profile.longest // series.period if rules.profile.longest else len(series)
-        if len(slots := _open(work, may & (lengths <= longest_of_class))):
-            _from_profile(work, slots, rules.profile)
-    _note_rest(work, lengths, longest)
+    return lengths, longest
+
+
+def fill_from_class(work: Work, lengths: Int64, longest: int) -> None:
+    """Do what needs nothing of its own: the profile of its class. ``lengths``, ``longest``: of `fill_short`."""
+    series, profile = work.series, work.rules.profile
+    if profile is None or not _is_import(work):
+        return
+    longest_of_class = profile.longest // series.period if profile.longest else len(series)
+    if len(slots := _open(work, (lengths <= longest) & (lengths <= longest_of_class))):
+        _from_profile(work, slots, profile)
 
 
 def _open(work: Work, may: Bools) -> Int64:
@@ -105,7 +130,7 @@ def _from_like_days(work: Work, slots: Int64, history: Int32, usable: Bools) -> 
     reference, is_usable = np.zeros((most, len(slots)), np.int32), np.zeros((most, len(slots)), np.uint8)
     indices = np.zeros((most, len(slots)), np.int64)
     for row in range(most):
-        index, exists = same_wall_time(slots, back[row], work.offsets, series.period)
+        index, exists = work.days_back(slots, back[row])
         reference[row], indices[row] = history[index], index
         is_usable[row] = exists & usable[index] & (back[row] > 0)
     values, state, reason = series.values[slots], series.state[slots], series.reason[slots]
@@ -123,7 +148,7 @@ def _from_last_year(work: Work, slots: Int64) -> None:
     if year is None:
         return
     series, then = work.series, year.series
-    local = series.start + series.period * slots + work.offsets[slots] - YEAR * DAY
+    local = work.wall(slots) - YEAR * DAY
     index, exists = wall_slots(local, then.start, year.offsets, then.period)
     good = (then.state == State.MEASURED) & (then.rules & np.uint32(DOUBTED) == 0)
     source, usable = np.zeros(len(series), np.int32), np.zeros(len(series), np.uint8)
@@ -143,7 +168,7 @@ def _is_import(work: Work) -> bool:
 
 def _from_profile(work: Work, slots: Int64, profile: ClassProfile) -> None:
     series = work.series
-    local = series.start + series.period * slots + work.offsets[slots]
+    local = work.wall(slots)
     days, hours = local // DAY, local % DAY // HOUR
     rows: dict[int, list[int]] = {}
     for day in np.unique(days).tolist():

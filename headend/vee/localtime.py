@@ -6,6 +6,7 @@ A slot belongs to the local span in which it starts. Days have 23, 24 or 25 hour
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ class Span(StrEnum):
     MONTH = "month"
 
 
+REMEMBERED = 50_000
+"""Slots of the longest series whose offsets are kept: a year of ten minutes. All of them together take 13 MB."""
 _LENGTHS = {Span.QUARTER: 900, Span.HALF_HOUR: 1_800, Span.HOUR: HOUR}
 
 
@@ -34,8 +37,12 @@ def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
     """Give local minus UTC at the start of each slot, shape (slots,). [s]
 
     ``start``: of the first slot [s UTC].  ``period``: [s]. Asks the zone once per UTC day, and per slot on a day whose
-    two ends differ.
+    two ends differ. The array of a short series is shared by all who ask the same, and cannot be written to.
     """
+    return (_known_offsets if slots <= REMEMBERED else _offsets)(zone, start, period, slots)
+
+
+def _offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
     starts = start + period * np.arange(slots, dtype=np.int64)
     offsets = np.zeros(slots, np.int64)
     if not slots:
@@ -56,7 +63,11 @@ def utc_offsets(zone: tzinfo, start: int, period: int, slots: int) -> Int64:
             offsets[first:last] = at(midnight)
         else:
             offsets[first:last] = [utc_offset(zone, int(instant)) for instant in starts[first:last]]
+    offsets.flags.writeable = False
     return offsets
+
+
+_known_offsets = lru_cache(maxsize=32)(_offsets)
 
 
 def utc_offset(zone: tzinfo, instant: int) -> int:

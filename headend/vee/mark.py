@@ -14,7 +14,7 @@ from headend.vee.checks import Check, tangent_ppm
 from headend.vee.drift import flag_drift
 from headend.vee.electrical import mark_electrical
 from headend.vee.likedays import YEAR
-from headend.vee.localtime import DAY, Int64, utc_offsets, whole_days
+from headend.vee.localtime import DAY, Int64, utc_offsets
 from headend.vee.maincheck import mark_main_check
 from headend.vee.work import Work, on_scaler
 from kernels import aggregate, pairs, runs, usage, validate
@@ -30,7 +30,7 @@ def mark(work: Work, *, judge_values: bool) -> None:
     energy channel.
     """
     series, checks = work.series, work.rules.checks
-    days = whole_days(work.offsets, series.start, series.period) if judge_values else np.zeros(1, np.int64)
+    days = work.days() if judge_values else np.zeros(1, np.int64)
     _mark_core(work, days, zero_run=work.limits.zero_run if judge_values else len(series) + 1)
     if "clock_drift" in checks and work.beside.clock:
         flag_drift(series, work.beside.clock, checks["clock_drift"]["tolerance"])
@@ -155,7 +155,7 @@ def _mark_high_low_year(work: Work, check: Check, days: Int64) -> None:
     known = _window_sums(whole.astype(np.int64), width) == width
     if not known.any() or (year := previous_year(work)) is None:
         return
-    then = whole_days(year.offsets, year.series.start, year.series.period)
+    then = year.days()
     if len(then) < 2:
         return
     old_sums, old_whole = _day_totals(year.series, then)
@@ -184,9 +184,7 @@ def _flag_usage(work: Work, check: Check, days: Int64, now: Int64, before: Int64
 
 def local_days(work: Work, slots: Int64) -> Int64:
     """Give the local day in which each slot starts, counted since 1970-01-01; shape as ``slots``."""
-    series = work.series
-    found: Int64 = (series.start + series.period * slots + work.offsets[slots]) // DAY
-    return found
+    return work.wall(slots) // DAY
 
 
 def previous_year(work: Work) -> Work | None:
@@ -199,8 +197,7 @@ def previous_year(work: Work) -> Work | None:
                 series, utc_offsets(zone, series.start, series.period, len(series)), zone, work.limits, work.rules
             )
             # By range and spike alone: what may serve as history.
-            days = whole_days(work.year.offsets, series.start, series.period)
-            _mark_core(work.year, days, zero_run=len(series) + 1)
+            _mark_core(work.year, work.year.days(), zero_run=len(series) + 1)
     work.has_asked_year = True
     return work.year
 

@@ -9,13 +9,14 @@ from fractions import Fraction
 from math import floor
 
 import numpy as np
+import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from drivers.units import ScalerUnit
 from headend.series import Int32, Series, UInt8
 from headend.vee.drift import ClockReading
-from headend.vee.localtime import Int64
+from headend.vee.localtime import Int64, same_wall_time, whole_days
 from headend.vee.registers import TariffRegisters
 from headend.vee.rules import HOUR, MEAN_POWER_UNITS, ChannelLimits, RuleSet
 from kernels.quality import Rule, State
@@ -89,6 +90,9 @@ class Beside:
 class Work:
     """One run's own copy of a series, with what the rules mean for it. ``year``: filled on demand by
     `previous_year`.
+
+    Rows laid end to end (`headend.vee.rows`) are one series too: ``row`` is then the length of each with the slot behind it,
+    ``offsets`` are those of one row, and ``edges`` is where the local days begin in all of them.
     """
 
     series: Series
@@ -100,6 +104,26 @@ class Work:
     watch: Watch | None = None
     year: "Work | None" = None
     has_asked_year: bool = False
+    row: int = 0
+    edges: Int64 | None = None
+
+    def days(self) -> Int64:
+        """Give the edges of the whole local days, as `whole_days`."""
+        if self.edges is None:
+            self.edges = whole_days(self.offsets, self.series.start, self.series.period)
+        return self.edges
+
+    def wall(self, slots: Int64) -> Int64:
+        """Give the wall-clock time at which each slot starts, in seconds since 1970-01-01T00:00 on the wall; shape as ``slots``."""
+        inside = slots % self.row if self.row else slots
+        found: Int64 = self.series.start + self.series.period * inside + self.offsets[inside]
+        return found
+
+    def days_back(self, slots: Int64, days: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
+        """Find for each slot the one at the same wall-clock time so many days before, as `same_wall_time`; never of another row."""
+        inside = slots % self.row if self.row else slots
+        index, exists = same_wall_time(inside, days, self.offsets, self.series.period)
+        return index + (slots - inside), exists
 
     def counts_of(self, watts: int) -> int:
         """Turn mean power over an interval [W] into counts of an energy channel, rounded down."""

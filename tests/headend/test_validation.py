@@ -15,10 +15,11 @@ from headend.registry import table
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.validation import CURSOR, Validator
+from headend.vee.alike import place_of
 from headend.vee.assemble import VeeError
 from headend.vee.calendar import load_calendars
+from headend.vee.fleet import run_fleet
 from headend.vee.rules import load_rules
-from headend.vee.service import run
 from kernels.quality import Reason, Rule, State
 
 DAY = 86_400
@@ -106,6 +107,28 @@ async def test_gap_is_filled_and_the_raw_layer_keeps_its_cause(writer: GroupComm
     assert reasons == [Reason.NONE, Reason.NO_ROW]
 
 
+@pytest.mark.parametrize(("at_once", "transactions"), [(1, 2), (1_000, 1)])
+async def test_a_fleet_is_validated_in_transactions_of_so_many_channel_days(
+    writer: GroupCommitWriter, monkeypatch: pytest.MonkeyPatch, at_once: int, transactions: int
+) -> None:
+    parts: list[list[str]] = []
+
+    def noting(store, wanted, **rest):  # type: ignore[no-untyped-def]
+        parts.append([point.name for point, _ in wanted])
+        return run_fleet(store, wanted, **rest)
+
+    monkeypatch.setattr("headend.validation.run_fleet", noting)
+    monkeypatch.setattr("headend.validation.CHANNEL_DAYS_AT_ONCE", at_once)
+    for meter in ("SIM1", "SIM2"):
+        await writer.submit(lambda store, meter=meter: record(store, meter, TODAY - 1, (100,) * 48))  # type: ignore[misc]
+
+    summary = await Validator(writer, load_rules("residential")).catch_up(NOW, with_today=False)
+
+    assert len(parts) == transactions
+    assert [name for part in parts for name in part] == ["UP1", "UP2"]
+    assert (summary.channels, summary.written, summary.failed) == (2, 2, [])
+
+
 async def test_late_value_gives_its_day_a_new_version_alone(writer: GroupCommitWriter) -> None:
     for day in (TODAY - 3, TODAY - 2, TODAY - 1):
         counts = (None, *((100,) * 47)) if day == TODAY - 2 else (100,) * 48
@@ -124,12 +147,13 @@ async def test_late_value_gives_its_day_a_new_version_alone(writer: GroupCommitW
 async def test_channel_that_cannot_be_validated_is_named_and_does_not_stop_the_others(
     writer: GroupCommitWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(store, usage_point, *rest, **more):  # type: ignore[no-untyped-def]
-        if usage_point.name == "UP1":
+    def failing(store, point, *rest, **more):  # type: ignore[no-untyped-def]
+        if point.name == "UP1":
             raise VeeError("usage point UP1: its grid changes")
-        return run(store, usage_point, *rest, **more)
+        return place_of(store, point, *rest, **more)
 
-    monkeypatch.setattr("headend.validation.run", failing)
+    monkeypatch.setattr("headend.vee.fleet.place_of", failing)
+    monkeypatch.setattr("headend.vee.fleet.run", failing)
     for meter in ("SIM1", "SIM2"):
         await writer.submit(lambda store, meter=meter: record(store, meter, TODAY - 1, (100,) * 48))  # type: ignore[misc]
 
