@@ -1,10 +1,15 @@
-"""What every test leaves as it found it."""
+"""What every test leaves as it found it, and the server that many share."""
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
+
+from tests.postgres import Postgres, running
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +20,14 @@ def _logs_as_they_were() -> Iterator[None]:
     yield
     drivers.handlers = before
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for tests that do not kill it; each takes a schema of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        with running(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)

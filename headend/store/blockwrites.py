@@ -11,8 +11,8 @@ from headend.store.registrywrites import RegistryWrites
 from headend.store.seriesreads import SeriesReads, block_key
 
 _PUT = {
-    Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
-    Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+    Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
+    Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
 }
 _REMEMBERED = 20_000
 """Most end devices whose registry entries are kept in memory."""

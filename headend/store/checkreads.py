@@ -50,25 +50,19 @@ class CheckReads(JournalReads, SeriesReads):
 
     def sizes(self) -> list[TableSize]:
         """List what each table takes, the largest first. Reads the whole file."""
-        rows = self._rows(
-            "SELECT m.tbl_name, sum(s.pgsize), sum(s.unused) FROM dbstat AS s JOIN sqlite_master AS m ON m.name = s.name"
-            " GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
+        self._check_usable()
         return [
             TableSize(table, int(self._rows(f'SELECT count(*) FROM "{table}"')[0][0]), size, unused)  # noqa: S608  a name of the schema's
-            for table, size, unused in rows
+            for table, size, unused in self._engine.sizes()
         ]
 
     def free_bytes(self) -> int:
-        """Give what pages nobody uses take within the file. [B]"""
-        (pages,), (page,) = self._rows("PRAGMA freelist_count")[0], self._rows("PRAGMA page_size")[0]
-        return int(pages) * int(page)
+        """Give what nobody uses between the tables. [B]"""
+        self._check_usable()
+        return self._engine.unused_bytes()
 
     def _faults(self) -> Iterator[str]:
-        for (text,) in self._rows(f"PRAGMA integrity_check({MAX_FAULTS})"):
-            yield from (f"structure: {line}" for line in str(text).splitlines() if line != "ok")
-        for table, row, parent, _ in self._rows("PRAGMA foreign_key_check"):
-            yield f"reference: row {row} of table {table} names a row of {parent} that is not there"
+        yield from self._engine.structure_faults(MAX_FAULTS)
         for read in (self.links, self.installations, self.counters, self._check_cursors):
             yield from _failure(read)
         devices = {device.id: device.name for device in self.end_devices()}

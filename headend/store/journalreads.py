@@ -69,8 +69,8 @@ class JournalReads(Database):
         # Skip from code to code along the key, not row to row.
         rows = self._rows(
             "WITH RECURSIVE code (obis) AS ("
-            " SELECT min(obis) FROM register WHERE end_device_id = ?1 UNION ALL"
-            " SELECT (SELECT min(obis) FROM register WHERE end_device_id = ?1 AND obis > code.obis)"
+            " SELECT (SELECT obis FROM register WHERE end_device_id = ?1 ORDER BY obis LIMIT 1) UNION ALL"
+            " SELECT (SELECT obis FROM register WHERE end_device_id = ?1 AND obis > code.obis ORDER BY obis LIMIT 1)"
             " FROM code WHERE code.obis IS NOT NULL) SELECT obis FROM code WHERE obis IS NOT NULL",
             (end_device_id,),
         )
@@ -129,10 +129,10 @@ class JournalReads(Database):
     def sink_states(self) -> dict[str, SinkState]:
         """Give how far each sink has come and what ails it, by name; every one that ever wrote anything."""
         rows = self._rows(
-            "SELECT name, ifnull(c.seq, 0), (SELECT at FROM change_log WHERE seq > ifnull(c.seq, 0) ORDER BY seq LIMIT 1),"
-            " (SELECT count(*) FROM sink_quarantine WHERE sink = name), ifnull(t.error, ''), t.since FROM"
+            "SELECT name, coalesce(c.seq, 0), (SELECT at FROM change_log WHERE seq > coalesce(c.seq, 0) ORDER BY seq LIMIT 1),"
+            " (SELECT count(*) FROM sink_quarantine WHERE sink = name), coalesce(t.error, ''), t.since FROM"
             " (SELECT name FROM sink_cursor UNION SELECT name FROM sink_trouble UNION SELECT sink FROM sink_quarantine)"
-            " LEFT JOIN sink_cursor AS c USING (name) LEFT JOIN sink_trouble AS t USING (name) ORDER BY name"
+            " AS s LEFT JOIN sink_cursor AS c USING (name) LEFT JOIN sink_trouble AS t USING (name) ORDER BY name"
         )
         return {name: SinkState(*rest) for name, *rest in rows}
 
@@ -155,8 +155,8 @@ class JournalReads(Database):
     ) -> list[Event]:
         """List what happened within ``[start, end)`` [s UTC], oldest first."""
         rows = self._rows(
-            "SELECT id, end_device_id, kind, code, at, text, received_at FROM event WHERE (?1 IS NULL OR"
-            " end_device_id = ?1) AND (?2 IS NULL OR kind = ?2) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
+            "SELECT id, end_device_id, kind, code, at, text, received_at FROM event WHERE (end_device_id = ?1 OR"
+            " ?1 IS NULL) AND (kind = ?2 OR ?2 IS NULL) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
             (end_device_id, kind, start, end, limit),
         )
         return [Event(*row) for row in rows]
@@ -171,7 +171,7 @@ class JournalReads(Database):
         """List values that contradicted a stored one, of slots or captures within ``[start, end)`` [s UTC]."""
         rows = self._rows(
             "SELECT id, end_device_id, layer, obis, at, kept, kept_scaler, kept_unit, refused, refused_scaler,"
-            " refused_unit, received_at FROM conflict WHERE (?1 IS NULL OR end_device_id = ?1)"
+            " refused_unit, received_at FROM conflict WHERE (end_device_id = ?1 OR ?1 IS NULL)"
             " AND at >= ?2 AND at < ?3 ORDER BY at, id LIMIT ?4",
             (end_device_id, start, end, limit),
         )
@@ -201,10 +201,10 @@ class JournalReads(Database):
         limit: int = DEFAULT_LIMIT,
     ) -> list[JobRun]:
         """List attempts to read that started at or after ``since`` [s UTC]: the newest ``limit``, oldest first."""
-        where = "end_device_id = ?1" if end_device_id is not None else "?1 IS NULL"
+        where = "end_device_id = ?1" if end_device_id is not None else "CAST(?1 AS BIGINT) IS NULL"
         rows = self._rows(
             "SELECT id, end_device_id, kind, started_at, ended_at, succeeded, cause, detail, window_start, window_end"  # noqa: S608  both wheres are ours
-            f" FROM job_run WHERE {where} AND (?2 IS NULL OR kind = ?2) AND started_at >= ?3"
+            f" FROM job_run WHERE {where} AND (kind = ?2 OR ?2 IS NULL) AND started_at >= ?3"
             " ORDER BY started_at DESC, id DESC LIMIT ?4",
             (end_device_id, kind, since, limit),
         )
@@ -231,7 +231,8 @@ class JournalReads(Database):
     def audit_entries(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[AuditEntry]:
         """List who did what at or after ``since`` [s UTC], oldest first."""
         rows = self._rows(
-            "SELECT id, at, user, action, subject, detail FROM audit WHERE at >= ? ORDER BY id LIMIT ?", (since, limit)
+            'SELECT id, at, "user", action, subject, detail FROM audit WHERE at >= ? ORDER BY id LIMIT ?',
+            (since, limit),
         )
         return [AuditEntry(*row) for row in rows]
 

@@ -62,10 +62,11 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         self._run(
             "INSERT INTO set_aside (topic, digest, payload, size, reason, first_at, last_at, times)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1) ON CONFLICT DO UPDATE SET"
-            " last_at = max(last_at, excluded.last_at), times = times + 1, reason = excluded.reason",
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1) ON CONFLICT (topic, digest) DO UPDATE SET"
+            " last_at = CASE WHEN excluded.last_at > set_aside.last_at THEN excluded.last_at ELSE set_aside.last_at END,"
+            " times = set_aside.times + 1, reason = excluded.reason",
             (
-                topic[:MAX_TEXT], hashlib.sha256(payload).digest(), payload[:MAX_PAYLOAD], len(payload),
+                _cut(topic), hashlib.sha256(payload).digest(), payload[:MAX_PAYLOAD], len(payload),
                 reason[:MAX_TEXT], at,
             ),
         )  # fmt: skip
@@ -82,7 +83,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         if seq != present:
             self._run(
                 "INSERT INTO sink_cursor (name, seq, at) VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET seq = excluded.seq, at = excluded.at",
+                " ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, at = excluded.at",
                 (name, seq, self._now()),
             )
 
@@ -91,9 +92,10 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         self._run(
             "INSERT INTO sink_quarantine (sink, point, reason, seq, first_at, last_at, times)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
-            " seq = excluded.seq, last_at = max(last_at, excluded.last_at), times = times + 1",
-            (sink, point[:MAX_TEXT], reason[:MAX_TEXT], seq, self._now()),
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1) ON CONFLICT (sink, point) DO UPDATE SET reason = excluded.reason,"
+            " seq = excluded.seq, times = sink_quarantine.times + 1, last_at = CASE"
+            " WHEN excluded.last_at > sink_quarantine.last_at THEN excluded.last_at ELSE sink_quarantine.last_at END",
+            (sink, _cut(point), reason[:MAX_TEXT], seq, self._now()),
         )
 
     def note_sink_trouble(self, name: str, error: str) -> None:
@@ -104,7 +106,7 @@ class JournalWrites(WritableDatabase, JournalReads):
             return
         self._run(
             "INSERT INTO sink_trouble (name, error, since) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET error = excluded.error",
+            " ON CONFLICT (name) DO UPDATE SET error = excluded.error",
             (name, error[:MAX_TEXT], self._now()),
         )
 
@@ -140,7 +142,7 @@ class JournalWrites(WritableDatabase, JournalReads):
     def _keep_counter(self, key_id: str, following: int, whose: str, *, is_peer: bool) -> None:
         self._run(
             "INSERT INTO invocation_counter (key_id, next, is_peer) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET next = excluded.next, is_peer = excluded.is_peer",
+            " ON CONFLICT (key_id) DO UPDATE SET next = excluded.next, is_peer = excluded.is_peer",
             (key_id, following, int(is_peer)),
         )
         if following >= COUNTER_WARN:
@@ -157,7 +159,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         if margin < 0:
             raise ValueError(f"counters never go back, not by {-margin} either")
-        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE is_peer IS NOT 1")
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE is_peer IS DISTINCT FROM 1")
         for key_id, following, _ in rows:
             self._keep_counter(key_id, min(following + margin, COUNTER_LIMIT), key_id, is_peer=False)
         return len(rows)
@@ -167,7 +169,8 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         if len(entry) > MAX_PAYLOAD or len(kind) > MAX_TEXT:
             raise StoreError(f"metadata of {len(entry)} octets; at most {MAX_PAYLOAD} are kept for one kind of meter")
-        self._run("INSERT OR REPLACE INTO driver_metadata (kind, entry) VALUES (?, ?)", (kind, entry))
+        self._run("DELETE FROM driver_metadata WHERE kind = ?", (kind,))
+        self._run("INSERT INTO driver_metadata (kind, entry) VALUES (?, ?)", (kind, entry))
         self._run(
             "DELETE FROM driver_metadata WHERE id <= (SELECT id FROM driver_metadata ORDER BY id DESC LIMIT 1 OFFSET ?)",
             (MAX_KINDS,),
@@ -181,7 +184,8 @@ class JournalWrites(WritableDatabase, JournalReads):
     def keep_latencies(self, link: str, entry: bytes) -> None:
         """Keep what was learned of a link's latencies; beyond `MAX_LINKS` what was kept longest ago goes."""
         self._require_transaction()
-        self._run("INSERT OR REPLACE INTO link_latency (link, entry) VALUES (?, ?)", (link, entry))
+        self._run("DELETE FROM link_latency WHERE link = ?", (link,))
+        self._run("INSERT INTO link_latency (link, entry) VALUES (?, ?)", (link, entry))
         self._run(
             "DELETE FROM link_latency WHERE id <= (SELECT id FROM link_latency ORDER BY id DESC LIMIT 1 OFFSET ?)",
             (MAX_LINKS,),
@@ -191,7 +195,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         """Note who did what, and give the entry's id."""
         self._require_transaction()
         return self._insert(
-            "INSERT INTO audit (at, user, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
+            'INSERT INTO audit (at, "user", action, subject, detail) VALUES (?, ?, ?, ?, ?)',
             (self._now(), user, action, subject, detail[:MAX_TEXT]),
         )
 
@@ -222,3 +226,8 @@ class JournalWrites(WritableDatabase, JournalReads):
             "INSERT INTO change_log (layer, entity_id, day, channels, version, run_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (int(layer), entity_id, day, b"".join(code.to_bytes() for code in channels), version, run_id, at),
         )
+
+
+def _cut(key: str) -> str:
+    """Cut a text that is part of a key to so many octets: PostgreSQL's index takes no longer one."""
+    return key.encode()[:MAX_TEXT].decode(errors="ignore") if len(key) * 4 > MAX_TEXT else key

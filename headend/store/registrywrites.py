@@ -132,7 +132,7 @@ class RegistryWrites(JournalWrites, RegistryReads):
             return Outcome.UNCHANGED
         self._run(
             'INSERT INTO installation (usage_point_id, end_device_id, start, "end", multiplier) VALUES (?, ?, ?, ?, ?)'
-            ' ON CONFLICT DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier',
+            ' ON CONFLICT (usage_point_id, end_device_id, start) DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier',
             (
                 installation.usage_point_id, installation.end_device_id, installation.start, installation.end,
                 installation.multiplier,

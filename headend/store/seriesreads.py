@@ -139,7 +139,7 @@ class SeriesReads(RegistryReads):
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         """List the versions of a validated channel-day, oldest first."""
         rows = self._rows(
-            "SELECT v.version, v.run_id, r.rules, r.at, r.user, r.reason, v.seq, v.block IS NULL"
+            'SELECT v.version, v.run_id, r.rules, r.at, r."user", r.reason, v.seq, v.block IS NULL'
             " FROM validated_version AS v JOIN vee_run AS r ON r.id = v.run_id"
             " WHERE v.usage_point_id = ? AND v.day = ? AND v.obis = ? ORDER BY v.version",
             (usage_point_id, day, obis.to_bytes()),
@@ -188,8 +188,8 @@ class SeriesReads(RegistryReads):
         first, last = start // DAY, (end - 1) // DAY
         table = _TABLES[layer]
         rows = self._rows(
-            f"WITH RECURSIVE day (k) AS (SELECT ?1 UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
-            f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} ON {table}.k = day.k",
+            f"WITH RECURSIVE day (k) AS (SELECT CAST(?1 AS BIGINT) UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
+            f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} WHERE {table}.k = day.k",
             (block_key(first, local_id), block_key(last, local_id)),
         )
         for key, data in rows:

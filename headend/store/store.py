@@ -1,21 +1,22 @@
 """`Store`: the one writer."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Self
 
 import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
-from headend.store.database import CACHE_SIZE, note_damage
+from headend.store.engine import Engine
 from headend.store.errors import translate
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
+from headend.store.place import Place, server_of
 from headend.store.quarantine import check_usable, quarantine
 from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
+from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
 from headend.store.unclean import is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
@@ -26,15 +27,16 @@ PAGE_SIZE = 8_192
 class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
-    def __init__(self, path: str, connection: apsw.Connection, now: Callable[[], UtcSeconds], lock: WriterLock) -> None:
-        super().__init__(path, connection, now)
+    def __init__(self, engine: Engine, now: Callable[[], UtcSeconds], lock: WriterLock | None = None) -> None:
+        """``lock``: of a file's one writer; a server holds its lock with the connection."""
+        super().__init__(engine, now)
         self._lock = lock
         self._forget()
 
     @classmethod
     def open(  # type: ignore[override]  # a writer needs a clock, a reader has none
         cls,
-        path: str | Path,
+        path: Place,
         now: Callable[[], UtcSeconds],
         *,
         vfs: str | None = None,
@@ -42,10 +44,16 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
     ) -> Self:
         """Open a store for writing, make it where there is none, and bring its schema up to date.
 
+        ``path``: of a file, or a PostgreSQL server's schema (`headend.store.place`).
+
         ``now``: current instant [s UTC], stamped on what carries no other time.  ``vfs``, ``scripts``: for tests.
         After an unclean end the file is checked first. Raises `StoreError` where another process writes it, the file is
         damaged, foreign or of a newer schema.
         """
+        if (server := server_of(path)) is not None:
+            from headend.store.postgresql.connect import connect_writing  # noqa: PLC0415  an extra
+
+            return cls(connect_writing(server, scripts), now)
         name = str(path)
         schema = shipped_scripts() if scripts is None else scripts
         lock = WriterLock(name)
@@ -55,7 +63,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         except BaseException:
             lock.release()
             raise
-        return cls(name, connection, now, lock)
+        return cls(SqliteEngine(name, connection, writes=True), now, lock)
 
     @classmethod
     def _prepare(cls, name: str, schema: Mapping[int, str], vfs: str | None) -> apsw.Connection:
@@ -65,7 +73,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
                 settle_log(name, vfs)
             except apsw.Error as error:
                 raise translate(error, name) from error
-        connection = cls._connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+        connection = connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         try:
             check_schema(connection, name, max(schema))
             connection.pragma("page_size", PAGE_SIZE)
@@ -99,6 +107,11 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
 
         Raises `StoreFull` where there is no room; then the store is as it was.
         """
+        if not isinstance(self._engine, SqliteEngine):
+            raise StoreError(
+                f"{self.path}: PostgreSQL gives room back by itself (autovacuum); where a table must shrink at once, its"
+                " administrator runs VACUUM (FULL, ANALYZE) while headend is stopped"
+            )
         self._run("VACUUM")
         self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -107,4 +120,5 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         try:
             super().close()
         finally:
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()

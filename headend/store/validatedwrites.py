@@ -53,11 +53,11 @@ class ValidatedWrites(BlockWrites):
     def _run_id(self, run: VeeRun) -> int:
         """Find or add a run: one that changed nothing leaves no trace."""
         key = (run.rules, run.at, run.user, run.reason)
-        row = self._row("SELECT id FROM vee_run WHERE rules = ? AND at = ? AND user = ? AND reason = ?", key)
+        row = self._row('SELECT id FROM vee_run WHERE rules = ? AND at = ? AND "user" = ? AND reason = ?', key)
         return (
             int(row[0])
             if row
-            else self._insert("INSERT INTO vee_run (rules, at, user, reason) VALUES (?, ?, ?, ?)", key)
+            else self._insert('INSERT INTO vee_run (rules, at, "user", reason) VALUES (?, ?, ?, ?)', key)
         )
 
 
