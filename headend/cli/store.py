@@ -11,14 +11,19 @@ from headend.cli.failures import Failure
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document
 from headend.cli.words import counted
-from headend.store.backup import COUNTER_JUMP, back_up, restore
+from headend.store.backup import COUNTER_JUMP, announce_restore, back_up, restore
 from headend.store.condition import condition_of
-from headend.store.reader import StoreReader
+from headend.store.reader import StoreReader, is_there
 
 KEY = click.option(
     "--key", "reference", required=True, metavar="REF",
     help="The backup's key as env:NAME or file:PATH, 64 hexadecimal digits there (openssl rand -hex 32). Keep it elsewhere.",
 )  # fmt: skip
+COUNTER_JUMP_OPTION = click.option(
+    "--counter-jump", type=click.IntRange(0, 2**32 - 1), default=COUNTER_JUMP, show_default=True,
+    help="How far our invocation counters go ahead: more than were used since the backup.",
+)  # fmt: skip
+DUMP = "pg_dump --format=custom --schema=headend DATABASE"
 SIZES = (
     Column("table", "Table"),
     Column("rows", "Rows", is_number=True),
@@ -42,10 +47,10 @@ def check(ctx: click.Context, format_name: str) -> int:
     """
     app = App.of(ctx, format_name)
     _require(app)
-    with app.output.busy("checking"), StoreReader.open(app.store_path) as reader:
+    with app.output.busy("checking"), StoreReader.open(app.store_place) as reader:
         rows = [{"fault": fault} for fault in reader.faults()]
     app.output.emit(Document("headend.store-check/1", [Column("fault", "Fault")], rows))
-    app.output.say(f"{app.store_path}: {counted(len(rows), 'fault')}")
+    app.output.say(f"{app.store_place}: {counted(len(rows), 'fault')}")
     return Exit.CHECK_FAILED if rows else Exit.OK
 
 
@@ -62,12 +67,14 @@ def stats(ctx: click.Context, format_name: str) -> None:
             for item in reader.sizes()
         ]
         newest, cursors, free = reader.last_seq(), reader.cursors(), reader.free_bytes()
-    why = condition_of(app.store_path, app.settings.store.reserve_mib * 2**20)
-    log = Path(f"{app.store_path}-wal")
+    place = app.store_place
+    why = condition_of(place, app.settings.store.reserve_mib * 2**20)
+    size = place.stat().st_size if isinstance(place, Path) else sum(int(str(row["bytes"])) for row in rows)
+    log = Path(f"{place}-wal")
     summary = {
         "condition": "degraded" if why else "ok",
         "why": why,
-        "file_bytes": app.store_path.stat().st_size,
+        "file_bytes": size,
         "log_bytes": log.stat().st_size if log.exists() else 0,
         "free_bytes": free,
         "newest_change": newest,
@@ -87,10 +94,11 @@ def stats(ctx: click.Context, format_name: str) -> None:
 def backup(ctx: click.Context, target: Path, reference: str) -> None:
     """Write an encrypted, authenticated backup to TARGET, beside a running headend. An existing file is not overwritten."""
     app = App.of(ctx)
+    store = app.store_file(f"back it up with PostgreSQL's own tools, beside a running headend: {DUMP}")
     _require(app)
     key = app.secrets.key(reference)
     with app.output.busy("backing up"):
-        size = back_up(app.store_path, target, key)
+        size = back_up(store, target, key)
     app.output.say(f"{target}: {size} bytes; headend store restore {target} --key {reference} puts it back")
 
 
@@ -100,10 +108,7 @@ def backup(ctx: click.Context, target: Path, reference: str) -> None:
 @click.option(
     "--replace", is_flag=True, help="Put it in the place of the store that is there, which is kept beside it."
 )
-@click.option(
-    "--counter-jump", type=click.IntRange(0, 2**32 - 1), default=COUNTER_JUMP, show_default=True,
-    help="How far our invocation counters go ahead: more than were used since the backup.",
-)  # fmt: skip
+@COUNTER_JUMP_OPTION
 @click.pass_context
 def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool, counter_jump: int) -> None:
     """Put the backup SOURCE in the store's place, checked as a whole before anything is moved.
@@ -112,14 +117,15 @@ def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool,
     again. A key that was changed since must be named anew.
     """
     app = App.of(ctx)
+    store = app.store_file(
+        "stop headend, restore a dump with pg_restore, then headend store advance-counters, so that no counter is used twice"
+    )
     key = app.secrets.key(reference)
-    app.data_directory.mkdir(parents=True, exist_ok=True)
+    app.make_place()
     with app.output.busy("restoring"):
-        done = restore(
-            source, app.store_path, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump
-        )
+        done = restore(source, store, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump)
     app.output.say(
-        f"{app.store_path}: restored up to change {done.newest_change};"
+        f"{store}: restored up to change {done.newest_change};"
         f" {counted(done.counters, 'invocation counter')} went ahead by {counter_jump}"
     )
     if done.kept_as:
@@ -131,17 +137,36 @@ def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool,
 def compact(ctx: click.Context) -> None:
     """Give room that nobody uses back to the file system. Needs the writer's place: stop headend run first."""
     app = App.of(ctx)
+    file = app.store_file(
+        "it gives room back by itself (autovacuum); where a table must shrink at once, its administrator runs"
+        " VACUUM (FULL, ANALYZE) while headend is stopped"
+    )
     _require(app)
-    before = app.store_path.stat().st_size
+    before = file.stat().st_size
     with app.output.busy("compacting"), app.writer() as store:
         store.compact()
-    app.output.say(f"{app.store_path}: {before} bytes before, {app.store_path.stat().st_size} after")
+    app.output.say(f"{file}: {before} bytes before, {file.stat().st_size} after")
+
+
+@command.command("advance-counters")
+@COUNTER_JUMP_OPTION
+@click.pass_context
+def advance_counters(ctx: click.Context, *, counter_jump: int) -> None:
+    """Put our invocation counters ahead, once, after the store was restored by other means than ours (pg_restore).
+
+    Otherwise counters used since the backup would be used again, and meters would refuse them. Needs the writer's place.
+    """
+    app = App.of(ctx)
+    _require(app)
+    with app.writer() as store, store.transaction():
+        count = announce_restore(store, counter_jump, app.now(), user=getpass.getuser(), source="advance-counters")
+    app.output.say(f"{counted(count, 'invocation counter')} went ahead by {counter_jump}")
 
 
 def _require(app: App) -> None:
-    if not app.store_path.exists():
+    if not is_there(app.store_place):
         raise Failure(
-            f"there is no store in {app.data_directory}; headend store restore BACKUP puts one there,"
+            f"there is no store in {app.store_home}; headend store restore BACKUP puts one there,"
             " headend meter import FILE.csv begins one, or name another directory with --data",
             Exit.USAGE,
         )

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Coroutine, Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from headend.clock import Clock
@@ -16,13 +15,14 @@ from headend.sinks.journal import StoreJournal
 from headend.sinks.sink import Sink
 from headend.sinks.window import Form
 from headend.store.model import Layer
+from headend.store.place import Place
 from headend.store.reader import StoreReader
 from headend.store.writer import GroupCommitWriter
 
 
 def open_sinks(
     sinks: Mapping[str, SinkSettings],
-    store_path: Path,
+    store_path: Place,
     writer: GroupCommitWriter,
     clock: Clock,
     secrets: Secrets,
@@ -46,7 +46,7 @@ async def _run(
     name: str,
     settings: SinkSettings,
     token: str,
-    store_path: Path,
+    store_path: Place,
     writer: GroupCommitWriter,
     clock: Clock,
     stop: asyncio.Event,

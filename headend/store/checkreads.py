@@ -56,6 +56,11 @@ class CheckReads(JournalReads, SeriesReads):
             for table, size, unused in self._engine.sizes()
         ]
 
+    def durability_faults(self) -> list[str]:
+        """Name the settings under which the database does not keep what it acknowledges."""
+        self._check_usable()
+        return self._engine.durability_faults()
+
     def free_bytes(self) -> int:
         """Give what nobody uses between the tables. [B]"""
         self._check_usable()

@@ -61,6 +61,9 @@ class Engine(Protocol):
     def structure_faults(self, most: int) -> Iterator[str]:
         """Name what the database finds wrong with its own structure."""
 
+    def durability_faults(self) -> list[str]:
+        """Name the settings under which the database does not keep what it acknowledges."""
+
     def sizes(self) -> list[tuple[str, int, int]]:
         """List the tables, the largest first: name, size with indexes, unused within it. [B]"""
 

@@ -16,6 +16,7 @@ from headend.store.place import Place, server_of
 from headend.store.quarantine import check_usable, quarantine
 from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
+from headend.store.server import server_connections
 from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
 from headend.store.unclean import is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
@@ -51,9 +52,7 @@ class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
         damaged, foreign or of a newer schema.
         """
         if (server := server_of(path)) is not None:
-            from headend.store.postgresql.connect import connect_writing  # noqa: PLC0415  an extra
-
-            return cls(connect_writing(server, scripts), now)
+            return cls(server_connections().connect_writing(server, scripts), now)
         name = str(path)
         schema = shipped_scripts() if scripts is None else scripts
         lock = WriterLock(name)

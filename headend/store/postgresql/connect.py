@@ -15,7 +15,7 @@ from headend.errors import StoreError
 from headend.store.place import ServerPlace
 from headend.store.postgresql.engine import PostgresEngine
 from headend.store.postgresql.errors import state_of, translate
-from headend.store.postgresql.migrate import check_schema, migrate, shipped_scripts
+from headend.store.postgresql.migrate import check_schema, migrate, put_words, shipped_scripts
 
 OLDEST_SERVER = 140_000
 """PostgreSQL 14: bodies of SQL functions that name their tables for good, `client_connection_check_interval`."""
@@ -53,6 +53,7 @@ def connect_writing(place: ServerPlace, scripts: Mapping[int, str] | None = None
             engine.run("SET synchronous_commit = on")  # a server may be set so; a store is not
         _lock(engine, place)
         migrate(engine, place, shipped_scripts() if scripts is None else scripts)
+        put_words(engine)
     except BaseException:
         engine.close()
         raise
@@ -69,6 +70,15 @@ def connect_reading(place: ServerPlace) -> PostgresEngine:
         engine.close()
         raise
     return engine
+
+
+def is_made(place: ServerPlace) -> bool:
+    """Say whether the schema holds a store. Raises `StoreError`."""
+    engine = _connect(place, "reader")
+    try:
+        return check_schema(engine, place, max(shipped_scripts())) > 0
+    finally:
+        engine.close()
 
 
 def _require_current(engine: PostgresEngine, place: ServerPlace) -> None:

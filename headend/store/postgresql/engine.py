@@ -110,6 +110,14 @@ class PostgresEngine:
         del most
         yield from ()
 
+    def durability_faults(self) -> list[str]:
+        """Name the server's settings that are off and must not be; ``synchronous_commit`` is the session's own."""
+        return [
+            f"{name} is off"
+            for name in ("fsync", "full_page_writes")
+            if self.rows("SELECT current_setting(?)", (name,)) == [("off",)]
+        ]
+
     def sizes(self) -> list[tuple[str, int, int]]:
         """List the tables; what is unused is the server's estimate of rows that are dead."""
         return self.rows(

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from importlib.resources import files
 
+from drivers.units import Unit
 from headend.errors import StoreError
 from headend.store.migrate import numbered_scripts
 from headend.store.place import ServerPlace
 from headend.store.postgresql.engine import PostgresEngine
+from kernels.quality import Reason, Rule, State
 
 
 def shipped_scripts() -> dict[int, str]:
@@ -53,3 +55,20 @@ def migrate(engine: PostgresEngine, place: ServerPlace, scripts: Mapping[int, st
                 engine.rollback()
             raise
     return newest
+
+
+def put_words(engine: PostgresEngine) -> None:
+    """Have table ``word`` say what codes are called, for SQL users; writes only what is not there yet, or was called otherwise."""
+    present = {(kind, code): word for kind, code, word in engine.rows("SELECT kind, code, word FROM word")}
+    wanted = {("unit", int(unit)): unit.symbol for unit in Unit}
+    for kind, codes in (("state", State), ("reason", Reason), ("rule", Rule)):
+        wanted |= {(kind, int(code)): code.name.lower() for code in codes if code.name}
+    news = [(*key, word) for key, word in wanted.items() if present.get(key) != word]
+    if news:
+        engine.begin(writes=True)
+        for row in news:
+            engine.run(
+                "INSERT INTO word (kind, code, word) VALUES (?, ?, ?) ON CONFLICT (kind, code) DO UPDATE SET word = excluded.word",
+                row,
+            )
+        engine.commit()
