@@ -24,7 +24,7 @@ def _logs_as_they_were() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server for tests that do not kill it; each takes a schema of its own."""
+    """A PostgreSQL server; each test takes a schema of its own, and who kills the server starts it again."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         with running(folder) as server:

@@ -103,6 +103,9 @@ class Postgres:
     def kill(self) -> None:
         """Kill the postmaster as kill -9 does; its children notice and end by themselves."""
         assert self._process is not None
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         self._process.kill()
         self._process.wait()
@@ -160,6 +163,18 @@ class Postgres:
         if done.returncode:
             raise RuntimeError(done.stderr.decode())
         return done.stdout.decode().rstrip("\n")
+
+    def copy_by_dump(self, schema: str, database: str) -> None:
+        """Dump a schema and restore it into a database that is made for it."""
+        self.sql(f"CREATE DATABASE {database}")
+        where = ("-h", str(self._folder), "-p", str(self.port), "-U", self.user)
+        dump = self._folder / f"{database}.dump"
+        for program, arguments in (
+            ("pg_dump", (*where, "--format=custom", f"--schema={schema}", f"--file={dump}", "postgres")),
+            ("pg_restore", (*where, "--exit-on-error", f"--dbname={database}", str(dump))),
+        ):
+            done = self._call(program, *arguments)
+            assert done.returncode == 0, done.stderr.decode()
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         done: subprocess.CompletedProcess[bytes] = subprocess.run(
