@@ -28,7 +28,7 @@ _SETTLED[[Reason.NO_ROW, Reason.MEMORY_LOST, Reason.POWER_OFF]] = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
+class Piece:
     """What one fact says about one day: slots ``first`` and on of ``channel``.
 
     ``has`` None: a value in each slot.  ``rules`` None: none broken.
@@ -56,7 +56,7 @@ class RawWrites(BlockWrites):
         self._require_transaction()
         name = self._device_name(end_device_id)
         lines = self._lines(end_device_id)
-        days: dict[int, list[_Piece]] = {}
+        days: dict[int, list[Piece]] = {}
         unexpected: list[IntervalBlock] = []
         for fact in facts:
             _check_instant(name, fact)
@@ -146,7 +146,7 @@ class RawWrites(BlockWrites):
         end_device_id: int,
         name: str,
         day: int,
-        pieces: list[_Piece],
+        pieces: list[Piece],
         *,
         received_at: UtcSeconds,
         run_id: int | None,
@@ -167,7 +167,7 @@ class RawWrites(BlockWrites):
         return done
 
     def _merge_piece(
-        self, end_device_id: int, block: Block, piece: _Piece, cut: slice, received_at: UtcSeconds
+        self, end_device_id: int, block: Block, piece: Piece, cut: slice, received_at: UtcSeconds
     ) -> tuple[Recorded, bool]:
         values, state, rules = block.values[cut], block.state[cut], block.rules[cut]
         held = HAS_VALUE_BY_STATE[state]
@@ -323,7 +323,7 @@ def _by_day(channel: Channel, first: int, count: int) -> Iterator[tuple[int, int
         done += take
 
 
-def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, _Piece]]:
+def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, Piece]]:
     """Split a fact by UTC days, leaving out days of which it says nothing."""
     has = None
     if None in fact.counts:
@@ -338,7 +338,7 @@ def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, _Piece
         at += count
         if has is None or has[cut].any():
             cut_rules = None if rules is None else rules[cut]
-            yield day, _Piece(channel, index, values[cut], None if has is None else has[cut], cut_rules)
+            yield day, Piece(channel, index, values[cut], None if has is None else has[cut], cut_rules)
 
 
 def _channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExpectation, Channel]]) -> Channel | None:

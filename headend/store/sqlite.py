@@ -1,5 +1,6 @@
 """The store's embedded engine: SQLite through APSW."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -120,6 +121,11 @@ class SqliteEngine:
             self.connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)  # noqa: S608  names of the schema's
         except apsw.Error as error:
             raise self._translated(error) from error
+
+    def present(self, table: str, keys: Sequence[int]) -> set[int]:
+        """Say which of some keys a table of blocks has."""
+        query = f"SELECT k FROM {table} WHERE k IN (SELECT value FROM json_each(?))"  # noqa: S608  a name of the schema's
+        return {key for (key,) in self.rows(query, (json.dumps(list(keys)),))}
 
     def begin(self, *, writes: bool) -> None:
         """Begin a transaction."""

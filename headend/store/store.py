@@ -7,6 +7,7 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
+from headend.store.blockloads import BlockLoads
 from headend.store.engine import Engine
 from headend.store.errors import translate
 from headend.store.keychanges import KeyChanges
@@ -14,7 +15,6 @@ from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
 from headend.store.place import Place, server_of
 from headend.store.quarantine import check_usable, quarantine
-from headend.store.rawwrites import RawWrites
 from headend.store.reader import StoreReader
 from headend.store.server import server_connections
 from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
@@ -25,7 +25,7 @@ PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
 
-class Store(RawWrites, ValidatedWrites, KeyChanges, StoreReader):
+class Store(BlockLoads, ValidatedWrites, KeyChanges, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
     def __init__(self, engine: Engine, now: Callable[[], UtcSeconds], lock: WriterLock | None = None) -> None:

@@ -65,6 +65,11 @@ class PostgresEngine:
         sql = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
         self._guarded(lambda: self._connection.execute_unnamed(sql, stream=chunks))
 
+    def present(self, table: str, keys: Sequence[int]) -> set[int]:
+        """Say which of some keys a table of blocks has."""
+        wanted = f"{{{','.join(map(str, keys))}}}"
+        return {key for (key,) in self.rows(f"SELECT k FROM {table} WHERE k = ANY (CAST(? AS BIGINT[]))", (wanted,))}  # noqa: S608  a name of the schema's
+
     def begin(self, *, writes: bool) -> None:
         """Begin a transaction; one that only reads sees the store as it was at its first statement."""
         self.run(
