@@ -10,6 +10,8 @@ import pytest
 
 from headend.cli import main
 from headend.clock import SystemClock
+from headend.store.reader import StoreReader
+from headend.store.store import Store
 from tests.headend.cli.conftest import METERS, NOON, Ran, Run
 from tests.postgres import PASSWORD, Postgres
 
@@ -93,7 +95,66 @@ def test_a_meter_read_into_postgresql_exports_the_same_octets_as_from_a_file(
     from_file = collect(run, port, "--data", "data")
 
     assert from_server == from_file
+    assert len(from_server) >= 10
     rows = postgres.sql(
         f"SELECT count(*), min(start)::TEXT, min(unit) FROM {on_server}.validated_reading WHERE value IS NOT NULL"
     )
     assert int(rows.split("|")[0]) >= 40
+
+
+@pytest.mark.usefixtures("on_server")
+def test_what_only_a_file_can_do_says_what_to_do_instead(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "backup.key").write_text("ab" * 32)
+    (tmp_path / "city.hbk").write_bytes(b"a backup")
+    key = ("--key", f"file:{tmp_path / 'backup.key'}")
+
+    for command, words in (
+        (("store", "backup", "new.hbk", *key), "pg_dump"),
+        (("store", "restore", "city.hbk", *key), "pg_restore, then headend store advance-counters"),
+        (("store", "compact"), "autovacuum"),
+    ):
+        ran = run(*command)
+        assert ran.code == 2, ran.err
+        assert "on a PostgreSQL server" in ran.err
+        assert words in ran.err
+    assert not (tmp_path / "new.hbk").exists()
+
+
+@pytest.mark.usefixtures("on_server")
+def test_there_is_no_store_before_meters_are_registered(run: Run) -> None:
+    asked = run("status")
+    Path("meters.csv").write_text(METERS)
+    rehearsed = run("meter", "import", "meters.csv", "--dry-run", "-o", "json")
+    again = run("status")
+
+    assert asked.code == again.code == 2, "a rehearsal makes none either"
+    assert "there is no store in postgresql://headend@127.0.0.1" in asked.err
+    assert json.loads(rehearsed.out)["rows"][0]["added"] > 0, rehearsed.err
+
+
+def test_counters_go_ahead_once_a_dump_is_restored(run: Run, on_server: str, postgres: Postgres) -> None:
+    place = postgres.remote(on_server)
+    with Store.open(place, lambda: NOON) as store, store.transaction():
+        store.reserve_counter("ours/key", 256)
+
+    ran = run("store", "advance-counters", "--counter-jump", "1000")
+
+    assert ran.code == 0, ran.err
+    assert "1 invocation counter went ahead by 1000" in ran.err
+    with StoreReader.open(place) as reader:
+        assert [counter.next for counter in reader.counters()] == [1256]
+        assert [event.kind for event in reader.events()] == ["restored"]
+
+
+def test_stats_and_doctor_look_at_the_server(run: Run, on_server: str, postgres: Postgres) -> None:
+    Store.open(postgres.remote(on_server), lambda: NOON).close()
+
+    stats = json.loads(run("store", "stats", "-o", "json").out)
+    checked = json.loads(run("doctor", "-o", "json").out)["rows"]
+
+    assert {row["table"] for row in stats["rows"]} >= {"raw", "validated", "change_log"}
+    assert (stats["condition"], stats["log_bytes"]) == ("ok", 0)
+    assert stats["file_bytes"] == sum(row["bytes"] for row in stats["rows"]) > 0
+    (store,) = [row for row in checked if row.get("subject", row.get("check")) == "store"]
+    assert "fsync is off" in json.dumps(store), "as the tests' server is"
+    assert PASSWORD not in json.dumps(checked)
