@@ -1,13 +1,15 @@
 """Whole meter-days at once: what another store holds, or an import has made."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from headend.errors import RegistryError
-from headend.store.block import HAS_VALUE_BY_STATE, Block, encode
+from headend.store.block import HAS_VALUE_BY_STATE, Block, Channel, Layout, encode
+from headend.store.blockwrites import REMEMBERED
 from headend.store.model import Layer, Recorded
 from headend.store.rawwrites import Piece, RawWrites
 from headend.store.seriesreads import block_key
@@ -17,6 +19,8 @@ _LOG = ("layer", "entity_id", "day", "channels", "version", "run_id", "at")
 
 class BlockLoads(RawWrites):
     """Loads raw blocks in bulk: PostgreSQL takes them by COPY."""
+
+    _known_layouts: dict[int, Layout]
 
     def load_blocks(
         self, blocks: Iterable[tuple[int, Block]], received_at: UtcSeconds, run_id: int | None = None
@@ -45,7 +49,7 @@ class BlockLoads(RawWrites):
             "change_log",
             _LOG,
             [
-                (int(Layer.RAW), end_device_id, block.day, _codes(block), 0, run_id, received_at)
+                (int(Layer.RAW), end_device_id, block.day, _codes(block.channels), 0, run_id, received_at)
                 for end_device_id, block in fresh.values()
             ],
         )
@@ -57,12 +61,18 @@ class BlockLoads(RawWrites):
             )
         return done
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._known_layouts = {}
+
     def _check_expected(self, end_device_id: int, block: Block) -> None:
         name = self._device_name(end_device_id)
         if (block.layer, block.identity) != (Layer.RAW, name):
             raise RegistryError(
                 f"meter {name}: a {block.layer.name.lower()} block of {block.identity} is none of its own"
             )
+        if self._known_layouts.get(end_device_id) is block.layout:  # equal layouts are mostly one object
+            return
         lines = self._lines(end_device_id)
         for channel in block.channels:
             if all(channel != expected for _, expected in lines.get(channel.obis, ())):
@@ -70,14 +80,18 @@ class BlockLoads(RawWrites):
                     f"meter {name}: {channel.obis} comes every {channel.period} s from {channel.offset} s in"
                     f" 10^{channel.scaler_unit.scaler} {channel.scaler_unit.unit.symbol}, as the registry does not expect it"
                 )
+        if len(self._known_layouts) >= REMEMBERED:
+            self._known_layouts.clear()
+        self._known_layouts[end_device_id] = block.layout
 
 
 def _has_value(block: Block) -> npt.NDArray[np.bool_]:
     return HAS_VALUE_BY_STATE[block.state]
 
 
-def _codes(block: Block) -> bytes:
-    return b"".join(channel.obis.to_bytes() for channel in block.channels)
+@lru_cache(maxsize=4096)
+def _codes(channels: tuple[Channel, ...]) -> bytes:
+    return b"".join(channel.obis.to_bytes() for channel in channels)
 
 
 def _pieces(block: Block) -> list[Piece]:

@@ -14,7 +14,7 @@ _PUT = {
     Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
     Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
 }
-_REMEMBERED = 20_000
+REMEMBERED = 20_000
 """Most end devices whose registry entries are kept in memory."""
 
 Lines = dict[Obis, list[tuple[ChannelExpectation, Channel]]]
@@ -31,7 +31,7 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
         """List what an end device should deliver, by channel and start."""
         known = self._known_expectations.get(end_device_id)
         if known is None:
-            if len(self._known_expectations) >= _REMEMBERED:
+            if len(self._known_expectations) >= REMEMBERED:
                 self._known_expectations.clear()
             known = self._known_expectations[end_device_id] = super().expectations(end_device_id)
         return known
@@ -39,7 +39,7 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
     def _device_name(self, end_device_id: int) -> str:
         name = self._known_names.get(end_device_id)
         if name is None:
-            if len(self._known_names) >= _REMEMBERED:
+            if len(self._known_names) >= REMEMBERED:
                 self._known_names.clear()
             name = self._known_names[end_device_id] = super()._device_name(end_device_id)
         return name
@@ -53,7 +53,7 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
         """Give, by code, what an end device should deliver, each with the head its blocks have."""
         lines = self._known_channels.get(end_device_id)
         if lines is None:
-            if len(self._known_channels) >= _REMEMBERED:
+            if len(self._known_channels) >= REMEMBERED:
                 self._known_channels.clear()
             lines = self._known_channels[end_device_id] = {}
             for entry in self.expectations(end_device_id):
