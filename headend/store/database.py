@@ -101,8 +101,8 @@ class Database:
         self._engine.run(sql, bindings)
 
     def _check_usable(self) -> None:
-        if self._engine.fault is not None:
-            raise StoreError(f"refused after an earlier failure: {self._engine.fault}")
+        if (fault := self._engine.fault) is not None:
+            raise type(fault)(f"refused after an earlier failure: {fault}")
 
 
 class WritableDatabase(Database):

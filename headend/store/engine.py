@@ -8,6 +8,8 @@ which tells PostgreSQL its type. What is left is in each engine.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from headend.errors import StoreError
+
 Bindings = Sequence[Any]
 Row = tuple[Any, ...]
 
@@ -19,7 +21,7 @@ class Engine(Protocol):
     """
 
     path: str
-    fault: str | None
+    fault: StoreError | None
 
     @property
     def in_transaction(self) -> bool:

@@ -77,7 +77,7 @@ class SqliteEngine:
 
     def __init__(self, path: str, connection: apsw.Connection, *, writes: bool = False) -> None:
         self.path = path
-        self.fault: str | None = None
+        self.fault: StoreError | None = None
         self.connection = connection
         self._writes = writes
 
@@ -185,12 +185,12 @@ class SqliteEngine:
         try:
             self.connection.execute(sql)
         except apsw.Error as error:
-            self.fault = str(translate(error, self.path))
+            self.fault = translate(error, self.path)
 
     def _translated(self, error: apsw.Error) -> StoreError:
         if self._writes:
             note_damage(error, self.path)
         translated = translate(error, self.path)
         if is_fatal(error):
-            self.fault = str(translated)
+            self.fault = translated
         return translated

@@ -8,6 +8,7 @@ from pg8000.core import CoreConnection
 from pg8000.exceptions import Error
 
 from headend.errors import StoreError
+from headend.store.errors import StoreUnavailable
 from headend.store.engine import Bindings, Row
 from headend.store.postgresql.copying import copied
 from headend.store.postgresql.dialect import returning, to_wire, translated
@@ -21,7 +22,7 @@ class PostgresEngine:
 
     def __init__(self, path: str, connection: CoreConnection) -> None:
         self.path = path
-        self.fault: str | None = None
+        self.fault: StoreError | None = None
         self._connection = connection
         self._prepared: dict[str, tuple[Any, Any, Any]] = {}
         self._is_open = False
@@ -108,7 +109,7 @@ class PostgresEngine:
             self._has_failed = False
             self.run("RELEASE inner_part")
         except StoreError as error:
-            self.fault = self.fault or str(error)
+            self.fault = self.fault or error
 
     def structure_faults(self, most: int) -> Iterator[str]:
         """Name nothing: the server keeps references itself, and its own tools look at its files (pg_amcheck, pg_checksums)."""
@@ -156,16 +157,16 @@ class PostgresEngine:
 
     def _guarded(self, work: Callable[[], T]) -> T:
         if not self.is_usable:
-            raise StoreError(f"refused after an earlier failure: {self.fault or 'the connection is closed'}")
+            raise StoreUnavailable(f"refused after an earlier failure: {self.fault or 'the connection is closed'}")
         try:
             return work()
         except (Error, OSError) as error:
             self._has_failed = True
             translated_error = translate(error, self.path)
             if is_fatal(error):
-                self.fault = str(translated_error)
+                self.fault = translated_error
             raise translated_error from error
         except BaseException as error:
             # Cut off amid an answer: the next one would be taken for it.
-            self.fault = f"{self.path}: a statement was interrupted ({type(error).__name__})"
+            self.fault = StoreUnavailable(f"{self.path}: a statement was interrupted ({type(error).__name__})")
             raise

@@ -1,14 +1,17 @@
 """What SQL users see of the blocks: the decoder in SQL against the kernels, and views in words."""
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from drivers.facts import RegisterValue
+from drivers.facts import IntervalBlock, RegisterValue
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
+from headend.registry.model import DAY, Installation
 from headend.series import Series
 from headend.store.block import HAS_VALUE_BY_STATE, Block, channel_of, encode
 from headend.store.model import Layer, VeeRun
@@ -32,6 +35,7 @@ from tests.headend.store.builders import (
 )
 from tests.headend.store.test_block import blocks
 from tests.postgres import Postgres
+from tests.shared import REPOSITORY
 
 SLOTS = "SELECT layer, identity, day, channel, scaler, unit, is_primary, period, version, start, count, state, reason, rules FROM block_slots(?)"
 VOLTS = Obis(1, 0, 32, 7, 3)
@@ -188,3 +192,26 @@ def test_words_follow_the_programs_own(place: ServerPlace) -> None:
 
     assert (words["state", 2], words["unit", 30], words["rule", 64]) == ("measured", "Wh", "conflict")
     assert {code for kind, code in words if kind == "reason"} == set(Reason)
+
+
+def test_the_questions_that_the_integrator_s_page_shows_have_answers(postgres: Postgres) -> None:
+    page = (REPOSITORY / "docs" / "integrator.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    at = int(datetime(2026, 1, 15, tzinfo=UTC).timestamp())
+    with Store.open(postgres.place("headend"), lambda: NOW) as store, store.transaction():
+        meter, _ = store.put_end_device("SIM0000000001001", "sim", store.put_link("memory://one"), "1")
+        point, _ = store.put_usage_point("NAAAMYS582", "UTC")
+        store.put_installation(Installation(point.id, meter.id, 0))
+        expect(store, meter.id, [IMPORT], 0)
+        store.record(
+            meter.id, [IntervalBlock(IMPORT, WH, at, PERIOD, (1,) * 48), RegisterValue(REGISTER, 5, WH, at)], NOW
+        )
+        series = store.raw_series(meter.id, IMPORT, at, at + DAY)
+        store.write_validated(point.id, IMPORT, at // DAY, series, VeeRun("test 1", NOW))
+
+    answers = [postgres.sql(question).splitlines() for question in shown.split(";\n")[:-1]]
+
+    day, hours, overview, registers = answers
+    assert (len(day), len(hours), hours[0].split("|")[1]) == (48, 24, "2")
+    assert overview == [f"NAAAMYS582|{IMPORT}|48|0"]
+    assert len(registers) == 1

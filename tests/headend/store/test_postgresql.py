@@ -1,10 +1,11 @@
 """What only the PostgreSQL engine has: its schema and lock, its server's errors, and a server that goes away."""
 
+import asyncio
 import hashlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from headend.errors import StoreError
 from headend.store.errors import StoreFull, StoreUnavailable
+from headend.store.model import Recorded
 from headend.store.place import ServerPlace, parse_place
 from headend.store.postgresql.connect import connect_writing
 from headend.store.postgresql.engine import PostgresEngine
@@ -21,6 +23,7 @@ from headend.store.postgresql.migrate import shipped_scripts
 from headend.store.reader import StoreReader, is_there
 from headend.store.seal import row_crc
 from headend.store.store import Store
+from headend.store.writer import GroupCommitWriter
 from tests.headend.store.builders import IMPORT, NOW, PERIOD, START, block, open_store
 from tests.headend.store.test_seal import SEALED, fill
 from tests.postgres import Postgres, running
@@ -140,7 +143,7 @@ def test_a_commit_is_durable_also_where_the_server_is_set_otherwise(postgres: Po
 
 def test_a_session_of_ours_that_was_cut_off_does_not_keep_us_out(place: ServerPlace) -> None:
     cut_off = connect_writing(place)
-    cut_off.fault = "the network is gone, and the server has not noticed"
+    cut_off.fault = StoreUnavailable("the network is gone, and the server has not noticed")
 
     with Store.open(place, lambda: NOW) as store:
         assert store.last_seq() == 0
@@ -306,6 +309,31 @@ def test_a_killed_backend_is_fatal_to_the_connection_and_the_store_opens_again(
     with Store.open(place, lambda: NOW) as again:
         record(again, 1)
         assert values(again, 3) == [0, 1, None]
+
+
+async def test_everyone_who_waits_for_a_lost_server_hears_of_it_and_may_try_again(
+    place: ServerPlace, postgres: Postgres
+) -> None:
+    store = open_store(place)
+    ((backend,),) = store._rows("SELECT pg_backend_pid()")
+    postgres.sql(f"SELECT pg_terminate_backend({backend})")
+    writer = GroupCommitWriter(store)
+
+    def submissions(to: GroupCommitWriter) -> list[Coroutine[None, None, Recorded]]:
+        return [
+            to.submit(lambda store, slot=slot: store.record(1, [block(slot, [slot])], NOW))  # type: ignore[misc]
+            for slot in range(20)
+        ]
+
+    results = await asyncio.gather(*submissions(writer), return_exceptions=True)
+    await writer.close()
+    store.close()
+
+    assert {type(result) for result in results} == {StoreUnavailable}, "which has the store opened anew"
+    with Store.open(place, lambda: NOW) as again:
+        writer = GroupCommitWriter(again)
+        assert await asyncio.gather(*submissions(writer)) == [Recorded(new=1)] * 20
+        await writer.close()
 
 
 class LostAnswer:
