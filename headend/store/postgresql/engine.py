@@ -8,8 +8,8 @@ from pg8000.core import CoreConnection
 from pg8000.exceptions import Error
 
 from headend.errors import StoreError
-from headend.store.errors import StoreUnavailable
 from headend.store.engine import Bindings, Row
+from headend.store.errors import StoreUnavailable
 from headend.store.postgresql.copying import copied
 from headend.store.postgresql.dialect import returning, to_wire, translated
 from headend.store.postgresql.errors import is_fatal, translate
