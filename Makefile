@@ -43,9 +43,10 @@ demo: $(DEMO_STAMP)
 	$(BIN)/headend demo
 
 ## Lint, types, tests with release kernels, kernel tests with bounds checks and with sanitizers.
-test: EXAMPLES = --hypothesis-profile few
-test: $(STAMP) peers check checked-kernels sanitize fuzz
-	$(BIN)/python -m pytest
+test: $(STAMP) peers
+	$(MAKE) --jobs 2 --output-sync=target EXAMPLES="--hypothesis-profile few" check checked-kernels sanitize
+	$(MAKE) fuzz
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

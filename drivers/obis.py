@@ -133,3 +133,8 @@ def register_of(interval: Obis) -> Obis:
 def interval_of(register: Obis) -> Obis:
     """Give the interval channel (time integral 5) made from differences of a running register (time integral 1)."""
     return Obis(register.a, register.b, register.c, 29, register.e, register.f)
+
+
+def tariff_register(interval: Obis, number: int) -> Obis:
+    """Give the running register of one tariff (value group E) of an interval channel: 1.8.2 of 1.29.0 and 2."""
+    return Obis(interval.a, interval.b, interval.c, 8, number, interval.f)

@@ -436,6 +436,8 @@ class Iec62056Profile:
     ``check_character``: False for meters of modes A and B that send none.  ``level``: what the password is sent as.
     ``parity``: as of DL/T 645.  ``identity``: data sets of the serial number, the first that is there counts.
     ``date`` and ``time``, or ``clock`` with both: data sets of the meter's clock.
+    ``readout``: how long the model's readout is, from STX to the check character, 0 where nobody has said; for the forecast
+    of a line alone. [octet]
     """
 
     opening: Literal["readout", "programming", "unasked"] = "readout"
@@ -450,6 +452,7 @@ class Iec62056Profile:
     date: str = ""
     time: str = ""
     clock: str = ""
+    readout: int = 0
     points: tuple[Iec62056Point, ...] = ()
     load_profile: Iec62056LoadProfile | None = None
     events: tuple[Iec62056Log, ...] = ()

@@ -25,6 +25,7 @@ FULL_ADDRESS: Final = re.compile(r"[0-9A-Za-z ]{0,32}")
 """Address of a meter, IEC 62056-21, 6.3.2; empty for whoever is there."""
 PARITIES: Final = ("line", "gateway", "hidden")
 MAX_DAYS: Final = 100
+MAX_READOUT: Final = 65_536
 MAX_WINDOW: Final = 40
 INTERVAL: Final = 29  # value group D, IEC 62056-6-1: time integral 5
 REGISTER: Final = 8  # the same: time integral 1
@@ -50,6 +51,7 @@ def parse_iec62056(table: CheckedTable) -> Iec62056Profile:
         date=table.parsed("date", _address, ""),
         time=table.parsed("time", _address, ""),
         clock=table.parsed("clock", _address, ""),
+        readout=table.integer("readout", 0, 0, MAX_READOUT),
         points=tuple(_point(row) for row in table.tables("points")),
         load_profile=_load_profile(table.table("load_profile")) if table.has("load_profile") else None,
         events=tuple(_log(row) for row in table.tables("events")),

@@ -46,6 +46,7 @@ from headend.store.place import Place
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.validation import ValidationSummary, Validator
+from headend.vee.calendar import load_calendars
 from headend.vee.rules import load_rules
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ async def serve(
         engine = await stack.enter_async_context(
             _engine(writer, settings, profiles, clock, secrets, open_transport, drivers, timeout_scale)
         )
-        validator = Validator(writer, rules)
+        validator = Validator(writer, rules, load_calendars(settings.vee.calendars))
         intake = Intake(writer, clock, summary.push, stop)
         tasks: list[Coroutine[Any, Any, None]] = []
         if not once:

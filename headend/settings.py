@@ -182,9 +182,13 @@ class ProxySettings(_Section):
 
 
 class VeeSettings(_Section):
-    """``rules``: name of a shipped rule set, or the path of one of your own (.toml)."""
+    """``rules``: name of a shipped rule set, or the path of one of your own (.toml).
+
+    ``calendars``: further directories of tariff calendars, searched after the shipped ones.
+    """
 
     rules: str = Field(default="residential", min_length=1, max_length=1_000)
+    calendars: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class ExportSettings(_Section):

@@ -20,9 +20,10 @@ from headend.store.model import Change, Layer
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.vee.beside import siblings
+from headend.vee.calendar import Calendars
 from headend.vee.likedays import YEAR
 from headend.vee.rules import RuleSet
-from headend.vee.service import channels, run
+from headend.vee.service import NO_CALENDARS, channels, run
 
 CURSOR = "vee"
 BATCH = 5_000
@@ -57,8 +58,9 @@ class _Channel:
 class Validator:
     """Keeps the validated layer up with the raw one. One task at a time calls `catch_up`."""
 
-    def __init__(self, writer: GroupCommitWriter, rules: RuleSet) -> None:
+    def __init__(self, writer: GroupCommitWriter, rules: RuleSet, calendars: Calendars = NO_CALENDARS) -> None:
         self._writer = writer
+        self._calendars = calendars
         self._rules = rules
         self._position: int | None = None
         self._pending: dict[_Channel, dict[int, int]] = defaultdict(dict)
@@ -119,7 +121,9 @@ class Validator:
     async def _run(self, channel: _Channel, first: int, last: int, now: UtcSeconds) -> ValidationSummary:
         try:
             done = await self._writer.submit(
-                lambda store: run(store, channel.point, channel.obis, first, last + 1, self._rules, now)
+                lambda store: run(
+                    store, channel.point, channel.obis, first, last + 1, self._rules, now, calendars=self._calendars
+                )
             )
         except StoreError:
             raise
@@ -138,6 +142,9 @@ def _touched(store: Store, changes: Iterable[Change], rules: RuleSet) -> list[tu
     """Say which channels and days of usage points changes touch, with the change's number: those that changed, and those judged by them."""
     points = {point.id: point for point in store.usage_points()}
     known: dict[int, frozenset[Obis]] = {}
+    checked_by: dict[str, list[UsagePoint]] = defaultdict(list)
+    for point in points.values():
+        checked_by[point.check_meter].append(point)
     found = []
 
     def is_known(point: UsagePoint, obis: Obis) -> bool:
@@ -147,22 +154,32 @@ def _touched(store: Store, changes: Iterable[Change], rules: RuleSet) -> list[tu
 
     for change in changes:
         if change.layer is Layer.REGISTRY:
-            point = points[change.entity_id]
-            found += [
-                (_Channel(point, obis), day, change.seq)
-                for day, obis in store.validated_days(point.id, change.day)
-                if is_known(point, obis)
-            ]
+            for point in (points[change.entity_id], *checked_by[points[change.entity_id].name]):
+                found += [
+                    (_Channel(point, obis), day, change.seq)
+                    for day, obis in store.validated_days(point.id, change.day)
+                    if is_known(point, obis)
+                ]
             continue
         if change.layer not in {Layer.RAW, Layer.REGISTER} or change.obis is None:
             continue
-        obis = change.obis if change.layer is Layer.RAW else interval_of(change.obis)
+        touched = {change.obis} if change.layer is Layer.RAW else _counted_by(change.obis)
         for place in store.installations(end_device_id=change.entity_id):
             starts_before_end = place.start < (change.day + 1) * DAY
             if not starts_before_end or (place.end is not None and place.end <= change.day * DAY):
                 continue
             point = points[place.usage_point_id]
-            if is_known(point, obis):
+            for obis in sorted(touched):
+                if not is_known(point, obis):
+                    continue
                 judged = (other for other in known[point.id] if obis in siblings(other, rules))
                 found += [(_Channel(point, one), change.day, change.seq) for one in (obis, *judged)]
+                if change.layer is Layer.RAW:
+                    others = [other for other in checked_by[point.name] if is_known(other, obis)]
+                    found += [(_Channel(other, obis), change.day, change.seq) for other in others]
     return found
+
+
+def _counted_by(register: Obis) -> set[Obis]:
+    """List the interval channels that a register sums up: its own, and of a tariff's the whole."""
+    return {interval_of(register), interval_of(replace(register, e=0))}

@@ -68,6 +68,8 @@ class Rule(IntFlag):
     TEST_MODE = 67108864
     OVERFLOW = 134217728
     CLOCK_DRIFT = 268435456
+    MAIN_CHECK = 536870912
+    TARIFF_SUM = 1073741824
 
 HAS_VALUE: frozenset[State]
 """States in which a slot carries a value."""

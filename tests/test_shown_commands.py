@@ -315,10 +315,15 @@ def billing(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
 def validation(shell: Shell, _demo: Callable[[], Path]) -> Iterator[Taken]:
     """A store with a month of readings."""
     fill(shell.directory)
+    page = (REPOSITORY / "docs" / "validation.md").read_text(encoding="utf-8")
     yield Taken(
+        {"meters.csv": page.split("```csv\n")[1].split("```")[0]},
         answers={
-            "headend vee explain NAAAMYS582 --slot 2026-01-15T12:00Z": "(?s)raw +measured.*this day was never validated"
-        }
+            "headend vee explain NAAAMYS582 --slot 2026-01-15T12:00Z": "(?s)raw +measured.*this day was never validated",
+            "headend meter import meters.csv": r" 1 +1 +0 +no",
+            "headend meter show SIM0000000001001": "(?s)8 dials.*NAAAMYS583 x 3/2.*2026-07-01=example/peak",
+            "headend vee tariffs NAAAMYS582 --from 2026-01-01 --to 2026-01-31": "(?s)two-rate +night.*two-rate +day",
+        },
     )
 
 

@@ -38,7 +38,8 @@ def expected(source: Path) -> frozenset[str]:
 
     names = {name for package in PACKAGES for name in tree(package)}
     kernels = {name for name in names if name.endswith(".pyx")}
-    compiled = {name.removesuffix(".pyx") + sysconfig.get_config_var("EXT_SUFFIX") for name in kernels}
+    modules = {name.removesuffix(".pyx") for name in kernels} | {"kernels/_cython"}
+    compiled = {name + sysconfig.get_config_var("EXT_SUFFIX") for name in modules}
     data = {name.replace("config/", "headend/config/", 1) for name in tree("config")}
     return frozenset(names - kernels | compiled | data)
 

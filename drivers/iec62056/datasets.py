@@ -86,6 +86,14 @@ def parse_address(text: str) -> Obis | None:
         return None
 
 
+def asked_as(address: str) -> str:
+    """Write a full code as meters take it in a question: in part, as nearly all print it; anything else as it stands."""
+    code = parse_address(address)
+    if code is None or address != str(code) or (code.a, code.b, code.f) != (1, 0, 255):
+        return address
+    return f"{code.c}.{code.d}.{code.e}"
+
+
 def decode_block(data: bytes) -> DataBlock:
     """Read the data of a readout, up to its ``!``, or of an answer, which has none. Raises `RemoteProtocolError`.
 

@@ -13,7 +13,7 @@ from drivers.doubt import unprotected
 from drivers.errors import DriverError, MeterRefused, ProfileError, RemoteProtocolError, SecurityError
 from drivers.facts import ClockReading, IntervalBlock, MeterEvent, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.iec62056 import load
-from drivers.iec62056.datasets import DataBlock, DataSet, decode_block, parse_address
+from drivers.iec62056.datasets import DataBlock, DataSet, asked_as, decode_block
 from drivers.iec62056.opening import REACTION, Identification
 from drivers.iec62056.programming import Password, Read
 from drivers.iec62056.refused import RefusedPasswords
@@ -228,7 +228,7 @@ class Iec62056Session:
         else:
             await self._begin()
             before = self._now()
-            block = await self._conversation.read(_asked(address), form)
+            block = await self._conversation.read(asked_as(address), form)
             said = _Said(block, before, self._now())
             one = block.sets[0] if block.sets else None
             if one is not None:
@@ -271,14 +271,6 @@ class Iec62056Session:
                 await self._conversation.end()
             raise
         self._is_programming = True
-
-
-def _asked(address: str) -> str:
-    """Write a full code as meters take it in a question: in part, as nearly all print it; anything else as it stands."""
-    code = parse_address(address)
-    if code is None or address != str(code) or (code.a, code.b, code.f) != (1, 0, 255):
-        return address
-    return f"{code.c}.{code.d}.{code.e}"
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from drivers.errors import LocalProtocolError, RemoteProtocolError
 from drivers.iec62056.events import NEED_DATA, NeedData
 
 FIRST_SPEED: Final = 300  # [bit/s]
+BITS: Final = 10  # of a character of 7E1
 SPEEDS: Final = {
     "0": 300,
     "1": 600,

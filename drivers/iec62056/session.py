@@ -16,6 +16,7 @@ from drivers.iec62056.datasets import DataBlock, decode_answer, decode_block, pa
 from drivers.iec62056.events import NEED_DATA
 from drivers.iec62056.message import MAX_MESSAGE, Handshake, Message, MessageReader
 from drivers.iec62056.opening import (
+    BITS,
     CHANGE_PAUSE,
     FIRST_SPEED,
     MAX_IDENTIFICATION,
@@ -38,7 +39,6 @@ ATTEMPTS: Final = 2  # of signing on
 REPEATS: Final = 2  # of what came damaged
 MAX_BLOCKS: Final = 4_096
 MAX_TOTAL: Final = 1 << 20  # of an answer in blocks [octet]
-BITS: Final = 10  # of a character of 7E1
 SILENCE: Final = 0.2  # after which a damaged message is over, less than the meter waits for our NAK [s]
 HOST_MARGIN: Final = 0.1  # real time for scheduling and adapters, whatever the speed of the world [s]
 UNASKED_PACE: Final = 60.0  # a meter of mode D that says nothing for so long is not there [s]

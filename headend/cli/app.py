@@ -22,6 +22,7 @@ from headend.settings import Loaded, Settings, load_settings
 from headend.store.place import Place, parse_place
 from headend.store.reader import StoreReader, is_there
 from headend.store.store import Store
+from headend.vee.calendar import Calendars, load_calendars
 
 
 class App:
@@ -57,6 +58,11 @@ class App:
     def profiles(self) -> Mapping[str, MeterProfile]:
         """All meter models. Raises `ProfileError`."""
         return load_profiles(self.profile_directories)
+
+    @cached_property
+    def calendars(self) -> Calendars:
+        """All tariff calendars. Raises `SettingsError`."""
+        return load_calendars(self.settings.vee.calendars)
 
     @cached_property
     def secrets(self) -> Secrets:

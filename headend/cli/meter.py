@@ -14,7 +14,9 @@ from headend.cli.output import Column, Document, instant
 from headend.cli.tablefile import emit_faults, read_text
 from headend.errors import RegistryError
 from headend.registry import table
+from headend.registry.cells import format_tariffs
 from headend.registry.find import find_meter
+from headend.registry.model import UsagePoint
 from headend.store.reader import is_there
 
 NARROW = ("usage_point", "meter", "profile", "link", "address", "from", "to", "area")
@@ -42,6 +44,12 @@ def command() -> None:
 @click.option("--feeder", default="", help="Feeder it hangs on.")
 @click.option("--box", default="", help="Meter box or cabinet it is in.")
 @click.option("--multiplier", default="", help="Primary counts per secondary count (CT x VT ratio). Default: 1.")
+@click.option(
+    "--dials", default="", help="Digits of the meter's registers, in counts of its channels. Default: the model's."
+)
+@click.option("--check-meter", default="", help="Usage point at which a check meter measures the same energy.")
+@click.option("--check-ratio", default="", help="Our energy by the check meter's: 2, 0.98 or 3/2. Default: 1.")
+@click.option("--tariff", default="", help="CALENDAR/TARIFF, or several: a/x;2027-01-01=a/y. See headend vee tariffs.")
 @click.option("--password", default="", help="Reference: env:NAME or file:PATH.")
 @click.option("--encryption-key", default="", help="Reference: env:NAME or file:PATH.")
 @click.option("--authentication-key", default="", help="Reference: env:NAME or file:PATH.")
@@ -79,7 +87,7 @@ def import_(ctx: click.Context, file: io.BufferedReader, *, dry_run: bool, forma
 
 
 def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
-    parsed = table.parse(text, app.profiles)
+    parsed = table.parse(text, app.profiles, app.calendars.tariffs)
     if parsed.faults:
         emit_faults(app, source, parsed.faults)
         return Exit.CONFIG
@@ -142,19 +150,35 @@ def show(ctx: click.Context, meter: str, format_name: str) -> None:
             _fact("meter", "authentication key", device.authentication_key_ref),
         ]
         facts += [_fact("option", key, value) for key, value in sorted(device.options.items())]
-        for installation in reader.installations(end_device_id=device.id):
+        places = reader.installations(end_device_id=device.id)
+        for installation in places:
             span = f"{instant(installation.start)} to {instant(installation.end) or 'further notice'}"
             name = points[installation.usage_point_id].name
-            facts.append(_fact("installed", name, f"{span}, multiplier {installation.multiplier}"))
+            dials = f", {installation.dials} dials" if installation.dials else ""
+            facts.append(_fact("installed", name, f"{span}, multiplier {installation.multiplier}{dials}"))
+        for number in sorted({installation.usage_point_id for installation in places}):
+            facts += _facts_of(points[number])
         for item in reader.expectations(device.id):
             span = f"{instant(item.start)} to {instant(item.end) or 'further notice'}"
             unit = f"10^{item.scaler_unit.scaler} {item.scaler_unit.unit.symbol}"
-            facts.append(_fact("channel", str(item.obis), f"every {item.period} s, {unit}, {item.origin}, {span}"))
+            dials = f", {item.dials} dials" if item.dials else ""
+            facts.append(
+                _fact("channel", str(item.obis), f"every {item.period} s, {unit}, {item.origin}{dials}, {span}")
+            )
         for run in reader.job_runs(device.id, None, app.now() - 7 * 86_400)[-10:]:
             verdict = "ok" if run.succeeded else f"failed: {run.detail}"
             facts.append(_fact("visit", f"{instant(run.started_at)} {run.kind}", verdict))
     columns = [Column("about", "About"), Column("key", "What"), Column("value", "Value")]
     app.output.emit(Document("headend.meter-show/1", columns, [fact for fact in facts if fact["value"]]))
+
+
+def _facts_of(point: UsagePoint) -> list[Mapping[str, object]]:
+    ratio = f" x {point.check_ratio}" if point.check_ratio != 1 else ""
+    tariffs = format_tariffs(point.tariffs)
+    return [
+        _fact("check meter", point.name, point.check_meter and f"{point.check_meter}{ratio}"),
+        _fact("tariff", point.name, tariffs),
+    ]
 
 
 def _fact(about: str, key: str, value: str) -> Mapping[str, object]:

@@ -162,7 +162,7 @@ def command(
     days = app.settings.collect.backfill_days if days is None else days
     day = reference_day(app.settings.collect, app.now())
     text = None if file is None else read_text(file)
-    parsed = None if text is None else table.parse(text, app.profiles)
+    parsed = None if text is None else table.parse(text, app.profiles, app.calendars.tariffs)
     if file is not None and parsed is not None and parsed.faults:
         emit_faults(app, file.name, parsed.faults)
         return Exit.CONFIG

@@ -85,8 +85,8 @@ class Demands:
         assert meter.profile is not None
         device = meter.device
         lasting = _lasting(meter, self._day, self._assumptions)
-        # Longer names and addresses take more octets; an address alone does not show how many.
-        address = device.address if meter.profile.protocol == "dlms" else ""
+        # Longer names and addresses take more octets; of DLMS an address' length does not show how many.
+        address = device.address if meter.profile.protocol == "dlms" else str(len(device.address))
         key = (medium, address, len(device.name), days, *_alike(lasting))
         if key not in self._dues:
             costs: dict[tuple[object, ...], Cost] = {}

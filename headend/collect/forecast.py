@@ -15,6 +15,7 @@ from drivers.cost import Medium, NotComputed, VisitCost
 from drivers.dlms.cost import visit_cost as dlms_cost
 from drivers.dlt645.cost import visit_cost as dlt645_cost
 from drivers.facts import UtcSeconds
+from drivers.iec62056.cost import visit_cost as iec62056_cost
 from drivers.modbus.cost import visit_cost as modbus_cost
 from headend.collect.demand import Assumptions, Demands, Due
 from headend.collect.plan import DAY
@@ -22,7 +23,12 @@ from headend.collect.schedule import Meter, next_tick
 from headend.collect.waiting import Outcome, busy_within, play
 from headend.settings import CollectSettings
 
-COSTS: Final[Mapping[str, VisitCost]] = {"dlms": dlms_cost, "modbus": modbus_cost, "dlt645": dlt645_cost}
+COSTS: Final[Mapping[str, VisitCost]] = {
+    "dlms": dlms_cost,
+    "modbus": modbus_cost,
+    "dlt645": dlt645_cost,
+    "iec62056": iec62056_cost,
+}
 """Who counts a protocol's visits. A protocol that is not here is said to be not computed."""
 TIGHT: Final = 0.8
 """Share of its time, or of a tolerance, from which on a link has no room for a bad day."""

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import pairwise
 
+from drivers.profile import ChannelProfile
 from headend.errors import RegistryError
 from headend.registry.model import ChannelExpectation, Installation
 from headend.registry.row import MeterRow
 from headend.store.registrywrites import Outcome
 from headend.store.store import Store
 
+ENERGY = 29
+"""Value group D of interval channels, IEC 62056-6-1: time integral 5, differences of a register."""
 MAX_LISTED = 100
 """Most faults in one message."""
 
@@ -61,16 +65,17 @@ def _write_row(store: Store, row: MeterRow) -> Outcome:
         authentication_key_ref=row.authentication_key, options=row.options,
     )  # fmt: skip
     point, of_point = store.put_usage_point(
-        row.usage_point, row.zone, area=row.area, transformer=row.transformer, feeder=row.feeder, box=row.box
-    )
-    of_place = store.put_installation(Installation(point.id, device.id, row.start, row.end, row.multiplier))
+        row.usage_point, row.zone, area=row.area, transformer=row.transformer, feeder=row.feeder, box=row.box,
+        check_meter=row.check_meter, check_ratio=row.check_ratio, tariffs=row.tariff,
+    )  # fmt: skip
+    of_place = store.put_installation(Installation(point.id, device.id, row.start, row.end, row.multiplier, row.dials))
     of_channels = store.put_expectations(
         device.id,
         row.start,
         [
             ChannelExpectation(
                 device.id, channel.obis, channel.period, row.grid_offset % channel.period, channel.scaler_unit,
-                channel.origin, row.start, row.end,
+                channel.origin, row.start, row.end, dials_of(channel, row.dials),
             )
             for channel in row.profile.channels
         ],
@@ -79,6 +84,11 @@ def _write_row(store: Store, row: MeterRow) -> Outcome:
         return Outcome.ADDED
     all_same = {of_device, of_point, of_place, of_channels} == {Outcome.UNCHANGED}
     return Outcome.UNCHANGED if all_same else Outcome.CHANGED
+
+
+def dials_of(channel: ChannelProfile, override: int) -> int:
+    """Choose the digits of a channel's register: the installation's, where it says so of one of energy, else the model's."""
+    return override if override and channel.obis.d == ENERGY else channel.dials
 
 
 def _contradictions(store: Store, rows: Sequence[MeterRow]) -> Iterable[str]:
@@ -94,6 +104,11 @@ def _contradictions(store: Store, rows: Sequence[MeterRow]) -> Iterable[str]:
                     if shared:
                         meters = f"{devices[other.end_device_id].name} and {devices[place.end_device_id].name}"
                         yield f"usage point {name} would have {min(shared)} from meters {meters} at one time"
+    for point in points.values():
+        if point.check_meter and point.check_meter not in points:
+            near = get_close_matches(point.check_meter, points, n=1)
+            hint = f"did you mean {near[0]}?" if near else "register it too"
+            yield f"usage point {point.name} names check meter {point.check_meter}, and there is no such usage point; {hint}"
     wired = {link.id for link in store.links() if not link.url.startswith(("mqtt:", "mqtts:", "call:"))}
     by_address: dict[tuple[int, str], list[int]] = {}
     for device in devices.values():

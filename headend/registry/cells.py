@@ -1,8 +1,10 @@
 """One cell of the meter table at a time: text to value and back. Each parser raises `ValueError` with what is wrong."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from difflib import get_close_matches
+from fractions import Fraction
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ from drivers.facts import UtcSeconds
 from drivers.profile import MeterProfile
 from drivers.profile_iec62056 import FULL_ADDRESS
 from drivers.transports.url import parse_url
-from headend.registry.model import MAX_MULTIPLIER, check_name
+from headend.registry.model import MAX_DIALS, MAX_MULTIPLIER, TariffSince, check_name
 from headend.secrets import SECRET_OPTIONS
 
 MAX_CELL = 1_024
@@ -25,6 +27,8 @@ LINK_SCHEMES = (*WIRED_SCHEMES, "mqtt", "mqtts", "call")
 _SECRET = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:\S.*)", re.ASCII)
 _DLMS_ADDRESS = re.compile(r"\d{1,5}(?:/\d{1,5})?", re.ASCII)
 _OPTION = re.compile(r"([a-z][a-z0-9_]*)=([^;=]+)", re.ASCII)
+_RATIO = re.compile(r"\d{1,9}\.\d{1,9}|\d{1,18}(?:/\d{1,18})?", re.ASCII)
+_TARIFF = re.compile(r"(?:(\d{4}-\d\d-\d\d)=)?([^/;=]+)/([^;=]+)", re.ASCII)
 _ACTIVE = re.compile(r"'*[=+\-@\t\r]")
 """What a spreadsheet would take for a formula, also behind our own escapes. OWASP ASVS 5.0, 1.2.10."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,6 +129,59 @@ def parse_multiplier(cell: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= MAX_MULTIPLIER):
         raise ValueError(f"{cell[:40]!r} is not a whole number from 1 to {MAX_MULTIPLIER}")
     return int(text)
+
+
+def parse_dials(cell: str) -> int:
+    """Read how many digits the meter's registers have; empty, as 0, means what its model says."""
+    if cell and not (cell.isascii() and cell.isdigit() and len(cell) <= 2 and 1 <= int(cell) <= MAX_DIALS):
+        raise ValueError(f"{cell[:40]!r} is not a number of digits from 1 to {MAX_DIALS}")
+    return int(cell or "0")
+
+
+def parse_ratio(cell: str) -> Fraction:
+    """Read an exact ratio above 0: ``2``, ``0.98`` or ``3/2``; empty means 1."""
+    if cell and not _RATIO.fullmatch(cell):
+        raise ValueError(f"{cell[:40]!r} is no ratio; write 2, 0.98 or 3/2")
+    over, _, under = (cell or "1").partition("/")
+    if int(under or "1") == 0 or Fraction(over) == 0:
+        raise ValueError(f"{cell[:40]!r} is not a ratio above 0")
+    return Fraction(over) / int(under or "1")
+
+
+def parse_tariffs(cell: str, known: Mapping[str, Collection[str]]) -> tuple[TariffSince, ...]:
+    """Read ``calendar/tariff``, or several, each but the first with its first local day: ``a/x;2027-01-01=a/y``.
+
+    ``known``: tariffs by calendar.
+    """
+    found: list[TariffSince] = []
+    for part in filter(None, map(str.strip, cell.split(";"))):
+        match = _TARIFF.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{part[:80]!r} is no tariff; write calendar/tariff or 2027-01-01=calendar/tariff")
+        since, calendar, tariff = match.groups()
+        for what, name, names in (("calendar", calendar, known), ("tariff", tariff, known.get(calendar, ()))):
+            if name not in names:
+                near = get_close_matches(name[:80], names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names)) or 'none'}"
+                raise ValueError(f"no {what} is named {name[:80]!r}; {hint}")
+        try:
+            day = 0 if since is None else (date.fromisoformat(since) - _EPOCH.date()).days
+        except ValueError:
+            raise ValueError(f"{since!r} is no day; write it as 2027-01-01") from None
+        if day < 0 or (found and day <= found[-1].day):
+            raise ValueError(f"{part[:80]!r} does not begin after the one before it")
+        found.append(TariffSince(day, calendar, tariff))
+    return tuple(found)
+
+
+def format_tariffs(tariffs: Sequence[TariffSince]) -> str:
+    """Write tariffs as `parse_tariffs` reads them."""
+    return ";".join(
+        f"{_EPOCH.date() + timedelta(days=entry.day)}={entry.calendar}/{entry.tariff}"
+        if entry.day
+        else f"{entry.calendar}/{entry.tariff}"
+        for entry in tariffs
+    )
 
 
 def parse_secret(cell: str) -> str:

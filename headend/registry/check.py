@@ -5,7 +5,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from headend.registry.row import Fault, MeterRow
 
 _OF_METER = ("profile", "link", "address", "password", "encryption_key", "authentication_key", "options")
-_OF_USAGE_POINT = ("zone", "area", "transformer", "feeder", "box")
+_OF_USAGE_POINT = (
+    "zone", "area", "transformer", "feeder", "box", "check_meter", "check_ratio", "tariff",
+)  # fmt: skip
 _BROKERS = ("mqtt:", "mqtts:", "call:")
 _MAX_OPEN = 50
 """Most earlier rows a row is compared with; a usage point has a handful of meters."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
@@ -10,6 +11,8 @@ from drivers.units import ScalerUnit
 
 DAY = 86_400
 MAX_MULTIPLIER = 1_000_000
+MAX_DIALS = 18
+"""Decimal digits that always fit 64 bits."""
 MAX_NAME_BYTES = 255
 """Longest global name, as UTF-8; it stands in every block behind a one-byte length."""
 
@@ -50,8 +53,21 @@ class EndDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class TariffSince:
+    """By which tariff of which calendar a usage point is billed from a local day on. ``day``: counted since 1970-01-01."""
+
+    day: int
+    calendar: str
+    tariff: str
+
+
+@dataclass(frozen=True, slots=True)
 class UsagePoint:
-    """Where supply is measured and billed. ``zone``: IANA name, or ``UTC+10:00`` for a fixed offset."""
+    """Where supply is measured and billed. ``zone``: IANA name, or ``UTC+10:00`` for a fixed offset.
+
+    ``check_meter``: name of the usage point at which another meter measures the same energy, empty for none; ours is
+    ``check_ratio`` times its.  ``tariffs``: by day, each until the next.
+    """
 
     id: int
     name: str
@@ -60,6 +76,9 @@ class UsagePoint:
     transformer: str = ""
     feeder: str = ""
     box: str = ""
+    check_meter: str = ""
+    check_ratio: Fraction = Fraction(1)
+    tariffs: tuple[TariffSince, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +86,7 @@ class Installation:
     """Which end device measures which usage point within ``[start, end)`` [s UTC]; ``end`` None: until further notice.
 
     ``multiplier``: what one secondary count is worth at the primary side (current times voltage transformer ratio).
+    ``dials``: digits of the meter's registers, in counts of their channels; 0: as its model has it.
     """
 
     usage_point_id: int
@@ -74,13 +94,16 @@ class Installation:
     start: UtcSeconds
     end: UtcSeconds | None = None
     multiplier: int = 1
+    dials: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse an empty span or a multiplier that is not a positive whole number."""
+        """Refuse an empty span, a multiplier that is not a positive whole number, or more digits than there can be."""
         if self.start < 0 or (self.end is not None and self.end <= self.start):
             raise ValueError(f"an installation from {self.start} to {self.end} is empty or before 1970")
         if not 1 <= self.multiplier <= MAX_MULTIPLIER:
             raise ValueError(f"multiplier {self.multiplier} is not within 1 to {MAX_MULTIPLIER}")
+        if not 0 <= self.dials <= MAX_DIALS:
+            raise ValueError(f"{self.dials} dials are not within 0 to {MAX_DIALS}")
 
     def overlaps(self, other: "Installation") -> bool:
         """Say whether the two spans share an instant."""
@@ -93,6 +116,7 @@ class ChannelExpectation:
 
     ``period``: [s].  ``offset``: start of the first slot within the UTC day, below ``period``. [s]
     Slot ``i`` of day ``d`` covers ``d * 86400 + offset + i * period`` and on; a slot is expected if it starts in the span.
+    ``dials``: digits after which the channel's register starts again at 0, in counts of ``scaler_unit``; 0: nobody knows.
     """
 
     end_device_id: int
@@ -103,6 +127,7 @@ class ChannelExpectation:
     origin: Origin
     start: UtcSeconds
     end: UtcSeconds | None = None
+    dials: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a grid that does not tile the UTC day, or an empty span."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from drivers.facts import UtcSeconds
 from drivers.profile import MeterProfile
-from headend.registry.model import overlap
+from headend.registry.model import TariffSince, overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class MeterRow:
     feeder: str
     box: str
     multiplier: int
+    dials: int
+    check_meter: str
+    check_ratio: Fraction
+    tariff: tuple[TariffSince, ...]
     password: str
     encryption_key: str
     authentication_key: str

@@ -6,11 +6,12 @@ store and writes all rows or none. A meter swap is two rows with one usage point
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from difflib import get_close_matches
 from itertools import islice
+from types import MappingProxyType
 from typing import TypeVar
 
 from drivers.profile import MeterProfile
@@ -26,13 +27,22 @@ __all__ = ["COLUMNS", "Applied", "Fault", "MeterRow", "Parsed", "apply", "dump",
 
 COLUMNS = (
     "usage_point", "meter", "profile", "link", "address", "from", "to", "zone", "area", "transformer", "feeder", "box",
-    "multiplier", "password", "encryption_key", "authentication_key", "options",
+    "multiplier", "dials", "check_meter", "check_ratio", "tariff", "password", "encryption_key", "authentication_key", "options",
 )  # fmt: skip
 REQUIRED = ("usage_point", "meter", "profile", "from", "zone")
 MAX_ROWS = 1_000_000
 MAX_FAULTS = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
+Tariffs = Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What cells may name: meter models, and tariffs by calendar."""
+
+    profiles: Mapping[str, MeterProfile]
+    tariffs: Tariffs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +53,13 @@ class Parsed:
     faults: tuple[Fault, ...]
 
 
-def parse(text: str, profiles: Mapping[str, MeterProfile]) -> Parsed:
-    """Read a comma-separated table with a heading. Never raises: whatever is wrong is a fault with its row and column."""
+def parse(text: str, profiles: Mapping[str, MeterProfile], tariffs: Tariffs = MappingProxyType({})) -> Parsed:
+    """Read a comma-separated table with a heading. Never raises: whatever is wrong is a fault with its row and column.
+
+    ``tariffs``: those there are, by calendar.
+    """
     rows: list[MeterRow] = []
-    faults = list(islice(_faults(text, profiles, rows), MAX_FAULTS + 1))
+    faults = list(islice(_faults(text, _Known(profiles, tariffs), rows), MAX_FAULTS + 1))
     if len(faults) > MAX_FAULTS:
         faults[MAX_FAULTS:] = [Fault(faults[-1].row, "", f"more than {MAX_FAULTS} faults; the rest is not listed")]
     return Parsed(tuple(rows), tuple(faults))
@@ -67,14 +80,15 @@ def dump(store: StoreReader) -> str:
         row = (
             point.name, device.name, device.profile, links[device.link_id], device.address,
             cells.format_instant(place.start), cells.format_instant(place.end), point.zone, point.area,
-            point.transformer, point.feeder, point.box, str(place.multiplier), device.password_ref,
-            device.encryption_key_ref, device.authentication_key_ref, cells.format_options(device.options),
+            point.transformer, point.feeder, point.box, str(place.multiplier), str(place.dials or ""),
+            point.check_meter, str(point.check_ratio) if point.check_meter else "", cells.format_tariffs(point.tariffs),
+            device.password_ref, device.encryption_key_ref, device.authentication_key_ref, cells.format_options(device.options),
         )  # fmt: skip
         writer.writerow([cells.escape(cell) for cell in row])
     return text.getvalue()
 
 
-def _faults(text: str, profiles: Mapping[str, MeterProfile], rows: list[MeterRow]) -> Iterator[Fault]:
+def _faults(text: str, known: _Known, rows: list[MeterRow]) -> Iterator[Fault]:
     """Yield the faults, and append each row without one to ``rows``."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
@@ -89,7 +103,7 @@ def _faults(text: str, profiles: Mapping[str, MeterProfile], rows: list[MeterRow
             if len(rows) >= MAX_ROWS:
                 yield Fault(reader.line_num, "", f"more than {MAX_ROWS} rows; import the table in parts")
                 return
-            yield from _row_faults(reader.line_num, heading, record, profiles, rows)
+            yield from _row_faults(reader.line_num, heading, record, known, rows)
     except csv.Error as error:
         yield Fault(reader.line_num, "", f"is not comma-separated text: {error}")
         return
@@ -122,14 +136,14 @@ def _row_faults(
     number: int,
     heading: Sequence[str],
     record: Sequence[str],
-    profiles: Mapping[str, MeterProfile],
+    known: _Known,
     rows: list[MeterRow],
 ) -> Iterator[Fault]:
     if len(record) != len(heading):
         yield Fault(number, "", f"has {len(record)} cells, the heading {len(heading)}; is a quote or comma missing?")
         return
     row = _Row(number, dict(zip(heading, record, strict=True)))
-    parsed = row.read(profiles)
+    parsed = row.read(known)
     yield from row.faults
     if parsed is not None and not row.faults:
         rows.append(parsed)
@@ -143,9 +157,9 @@ class _Row:
         self._texts = texts
         self.faults: list[Fault] = []
 
-    def read(self, profiles: Mapping[str, MeterProfile]) -> MeterRow | None:
+    def read(self, known: _Known) -> MeterRow | None:
         """Read the row; None where something it cannot be without is faulty."""
-        profile = self._cell("profile", lambda cell: _parse_profile(cell, profiles))
+        profile = self._cell("profile", lambda cell: _parse_profile(cell, known.profiles))
         zone = self._cell("zone", parse_zone)
         start = self._cell("from", lambda cell: cells.parse_instant(cell, zone))
         end = self._cell("to", lambda cell: cells.parse_instant(cell, zone) if cell else None)
@@ -162,19 +176,33 @@ class _Row:
                 ("transformer", cells.parse_text),
                 ("feeder", cells.parse_text),
                 ("box", cells.parse_text),
+                ("check_meter", self._check_meter),
                 ("password", cells.parse_secret),
                 ("encryption_key", cells.parse_secret),
                 ("authentication_key", cells.parse_secret),
             )
         }
         multiplier = self._cell("multiplier", cells.parse_multiplier)
+        dials = self._cell("dials", cells.parse_dials)
+        ratio = self._cell("check_ratio", cells.parse_ratio)
+        tariffs = self._cell("tariff", lambda cell: cells.parse_tariffs(cell, known.tariffs))
         options = self._cell("options", cells.parse_options)
+        if ratio is not None and ratio != 1 and not texts["check_meter"]:
+            self._fault("check_ratio", "is of no check meter; name one, or leave it empty")
         if profile is None or zone is None or start is None or multiplier is None or options is None:
+            return None
+        if dials is None or ratio is None or tariffs is None:
             return None
         return MeterRow(
             number=self._number, profile=profile, start=start, end=end, zone=self._text("zone"),
-            grid_offset=_local_midnight(zone, start), multiplier=multiplier, options=options, **texts,
+            grid_offset=_local_midnight(zone, start), multiplier=multiplier, options=options,
+            dials=dials, check_ratio=ratio, tariff=tariffs, **texts,
         )  # fmt: skip
+
+    def _check_meter(self, cell: str) -> str:
+        if cell and cell == self._text("usage_point"):
+            raise ValueError("is the usage point itself; name the one at which the check meter hangs")
+        return cells.parse_name(cell) if cell else ""
 
     def _text(self, column: str) -> str:
         return cells.unescape(self._texts.get(column, "").strip())

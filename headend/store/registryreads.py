@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.errors import RegistryError
-from headend.registry.model import ChannelExpectation, EndDevice, Installation, Link, UsagePoint
+from headend.registry.model import ChannelExpectation, EndDevice, Installation, Link, TariffSince, UsagePoint
 from headend.store.database import Database
 
 _END_DEVICE = """SELECT id, name, profile, link_id, address, serial, password_ref, encryption_key_ref,
     authentication_key_ref, options, disabled, crc FROM end_device"""
-_USAGE_POINT = "SELECT id, name, zone, area, transformer, feeder, box, crc FROM usage_point"
-_INSTALLATION = 'SELECT usage_point_id, end_device_id, start, "end", multiplier, crc FROM installation'
+_USAGE_POINT = (
+    "SELECT id, name, zone, area, transformer, feeder, box, check_meter, check_ratio, tariffs, crc FROM usage_point"
+)
+_INSTALLATION = 'SELECT usage_point_id, end_device_id, start, "end", multiplier, dials, crc FROM installation'
 _EXPECTATION = (
-    """SELECT end_device_id, obis, period, "offset", scaler, unit, origin, start, "end", crc FROM expectation"""
+    """SELECT end_device_id, obis, period, "offset", scaler, unit, origin, start, "end", dials, crc FROM expectation"""
 )
 
 
@@ -46,23 +49,27 @@ class RegistryReads(Database):
 
     def usage_points(self) -> list[UsagePoint]:
         """List all usage points, by name."""
-        return [UsagePoint(*row) for row in self._sealed("usage_point", f"{_USAGE_POINT} ORDER BY name")]
+        return [_usage_point(row) for row in self._sealed("usage_point", f"{_USAGE_POINT} ORDER BY name")]
 
     def usage_point(self, name: str) -> UsagePoint:
         """Find a usage point by its global name. Raises `RegistryError`."""
-        rows = self._sealed("usage_point", f"{_USAGE_POINT} WHERE name = ?", (name,))
-        if not rows:
+        point = self._usage_point_if_any(name)
+        if point is None:
             raise RegistryError(
                 f"no usage point {name[:80]!r} is registered; `headend meter list` shows those that are"
             )
-        return UsagePoint(*rows[0])
+        return point
+
+    def _usage_point_if_any(self, name: str) -> UsagePoint | None:
+        rows = self._sealed("usage_point", f"{_USAGE_POINT} WHERE name = ?", (name,))
+        return _usage_point(rows[0]) if rows else None
 
     def usage_point_by_id(self, usage_point_id: int) -> UsagePoint:
         """Find a usage point by its local id. Raises `RegistryError`."""
         rows = self._sealed("usage_point", f"{_USAGE_POINT} WHERE id = ?", (usage_point_id,))
         if not rows:
             raise RegistryError(f"{self.path}: no usage point has the local id {usage_point_id}")
-        return UsagePoint(*rows[0])
+        return _usage_point(rows[0])
 
     def installations(self, usage_point_id: int | None = None, end_device_id: int | None = None) -> list[Installation]:
         """List installations, of one usage point or end device where given, by start."""
@@ -94,8 +101,14 @@ def _end_device(row: tuple[Any, ...]) -> EndDevice:
     )  # fmt: skip
 
 
+def _usage_point(row: tuple[Any, ...]) -> UsagePoint:
+    number, name, zone, area, transformer, feeder, box, check_meter, ratio, tariffs = row
+    dated = tuple(TariffSince(*entry) for entry in json.loads(tariffs))
+    return UsagePoint(number, name, zone, area, transformer, feeder, box, check_meter, Fraction(ratio), dated)
+
+
 def _expectation(row: tuple[Any, ...]) -> ChannelExpectation:
-    end_device_id, code, period, offset, scaler, unit, origin, start, end = row
+    end_device_id, code, period, offset, scaler, unit, origin, start, end, dials = row
     return ChannelExpectation(
-        end_device_id, Obis.from_bytes(code), period, offset, ScalerUnit(scaler, Unit(unit)), origin, start, end
+        end_device_id, Obis.from_bytes(code), period, offset, ScalerUnit(scaler, Unit(unit)), origin, start, end, dials
     )

@@ -4,11 +4,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from fractions import Fraction
 from typing import TypeVar
 
 from drivers.facts import UtcSeconds
 from headend.errors import RegistryError
-from headend.registry.model import DAY, ChannelExpectation, EndDevice, Installation, UsagePoint, check_name, overlap
+from headend.registry.model import (
+    DAY,
+    ChannelExpectation,
+    EndDevice,
+    Installation,
+    TariffSince,
+    UsagePoint,
+    check_name,
+    overlap,
+)
 from headend.store.journalwrites import JournalWrites
 from headend.store.model import Layer
 from headend.store.registryreads import RegistryReads
@@ -88,34 +98,49 @@ class RegistryWrites(JournalWrites, RegistryReads):
             raise RegistryError(f"no meter {name[:80]!r} is registered")
 
     def put_usage_point(
-        self, name: str, zone: str, *, area: str = "", transformer: str = "", feeder: str = "", box: str = ""
+        self,
+        name: str,
+        zone: str,
+        *,
+        area: str = "",
+        transformer: str = "",
+        feeder: str = "",
+        box: str = "",
+        check_meter: str = "",
+        check_ratio: Fraction = Fraction(1),
+        tariffs: Sequence[TariffSince] = (),
     ) -> tuple[UsagePoint, Outcome]:
         """Add a usage point or bring its attributes up to date, by its global name. Raises `RegistryError`."""
         self._require_transaction()
         _check_name("usage point", name)
-        attributes = (zone, area, transformer, feeder, box)
-        row = self._row("SELECT zone, area, transformer, feeder, box FROM usage_point WHERE name = ?", (name,))
-        if row is None:
-            outcome = Outcome.ADDED
+        attributes = (
+            zone, area, transformer, feeder, box, check_meter, str(check_ratio),
+            json.dumps([[entry.day, entry.calendar, entry.tariff] for entry in tariffs]),
+        )  # fmt: skip
+        before = self._usage_point_if_any(name)
+        if before is None:
             self._run(
-                "INSERT INTO usage_point (zone, area, transformer, feeder, box, name) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO usage_point (zone, area, transformer, feeder, box, check_meter, check_ratio, tariffs, name)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*attributes, name),
             )
-        elif row == attributes:
-            outcome = Outcome.UNCHANGED
-        else:
-            outcome = Outcome.CHANGED
-            self._run(
-                "UPDATE usage_point SET zone = ?, area = ?, transformer = ?, feeder = ?, box = ? WHERE name = ?",
-                (*attributes, name),
-            )
-        point = self.usage_point(name)
-        if row is not None and row[0] != zone:
-            self._log_registry(point.id, 0)
-        return point, outcome
+            return self.usage_point(name), Outcome.ADDED
+        wanted = UsagePoint(
+            before.id, name, zone, area, transformer, feeder, box, check_meter, check_ratio, tuple(tariffs)
+        )
+        if before == wanted:
+            return before, Outcome.UNCHANGED
+        self._run(
+            "UPDATE usage_point SET zone = ?, area = ?, transformer = ?, feeder = ?, box = ?, check_meter = ?,"
+            " check_ratio = ?, tariffs = ? WHERE name = ?",
+            (*attributes, name),
+        )
+        if (since := _means_other(before, wanted)) is not None:
+            self._log_registry(before.id, since)
+        return wanted, Outcome.CHANGED
 
     def put_installation(self, installation: Installation) -> Outcome:
-        """Add an installation, or change the end or multiplier of the one with the same start. Raises `RegistryError`.
+        """Add an installation, or change the end, multiplier or dials of the one with the same start. Raises `RegistryError`.
 
         One meter cannot be in two places at once: a span that overlaps another of the same end device is refused.
         """
@@ -131,11 +156,12 @@ class RegistryWrites(JournalWrites, RegistryReads):
         if same_key == installation:
             return Outcome.UNCHANGED
         self._run(
-            'INSERT INTO installation (usage_point_id, end_device_id, start, "end", multiplier) VALUES (?, ?, ?, ?, ?)'
-            ' ON CONFLICT (usage_point_id, end_device_id, start) DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier',
+            'INSERT INTO installation (usage_point_id, end_device_id, start, "end", multiplier, dials)'
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (usage_point_id, end_device_id, start)"
+            ' DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier, dials = excluded.dials',
             (
                 installation.usage_point_id, installation.end_device_id, installation.start, installation.end,
-                installation.multiplier,
+                installation.multiplier, installation.dials,
             ),
         )  # fmt: skip
         before = [] if same_key is None else [same_key]
@@ -169,11 +195,11 @@ class RegistryWrites(JournalWrites, RegistryReads):
         self._run("DELETE FROM expectation WHERE end_device_id = ? AND start = ?", (end_device_id, start))
         for entry in after:
             self._run(
-                'INSERT INTO expectation (end_device_id, obis, start, "end", period, "offset", scaler, unit, origin)'
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                'INSERT INTO expectation (end_device_id, obis, start, "end", period, "offset", scaler, unit, origin,'
+                " dials) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     end_device_id, entry.obis.to_bytes(), entry.start, entry.end, entry.period, entry.offset,
-                    entry.scaler_unit.scaler, int(entry.scaler_unit.unit), entry.origin,
+                    entry.scaler_unit.scaler, int(entry.scaler_unit.unit), entry.origin, entry.dials,
                 ),
             )  # fmt: skip
         since = _first_change(before, after)
@@ -187,6 +213,18 @@ class RegistryWrites(JournalWrites, RegistryReads):
         sql = "SELECT 1 FROM validated_version WHERE usage_point_id = ? AND day >= ? LIMIT 1"
         if self._row(sql, (usage_point_id, day)):
             self._log_change(Layer.REGISTRY, usage_point_id, day, (), at=self._now())
+
+
+def _means_other(before: UsagePoint, after: UsagePoint) -> UtcSeconds | None:
+    """Say from when on a usage point's values may mean something else; None where nothing changed that they depend on."""
+    if (before.zone, before.check_meter, before.check_ratio) != (after.zone, after.check_meter, after.check_ratio):
+        return 0
+    days = [
+        entry.day
+        for entry in (*before.tariffs, *after.tariffs)
+        if entry not in before.tariffs or entry not in after.tariffs
+    ]
+    return max(0, min(days) - 1) * DAY if days else None  # a local day may begin on the UTC day before
 
 
 def _first_change(before: Sequence[_Dated], after: Sequence[_Dated]) -> UtcSeconds:

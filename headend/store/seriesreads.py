@@ -176,7 +176,15 @@ class SeriesReads(RegistryReads):
                     period, offset, scaler_unit = entry.grid
                     cut.append(
                         ChannelExpectation(
-                            entry.end_device_id, obis, period, offset, scaler_unit, entry.origin, start, end
+                            entry.end_device_id,
+                            obis,
+                            period,
+                            offset,
+                            scaler_unit,
+                            entry.origin,
+                            start,
+                            end,
+                            entry.dials,
                         )
                     )
         return cut

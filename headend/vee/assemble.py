@@ -4,17 +4,17 @@ A meter swap is an ordinary day: each slot belongs to the end device installed w
 swapped is measured whole by neither; it is missing (no row), and estimated like any other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from drivers.facts import INT32_MAX, RegisterValue, UtcSeconds
-from drivers.obis import Obis, register_of
+from drivers.obis import Obis, register_of, tariff_register
 from drivers.units import ScalerUnit, Unit
 from headend.errors import HeadendError
-from headend.registry.model import ChannelExpectation, Installation
+from headend.registry.model import ChannelExpectation, Installation, UsagePoint
 from headend.series import Series
 from headend.vee.registers import RegisterSpan, joined, register_spans
 from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
@@ -36,6 +36,9 @@ class Reader(Protocol):
         self, usage_point_id: int | None = None, end_device_id: int | None = None
     ) -> Sequence[Installation]:
         """List installations."""
+
+    def usage_point(self, name: str) -> UsagePoint:
+        """Find a usage point by its global name."""
 
     def expectations(self, end_device_id: int) -> Sequence[ChannelExpectation]:
         """List an end device's dated channel expectations."""
@@ -61,6 +64,7 @@ class Piece:
     offset: int
     scaler_unit: ScalerUnit
     multiplier: int
+    dials: int = 0
 
     def touches(self, start: UtcSeconds, end: UtcSeconds) -> bool:
         """Say whether the piece has an instant in ``[start, end)``."""
@@ -69,10 +73,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A window of one usage point's channel, ready to be validated."""
+    """A window of one usage point's channel, ready to be validated. ``tariffs``: spans of each tariff's register."""
 
     series: Series
     spans: tuple[RegisterSpan, ...]
+    tariffs: Mapping[int, tuple[RegisterSpan, ...]]
 
 
 def pieces(reader: Reader, usage_point_id: int, obis: Obis) -> list[Piece]:
@@ -85,8 +90,11 @@ def pieces(reader: Reader, usage_point_id: int, obis: Obis) -> list[Piece]:
             if entry.obis == obis and (end is None or start < end):
                 multiplier = place.multiplier if entry.scaler_unit.unit in MULTIPLIED else 1
                 found.append(
-                    Piece(place.end_device_id, start, end, entry.period, entry.offset, entry.scaler_unit, multiplier)
-                )
+                    Piece(
+                        place.end_device_id, start, end, entry.period, entry.offset, entry.scaler_unit, multiplier,
+                        entry.dials,
+                    )
+                )  # fmt: skip
     return sorted(found, key=lambda piece: piece.start)
 
 
@@ -108,16 +116,18 @@ def assemble(
     rules: RuleSet,
     *,
     with_registers: bool = True,
+    tariffs: Sequence[int] = (),
 ) -> Assembled:
     """Lay the pieces that touch ``[start, end)`` [s UTC] into one series; all must share period and offset.
 
-    Slots no piece covers are not expected. ``with_registers``: give the register spans too. Raises `VeeError` where a count does not fit 32 bits with its multiplier.
+    Slots no piece covers are not expected. ``with_registers``: give the register spans too, and those of ``tariffs``, by number. Raises `VeeError` where a count does not fit 32 bits with its multiplier.
     """
     period, offset = found[0].period, found[0].offset
     target = common_scaler_unit(found)
     first = start + (offset - start) % period
     series = Series.empty(first, period, target, max(0, -((first - end) // period)))
     spans = []
+    by_tariff: dict[int, list[list[RegisterSpan]]] = {number: [] for number in tariffs}
     for piece in found:
         begin, stop = max(piece.start, start), end if piece.end is None else min(piece.end, end)
         if begin >= stop:
@@ -132,8 +142,12 @@ def assemble(
             part.values[-1], part.rules[-1] = 0, 0
             part.state[-1], part.reason[-1] = State.MISSING, Reason.NO_ROW
         if with_registers:
-            spans.append(_spans(reader, piece, obis, part, series, rules))
-    return Assembled(series, tuple(joined(spans)))
+            spans.append(_spans(reader, piece, register_of(obis), part, series, rules))
+            for number, found_so_far in by_tariff.items():
+                code = tariff_register(obis, number)
+                found_so_far.append(_spans(reader, piece, code, part, series, rules))
+    joined_tariffs = {number: tuple(joined(parts)) for number, parts in by_tariff.items()}
+    return Assembled(series, tuple(joined(spans)), joined_tariffs)
 
 
 def _is_swap(found: Sequence[Piece], piece: Piece) -> bool:
@@ -155,7 +169,7 @@ def _primary(raw: Series, piece: Piece, target: ScalerUnit) -> np.ndarray[tuple[
 
 
 def _spans(
-    reader: Reader, piece: Piece, obis: Obis, part: Series, series: Series, rules: RuleSet
+    reader: Reader, piece: Piece, register: Obis, part: Series, series: Series, rules: RuleSet
 ) -> list[RegisterSpan]:
     if series.scaler_unit.unit not in MEAN_POWER_UNITS:
         return []
@@ -164,7 +178,7 @@ def _spans(
         found = register_spans(
             reader.registers(
                 piece.end_device_id,
-                register_of(obis),
+                register,
                 max(0, part.start - rules.register_within),
                 part.end + rules.register_within + 1,
             ),
@@ -175,7 +189,8 @@ def _spans(
             within=rules.register_within,
             longest=rules.longest_span,
             multiplier=piece.multiplier,
-            dials=rules.register_dials,
+            dials=piece.dials or rules.register_dials,
+            dials_of=piece.scaler_unit.scaler if piece.dials else None,
         )
     except ValueError as error:
         raise VeeError(f"{error}; correct the meter's profile") from error

@@ -14,12 +14,13 @@ from kernels import estimate, validate
 from kernels.quality import Reason, Rule, State
 
 LARGEST_SHAPE = 2**62
+Bools = npt.NDArray[np.bool_]
 
 
 def check_sums(work: Work, registers: Sequence[RegisterSpan]) -> None:
     """Flag the spans whose slots all have a value and do not sum to the register difference."""
     for span in registers:
-        if not _is_plausible(work, span):
+        if not _is_plausible(work, span, np.ones(span.last - span.first, np.bool_)):
             continue
         part = slice(span.first, span.last)
         validate.sum_check(
@@ -32,28 +33,42 @@ def check_sums(work: Work, registers: Sequence[RegisterSpan]) -> None:
     doubt(work)
 
 
-def balance(work: Work, span: RegisterSpan, gap: npt.NDArray[np.bool_]) -> None:
+def balance(
+    work: Work,
+    span: RegisterSpan,
+    gap: Bools,
+    counted: Bools | None = None,
+    name: str = "register",
+    rule: Rule = Rule.SUM_CHECK,
+) -> bool:
     """Make the estimates of one span sum to what the register leaves for them, where that is plausible; else say so by
-    the mask.
+    the mask, and give False.
+
+    ``gap``: slots that were missing.  ``counted``: those that the register counts, None for all. Both of the span's shape.
     """
-    if not gap.any() or not _is_plausible(work, span):
-        return
+    if counted is None:
+        counted = np.ones(span.last - span.first, np.bool_)
+    gap = gap & counted
+    if not gap.any() or not _is_plausible(work, span, counted):
+        return not gap.any()
     part = slice(span.first, span.last)
     series = work.series
-    valued = series.has_value[part] & ~gap
-    if not (valued | gap | (series.state[part] == State.MISSING)).all():
-        return
+    valued = series.has_value[part] & ~gap & counted
+    if not (valued | gap | ~counted | (series.state[part] == State.MISSING)).all():
+        return False
     total = span.delta - int(series.values[part][valued].sum(dtype=np.int64))
     if -_tolerance(work, span) <= total < 0:
         total = 0
     is_shaped = bool((series.state[part][gap] == State.ESTIMATED).all())
     was_zero = is_shaped and not series.values[part][gap].any()
     shares = _shares(work, series.values[part], gap, total, is_shaped)
-    words = f"the register counted {span.delta} over {span.last - span.first} slots, which leaves {total} for {int(gap.sum())}"
+    words = (
+        f"the {name} counted {span.delta} over {int(counted.sum())} slots, which leaves {total} for {int(gap.sum())}"
+    )
     if shares is None:
-        series.rules[part] |= np.uint32(Rule.SUM_CHECK)
-        _note(work, span, "not_scaled", f"{words}: nothing plausible, so the estimates stay as they are")
-        return
+        series.rules[part][counted] |= np.uint32(rule)
+        _note(work, span, "not_scaled", f"{words}: nothing plausible, so the estimates stay as they are", counted)
+        return False
     new, keeps_shape = shares
     series.values[part] = new
     series.state[part][gap] = State.ESTIMATED
@@ -62,13 +77,12 @@ def balance(work: Work, span: RegisterSpan, gap: npt.NDArray[np.bool_]) -> None:
         series.reason[part][gap] = Reason.FLAT if was_zero else Reason.REGISTER_LUMP
     how = "scaled in proportion" if keeps_shape else "shared out equally"
     _note(work, span, "scaled", f"{words}: {how}", gap)
+    return True
 
 
-def _note(work: Work, span: RegisterSpan, step: str, text: str, gap: npt.NDArray[np.bool_] | None = None) -> None:
+def _note(work: Work, span: RegisterSpan, step: str, text: str, slots: Bools) -> None:
     watch = work.watch
-    if watch is None or not span.first <= watch.slot < span.last:
-        return
-    if gap is None or gap[watch.slot - span.first]:
+    if watch is not None and span.first <= watch.slot < span.last and slots[watch.slot - span.first]:
         work.note(step, f"{text}; from {instant_text(work.at(span.first))} to {instant_text(work.at(span.last))}")
 
 
@@ -96,9 +110,9 @@ def _shares(
     return None
 
 
-def _is_plausible(work: Work, span: RegisterSpan) -> bool:
+def _is_plausible(work: Work, span: RegisterSpan, counted: Bools) -> bool:
     """Say whether the slots could hold the difference at all; a register misread once must not taint its neighbors."""
-    slots = span.last - span.first
+    slots = int(counted.sum())
     return work.limits.low * slots <= span.delta <= work.limits.high * slots
 
 

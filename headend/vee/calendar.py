@@ -5,9 +5,11 @@ A slot belongs to the bucket in force when it starts, in local time. A switch th
 nobody could say how its energy divides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from drivers.obis import TARIFFS
 from drivers.table import CheckedTable, Faults, nearest
 from headend.errors import SettingsError
 from headend.toml_file import TomlFileError, read_toml
@@ -46,11 +49,16 @@ class Season:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """Buckets by name, and the switches of each season and day type."""
+    """Buckets by name, and the switches of each season and day type.
+
+    ``registers``: of each bucket the tariff register that the meter counts it in (value group E: 1 is 1.8.1), two buckets may
+    share one; empty where the meter has none, or nobody says.
+    """
 
     name: str
     buckets: tuple[str, ...]
     schedule: Mapping[tuple[str, str], Switches]
+    registers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +122,57 @@ class TariffCalendar:
         return found
 
 
-def load_calendar(file: Path) -> TariffCalendar:
+class Calendars:
+    """The calendars there are, by name."""
+
+    def __init__(self, known: Iterable[TariffCalendar] = ()) -> None:
+        self._known = {calendar.name: calendar for calendar in known}
+
+    @property
+    def tariffs(self) -> Mapping[str, Collection[str]]:
+        """The tariffs of each calendar, by name."""
+        return {name: calendar.tariffs.keys() for name, calendar in self._known.items()}
+
+    def calendar(self, name: str) -> TariffCalendar:
+        """Find a calendar. Raises `SettingsError` naming those there are."""
+        if name not in self._known:
+            known = ", ".join(sorted(self._known)) or "none"
+            raise SettingsError([f"vee.calendars: no calendar is named {name[:60]!r}; there are {known}"])
+        return self._known[name]
+
+
+def load_calendars(directories: Sequence[str] = ()) -> Calendars:
+    """Load the shipped calendars, then those of ``directories``; one of the same name takes the place of the one before.
+
+    Raises `SettingsError` with the faults of all files.
+    """
+    places: list[Traversable] = [files("headend.config") / "calendars"]
+    faults: list[str] = []
+    for directory in map(Path, directories):
+        if directory.is_dir():
+            places.append(directory)
+        else:
+            faults.append(f"vee.calendars: {directory} is no directory")
+    found = []
+    for place in places:
+        for entry in sorted(place.iterdir(), key=lambda one: one.name):
+            if entry.name.endswith(".toml"):
+                try:
+                    found.append(load_calendar(entry))
+                except SettingsError as error:
+                    faults += error.faults
+    if faults:
+        raise SettingsError(faults)
+    return Calendars(found)
+
+
+def load_calendar(file: Traversable) -> TariffCalendar:
     """Load a calendar from its TOML file. Raises `SettingsError`, all faults at once."""
     try:
         document = read_toml(file)
     except TomlFileError as error:
         raise SettingsError([f"{file}: {error}"]) from error
-    return parse_calendar(file.stem, document)
+    return parse_calendar(file.name.removesuffix(".toml"), document)
 
 
 def parse_calendar(name: str, document: Mapping[str, object]) -> TariffCalendar:
@@ -205,8 +257,11 @@ def _tariff(table: CheckedTable, seasons: Sequence[str], types: Sequence[str]) -
         row.finish()
     if missing := [f"{season}, {kind}" for season in seasons for kind in types if (season, kind) not in schedule]:
         table.fault("schedules", f"leave out {'; '.join(missing[:5])}")
+    registers = table.integers("registers", 1, TARIFFS) if table.has("registers") else []
+    if registers and len(registers) != len(buckets):
+        table.fault("registers", f"has {len(registers)} of them for {len(buckets)} buckets; name one for each")
     table.finish()
-    return Tariff(name, tuple(buckets), MappingProxyType(schedule))
+    return Tariff(name, tuple(buckets), MappingProxyType(schedule), tuple(registers))
 
 
 def _switches(row: CheckedTable, buckets: Sequence[str]) -> Switches:

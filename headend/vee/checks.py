@@ -128,6 +128,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         "goes with too much current in the neutral",
         {"least_permille": Figure(200, 1, 1_000), "share_permille": Figure(500, 1, 1_000), "delay": _DELAY},
     ),
+    "check_meter": Kind(
+        Rule.MAIN_CHECK, "differs too much from the check meter's", {"permille": _PERMILLE, "floor": _POWER}
+    ),
+    "tariff_sum": Kind(
+        Rule.TARIFF_SUM,
+        "is of a tariff whose intervals do not sum to the difference of its register",
+        {"counts": Figure(1, 0, MILLION), "permille": Figure(0, 0, 1_000)},
+    ),
     "power_failure": Kind(Rule.POWER_FAILURE, "has a power failure in its interval", {}),
     "clock_set": Kind(Rule.CLOCK_SET, "is of an interval in which the clock was set", {}),
     "test_mode": Kind(Rule.TEST_MODE, "was taken in test mode, which is never usage", {}),

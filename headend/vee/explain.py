@@ -16,9 +16,10 @@ from headend.registry.model import UsagePoint
 from headend.series import Series
 from headend.store.model import Version
 from headend.vee.assemble import DAY, Reader
+from headend.vee.calendar import Calendars
 from headend.vee.checks import KINDS, Severity
 from headend.vee.rules import CORE, RuleSet
-from headend.vee.service import Prepared, prepared_days
+from headend.vee.service import NO_CALENDARS, Prepared, prepared_days
 from headend.vee.work import Note, Watch
 from kernels.quality import HAS_VALUE, Reason, Rule, State
 
@@ -89,13 +90,20 @@ class Explanation:
     is_as_stored: bool
 
 
-def explain(reader: ExplainReader, usage_point: UsagePoint, obis: Obis, at: UtcSeconds, rules: RuleSet) -> Explanation:
+def explain(
+    reader: ExplainReader,
+    usage_point: UsagePoint,
+    obis: Obis,
+    at: UtcSeconds,
+    rules: RuleSet,
+    calendars: Calendars = NO_CALENDARS,
+) -> Explanation:
     """Explain the slot of a channel in which an instant falls. Raises `RegistryError` where none is expected there,
     `VeeError` and the store's errors.
     """
     # A slot that starts before midnight may hold an instant behind it.
     for day in (at // DAY, at // DAY - 1):
-        for prepared in prepared_days(reader, usage_point, obis, max(0, day), max(0, day) + 1, rules):
+        for prepared in prepared_days(reader, usage_point, obis, max(0, day), max(0, day) + 1, rules, calendars):
             raw = prepared.raw
             slot = (at - raw.start) // raw.period
             if (

@@ -16,16 +16,16 @@ from math import floor
 import numpy as np
 import numpy.typing as npt
 
+from drivers.units import Unit
 from headend.series import Int32
-from headend.vee.holidays import SUNDAY, weekday
+from headend.vee.classprofile import KINDS_OF_DAY, ClassProfile
 from headend.vee.likedays import YEAR, like_days
 from headend.vee.localtime import DAY, HOUR, Int64, same_wall_time, wall_slots
-from headend.vee.mark import local_days, previous_year
-from headend.vee.work import DOUBTED, INT32_MAX, NO_END, Source, Work
+from headend.vee.mark import IMPORT, local_days, previous_year
+from headend.vee.work import DOUBTED, NO_END, Source, Work
 from kernels import estimate
 from kernels.quality import Reason, State
 
-_SATURDAY = 5
 Bools = npt.NDArray[np.bool_]
 
 
@@ -46,8 +46,10 @@ def fill(work: Work) -> None:
         _from_like_days(work, slots, history, usable)
     if rules.previous_year and len(slots := _open(work, may)):
         _from_last_year(work, slots)
-    if rules.profile and len(slots := _open(work, may)):
-        _from_profile(work, slots)
+    if rules.profile is not None and _is_import(work):
+        longest_of_class = rules.profile.longest // series.period if rules.profile.longest else len(series)
+        if len(slots := _open(work, may & (lengths <= longest_of_class))):
+            _from_profile(work, slots, rules.profile)
     _note_rest(work, lengths, longest)
 
 
@@ -79,11 +81,16 @@ def _from_check_meter(work: Work, slots: Int64) -> None:
     check = work.beside.check_meter
     if check is None:
         return
-    usable = np.zeros(len(work.series), np.uint8)
-    usable[slots] = check.state[slots] == State.MEASURED
-    series = work.series
+    series, limits = work.series, work.limits
+    good = (check.state == State.MEASURED) & (check.rules & np.uint32(DOUBTED) == 0)
+    good &= (check.values >= limits.low) & (check.values <= limits.high)
+    usable = np.zeros(len(series), np.uint8)
+    usable[slots] = good[slots]
     estimate.substitute(series.values, series.state, series.reason, check.values, usable, method=Reason.CHECK_METER)
-    _note_method(work, Reason.CHECK_METER, "the check meter measured it")
+    if work.watch is not None and usable[work.watch.slot]:
+        sources = [Source(work.at(work.watch.slot), int(check.values[work.watch.slot]))]
+        name = f" {work.beside.check_name}" if work.beside.check_name else ""
+        _note_method(work, Reason.CHECK_METER, f"the check meter{name} measured it", sources)
 
 
 def _from_like_days(work: Work, slots: Int64, history: Int32, usable: Bools) -> None:
@@ -128,32 +135,39 @@ def _from_last_year(work: Work, slots: Int64) -> None:
         _note_method(work, Reason.PREVIOUS_YEAR, "the same weekday and time of the year before", sources)
 
 
-def _from_profile(work: Work, slots: Int64) -> None:
-    series, rules = work.series, work.rules
+def _is_import(work: Work) -> bool:
+    """Say whether the channel is what classes have profiles of: active energy import."""
+    obis = work.beside.obis
+    return work.series.scaler_unit.unit is Unit.WATT_HOUR and (obis is None or obis.c == IMPORT)
+
+
+def _from_profile(work: Work, slots: Int64, profile: ClassProfile) -> None:
+    series = work.series
     local = series.start + series.period * slots + work.offsets[slots]
-    hours = local % DAY // HOUR
-    kinds = {int(day): _day_kind(work, int(day)) for day in np.unique(local // DAY)}
-    counts = [[_mean_count(work, watts) for watts in hourly] for hourly in rules.profile]
+    days, hours = local // DAY, local % DAY // HOUR
+    rows: dict[int, list[int]] = {}
+    for day in np.unique(days).tolist():
+        month, kind = profile.day(day, work.rules.holidays)
+        rows[day] = [_mean_count(work, milliwatts) for milliwatts in profile.months[month][kind]]
     source, usable = np.zeros(len(series), np.int32), np.zeros(len(series), np.uint8)
-    source[slots] = [
-        counts[kinds[day]][hour] for day, hour in zip((local // DAY).tolist(), hours.tolist(), strict=True)
-    ]
+    source[slots] = [rows[day][hour] for day, hour in zip(days.tolist(), hours.tolist(), strict=True)]
     usable[slots] = 1
     estimate.substitute(series.values, series.state, series.reason, source, usable, method=Reason.CLASS_PROFILE)
-    _note_method(work, Reason.CLASS_PROFILE, "the rule set's profile of its class")
+    if work.watch is not None and usable[work.watch.slot]:
+        at = int(np.searchsorted(slots, work.watch.slot))
+        month, kind = profile.day(int(days[at]), work.rules.holidays)
+        _note_method(
+            work,
+            Reason.CLASS_PROFILE,
+            f"the profile of its class ({profile.name}): month {month + 1}, {KINDS_OF_DAY[kind]}, hour {hours[at]};"
+            " nothing of its own could serve",
+        )
 
 
-def _day_kind(work: Work, day: int) -> int:
-    """Choose the row of the class profile: workday, Saturday, Sunday or holiday."""
-    if weekday(day) == SUNDAY or work.rules.holidays.has(day):
-        return 2
-    return 1 if weekday(day) == _SATURDAY else 0
-
-
-def _mean_count(work: Work, watts: int) -> int:
+def _mean_count(work: Work, milliwatts: int) -> int:
     """Turn mean power into counts of an interval, rounded half up."""
-    worth = Fraction(10) ** work.series.scaler_unit.scaler * Fraction(HOUR, work.series.period)
-    return min(floor(watts / worth + Fraction(1, 2)), INT32_MAX)
+    worth = Fraction(10) ** (work.series.scaler_unit.scaler + 3) * Fraction(HOUR, work.series.period)
+    return min(floor(milliwatts / worth + Fraction(1, 2)), work.limits.high)
 
 
 def _note_method(work: Work, method: Reason, text: str, sources: Sequence[Source] = ()) -> None:

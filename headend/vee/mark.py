@@ -15,6 +15,7 @@ from headend.vee.drift import flag_drift
 from headend.vee.electrical import mark_electrical
 from headend.vee.likedays import YEAR
 from headend.vee.localtime import DAY, Int64, utc_offsets, whole_days
+from headend.vee.maincheck import mark_main_check
 from headend.vee.work import Work, on_scaler
 from kernels import aggregate, pairs, runs, usage, validate
 from kernels.quality import Rule, State
@@ -228,4 +229,5 @@ _MARKERS: Mapping[str, Callable[[Work, Check, Int64], None]] = {
     "reactive_absent": _mark_reactive,
     "power_factor": _mark_reactive,
     "both_ways": _mark_both_ways,
+    "check_meter": mark_main_check,
 }

@@ -1,12 +1,13 @@
 """Spans between registers read on interval boundaries: what the intervals between must sum to. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
 from drivers.facts import RegisterValue
 from drivers.units import ScalerUnit
+from headend.series import UInt8
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,17 @@ class RegisterSpan:
     last: int
     delta: int
     resolution: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TariffRegisters:
+    """The registers of a meter's tariffs beside a series. ``of_slot``: which counts each slot, 0: nobody knows; shape (n,).
+
+    ``spans``: what each counted, by its number (value group E).
+    """
+
+    of_slot: UInt8
+    spans: Mapping[int, Sequence[RegisterSpan]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,7 @@ def register_spans(
     longest: int,
     multiplier: int = 1,
     dials: int = 0,
+    dials_of: int | None = None,
 ) -> list[RegisterSpan]:
     """Make the spans between consecutive registers of one end device that lie on the grid of a series.
 
@@ -49,7 +62,7 @@ def register_spans(
     one boundary the nearest, then the earlier. A span is left out that is longer than ``longest`` [s], or over which the
     register went down, and so are the spans before and after a fall: the register rolled over, was reset, or was misread,
     and a misread zero must not make the register itself the energy of the span behind it. ``dials``: digits after which the register starts
-    again at 0, 0 where nobody knows; then a drop is a rollover, and no fall, where it is the shorter way round the dials. A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
+    again at 0, in counts of 10^``dials_of`` of its unit or else of its own, 0 where nobody knows. With them a drop is a rollover, and no fall, where it is the shorter way round the dials; digits that a register does not fit say nothing. A register finer than the series is rounded half up. Raises `ValueError` where a register has another unit.
     """
     nearest: dict[int, tuple[int, int, RegisterValue]] = {}
     for register in registers:
@@ -69,12 +82,19 @@ def register_spans(
     finest = min([scaler_unit.scaler, *(found[2].scaler_unit.scaler for found in nearest.values())])
     step = int(10 ** (scaler_unit.scaler - finest))
     points: list[_Point] = []
+    last = 0
     for slot, (_, _, register) in sorted(nearest.items()):
-        worth = int(10 ** (register.scaler_unit.scaler - finest)) * multiplier
-        total = register.count * worth
-        if points and dials and points[-1].worth == worth:
-            total = points[-1].total + _shorter_way(total - points[-1].total, worth * 10**dials)
-        points.append(_Point(slot, total, worth))
+        scaler = register.scaler_unit.scaler
+        worth = int(10 ** (scaler - finest)) * multiplier
+        shown = register.count * worth
+        turn = int(10 ** ((scaler if dials_of is None else dials_of) - finest)) * multiplier * 10**dials
+        advance = shown - last
+        # Digits that a register does not fit are not its own.
+        is_same = dials_of is not None or bool(points and points[-1].worth == worth)
+        if dials and is_same and max(shown, last) < turn:
+            advance = _shorter_way(advance, turn)
+        points.append(_Point(slot, points[-1].total + advance if points else shown, worth))
+        last = shown
     spans = []
     stands_since = 0
     for index, (before, after) in enumerate(pairwise(points)):

@@ -20,6 +20,7 @@ from drivers.units import ScalerUnit, Unit
 from headend.errors import SettingsError
 from headend.toml_file import TomlFileError, read_toml
 from headend.vee.checks import KINDS, LARGEST_LIMIT, Check, Severity, parse_check
+from headend.vee.classprofile import ClassProfile, parse_profile, with_class
 from headend.vee.holidays import Holidays, parse_holidays
 from headend.vee.likedays import Order
 from kernels.quality import Rule
@@ -82,7 +83,7 @@ class RuleSet:
     ``longest_span``: between two registers. [s]  ``linear``: longest gap filled on a line. [s]
     ``like_days``: reference days averaged, the nearest by ``order`` of ``weeks`` weeks back.
     ``longest_gap``: longer gaps get no estimate but a register's; 0: no limit. [s]  ``previous_year``: it serves where no like day does.
-    ``profile``: mean power by local hour, of workdays, Saturdays, and Sundays with holidays; empty: there is none. [W]
+    ``profile``: of its class of customers, which serves where nothing else does; None: there is none.
     """
 
     name: str
@@ -106,7 +107,7 @@ class RuleSet:
     order: Order
     longest_gap: int
     previous_year: bool
-    profile: tuple[tuple[int, ...], ...]
+    profile: ClassProfile | None
     holidays: Holidays
     connection: Connection | None
     severities: Mapping[Rule, Severity]
@@ -139,7 +140,8 @@ class RuleSet:
     def _reach(self) -> int:
         """How far the rules within one local day, the longest run, line and gap with an estimate reach, to whole days. [s]"""
         runs = [self.checks[name]["hours"] * HOUR for name in _RUNS if name in self.checks]
-        return 2 * DAY + -(-max(self.zero_run, self.linear, self.longest_gap, *runs) // DAY) * DAY
+        of_class = self.profile.longest if self.profile is not None else 0
+        return 2 * DAY + -(-max(self.zero_run, self.linear, self.longest_gap, of_class, *runs) // DAY) * DAY
 
     def for_channel(self, scaler_unit: ScalerUnit, period: int, multiplier: int = 1) -> ChannelLimits:
         """Turn the rules into counts and slots of a channel. ``period``: [s]. A unit without limits may use all of int32.
@@ -185,7 +187,7 @@ def load_rules(name: str) -> RuleSet:
         document = read_toml(entry)
     except TomlFileError as error:
         raise SettingsError([f"{name}: {error}"]) from error
-    return parse_rules(short, document)
+    return parse_rules(short, with_class(document))
 
 
 def parse_rules(name: str, document: Mapping[str, object]) -> RuleSet:
@@ -232,7 +234,7 @@ def parse_rules(name: str, document: Mapping[str, object]) -> RuleSet:
         order=Order(estimate.choice("order", tuple(map(str, Order)), str(Order.WEEKDAY))),
         longest_gap=estimate.integer("longest_hours", 0, 0, 1_344) * HOUR,
         previous_year=estimate.boolean("previous_year", default=False),
-        profile=_profile(tables["profile"]) if "profile" in tables else (),
+        profile=parse_profile(tables["profile"]) if "profile" in tables else None,
         holidays=parse_holidays(tables["holidays"]) if "holidays" in tables else Holidays(),
         connection=connection,
         severities=MappingProxyType(severities),
@@ -263,16 +265,6 @@ def _connection(table: CheckedTable) -> Connection:
         headroom=table.integer("headroom", 100, 0, 10_000),
         behind_transformers=table.boolean("behind_transformers", default=False),
     )
-
-
-def _profile(table: CheckedTable) -> tuple[tuple[int, ...], ...]:
-    days = []
-    for key in ("workday", "saturday", "sunday"):
-        watts = table.integers(key, 0, LARGEST_LIMIT)
-        if len(watts) != 24:
-            table.fault(key, f"has {len(watts)} hours, not 24")
-        days.append(tuple(watts))
-    return tuple(days)
 
 
 def _limits(table: CheckedTable, document: Mapping[str, object]) -> dict[Unit, tuple[int, int]]:

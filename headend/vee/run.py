@@ -2,19 +2,20 @@
 
 Order: the rules mark the raw values (`mark`); the sum check compares complete spans with the register; gaps are
 estimated (`fill`); last, the estimates between two registers are scaled so that the span sums to the register
-difference exactly (`balance`): interval V, register V, interval E, scale.
+difference exactly (`balance`), each tariff's by its own register where there are some (`tariffs`): interval V, register V, interval E, scale.
 """
 
 from collections.abc import Sequence
 from datetime import tzinfo
 
 from headend.series import Series
-from headend.vee.balance import balance, check_sums
+from headend.vee.balance import check_sums
 from headend.vee.fill import fill
 from headend.vee.localtime import utc_offsets
 from headend.vee.mark import mark
 from headend.vee.registers import RegisterSpan
 from headend.vee.rules import RuleSet
+from headend.vee.tariffs import check_tariffs, scale
 from headend.vee.work import Beside, Watch, Work
 from kernels.quality import Reason, State
 
@@ -60,7 +61,7 @@ def run_series(
     mark(work, judge_values=judge_values)
     if judge_values:
         check_sums(work, registers)
+        check_tariffs(work)
         fill(work)
-        for span in registers:
-            balance(work, span, gaps[span.first : span.last])
+        scale(work, registers, gaps)
     return series

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Protocol
 
@@ -11,19 +11,25 @@ import numpy as np
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from drivers.zone import parse_zone
+from headend.errors import SettingsError
 from headend.registry.model import UsagePoint
 from headend.series import Series
 from headend.store.model import VeeRun
 from headend.vee.assemble import DAY, Piece, Reader, VeeError, assemble, common_scaler_unit, pieces
 from headend.vee.beside import gather
-from headend.vee.registers import RegisterSpan
+from headend.vee.calendar import Calendars
+from headend.vee.registers import RegisterSpan, TariffRegisters
 from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
 from headend.vee.run import run_series
+from headend.vee.tariffs import numbers_of, registers_of_slots
 from headend.vee.work import Beside, Watch
 from kernels.quality import Rule, State
 
 CHUNK_DAYS = 184
 """Days validated at a time; each costs the rule set's context once. Results do not depend on it."""
+NO_CALENDARS = Calendars()
+ENERGY = 29
+"""Value group D of interval channels, IEC 62056-6-1."""
 _IDLE = (State.NOT_EXPECTED, State.EXPECTED)
 
 
@@ -74,6 +80,7 @@ def run(
     *,
     user: str = "",
     reason: str = "",
+    calendars: Calendars = NO_CALENDARS,
 ) -> VeeSummary:
     """Validate days ``[day_from, day_to)`` (whole UTC days since 1970-01-01) of one channel and write them in one transaction.
 
@@ -84,7 +91,7 @@ def run(
     summary = VeeSummary(usage_point.name, obis, rules.title)
     vee_run = VeeRun(rules.title, now, user, reason)
     with store.transaction():
-        for day, series in validated_days(store, usage_point, obis, day_from, day_to, rules):
+        for day, series in validated_days(store, usage_point, obis, day_from, day_to, rules, calendars):
             is_idle = bool(np.isin(series.state, _IDLE).all())
             if is_idle and obis not in store.validated_channels(usage_point.id, day):
                 continue
@@ -127,13 +134,19 @@ class Prepared:
 
 
 def validated_days(
-    store: Reader, usage_point: UsagePoint, obis: Obis, day_from: int, day_to: int, rules: RuleSet
+    store: Reader,
+    usage_point: UsagePoint,
+    obis: Obis,
+    day_from: int,
+    day_to: int,
+    rules: RuleSet,
+    calendars: Calendars = NO_CALENDARS,
 ) -> Iterator[tuple[int, Series]]:
     """Give day and validated series of each UTC day of ``[day_from, day_to)`` on which the channel is expected. Writes nothing.
 
     Raises as `prepared_days`.
     """
-    for prepared in prepared_days(store, usage_point, obis, day_from, day_to, rules):
+    for prepared in prepared_days(store, usage_point, obis, day_from, day_to, rules, calendars):
         with _named(usage_point, obis):
             done = prepared.run()
         for day in range(prepared.first, prepared.last):
@@ -141,11 +154,18 @@ def validated_days(
 
 
 def prepared_days(
-    store: Reader, usage_point: UsagePoint, obis: Obis, day_from: int, day_to: int, rules: RuleSet
+    store: Reader,
+    usage_point: UsagePoint,
+    obis: Obis,
+    day_from: int,
+    day_to: int,
+    rules: RuleSet,
+    calendars: Calendars = NO_CALENDARS,
 ) -> Iterator[Prepared]:
     """Read what the UTC days of ``[day_from, day_to)`` on which the channel is expected depend on, chunk by chunk.
 
-    Raises `VeeError` for a channel no meter there delivers, a zone that is none, or a grid that changes within a day.
+    ``calendars``: those that the usage point's tariffs may name. Raises `VeeError` for a channel no meter there delivers, a
+    zone that is none, a tariff that there is not, or a grid that changes within a day.
     """
     with _named(usage_point, obis):
         if not 0 <= day_from <= day_to:
@@ -154,6 +174,11 @@ def prepared_days(
             zone = parse_zone(usage_point.zone)
         except ValueError as error:
             raise VeeError(f"{error}; correct the usage point's zone") from error
+        tariffs = usage_point.tariffs if obis.d == ENERGY and obis.e == 0 else ()
+        try:
+            numbers = numbers_of(tariffs, calendars)
+        except SettingsError as error:
+            raise VeeError(f"{error}; correct the usage point's tariff, or vee.calendars of the settings") from error
         found = pieces(store, usage_point.id, obis)
         if not found:
             raise VeeError("no meter installed there is expected to deliver it; see `headend meter show`")
@@ -165,8 +190,11 @@ def prepared_days(
                 return
             first, last, same_grid = chunk
             start, end = max(0, first * DAY - rules.look_back), last * DAY + rules.look_ahead
-            whole = assemble(store, same_grid, obis, start, end, rules)
+            whole = assemble(store, same_grid, obis, start, end, rules, tariffs=numbers)
             beside = gather(store, usage_point, obis, same_grid, start, end, rules)
+            if numbers:
+                of_slot = registers_of_slots(whole.series, zone, tariffs, calendars)
+                beside = replace(beside, tariff=TariffRegisters(of_slot, whole.tariffs))
         yield Prepared(first, last, same_grid[0].offset, whole.series, whole.spans, beside, zone, rules)
 
 

@@ -16,6 +16,7 @@ from drivers.units import ScalerUnit
 from headend.series import Int32, Series, UInt8
 from headend.vee.drift import ClockReading
 from headend.vee.localtime import Int64
+from headend.vee.registers import TariffRegisters
 from headend.vee.rules import HOUR, MEAN_POWER_UNITS, ChannelLimits, RuleSet
 from kernels.quality import Rule, State
 
@@ -31,6 +32,7 @@ DOUBTED = int(
     | Rule.NEGATIVE_RUN
     | Rule.METER_STATUS
     | Rule.CONFLICT
+    | Rule.MAIN_CHECK
 )
 """Rules whose slots are no reference for an estimate."""
 INT32_MAX = 2**31 - 1
@@ -68,7 +70,8 @@ class Beside:
     ``obis``: the channel itself, None where only its unit is known.  ``siblings``: other channels of the usage point
     over the same slots.  ``year``: gives the raw slots of 364 days before, some days around included, None where there
     are none; asked at most once, and only when needed.
-    ``check_meter``: the same energy by another meter, over the same slots.  ``multiplier``: of the installation.
+    ``check_meter``: the same energy by another meter, over the same slots and in our counts; ``check_name`` says which.
+    ``multiplier``: of the installation.  ``tariff``: what the meter's tariff registers counted.
     ``clock``: readings of the meter's clock, by time.
     """
 
@@ -78,6 +81,8 @@ class Beside:
     check_meter: Series | None = None
     multiplier: int = 1
     clock: Sequence[ClockReading] = ()
+    check_name: str = ""
+    tariff: TariffRegisters | None = None
 
 
 @dataclass(slots=True)

@@ -1,12 +1,13 @@
 """Validation follows the change log: what changed is validated, and nothing twice."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from drivers.facts import IntervalBlock
+from drivers.facts import IntervalBlock, RegisterValue
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.profiles import load_profiles
@@ -15,9 +16,10 @@ from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.validation import CURSOR, Validator
 from headend.vee.assemble import VeeError
+from headend.vee.calendar import load_calendars
 from headend.vee.rules import load_rules
 from headend.vee.service import run
-from kernels.quality import Reason, State
+from kernels.quality import Reason, Rule, State
 
 DAY = 86_400
 TODAY = 20_000
@@ -122,10 +124,10 @@ async def test_late_value_gives_its_day_a_new_version_alone(writer: GroupCommitW
 async def test_channel_that_cannot_be_validated_is_named_and_does_not_stop_the_others(
     writer: GroupCommitWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(store, usage_point, *rest):  # type: ignore[no-untyped-def]
+    def failing(store, usage_point, *rest, **more):  # type: ignore[no-untyped-def]
         if usage_point.name == "UP1":
             raise VeeError("usage point UP1: its grid changes")
-        return run(store, usage_point, *rest)
+        return run(store, usage_point, *rest, **more)
 
     monkeypatch.setattr("headend.validation.run", failing)
     for meter in ("SIM1", "SIM2"):
@@ -196,3 +198,65 @@ async def test_late_value_has_the_year_behind_it_validated_again(tmp_path: Path)
         assert filled.values.tolist() == [100] * 48
         assert set(filled.reason.tolist()) == {Reason.PREVIOUS_YEAR}
         await writer.close()
+
+
+CHECKED = "usage_point,meter,profile,link,address,from,zone,check_meter,tariff"
+TARIFFS = load_calendars()
+
+
+def name(store: Store, *rows: str) -> None:
+    parsed = table.parse("\n".join([CHECKED, *rows]), load_profiles(), TARIFFS.tariffs)
+    assert not parsed.faults, parsed.faults
+    table.apply(store, parsed.rows)
+
+
+async def test_a_check_meter_named_late_and_its_late_readings_have_the_days_validated_again(
+    writer: GroupCommitWriter,
+) -> None:
+    counts = (*((100,) * 10), *((None,) * 20), *((100,) * 18))
+    rules = replace(load_rules("residential"), profile=None)
+
+    def prepare(store: Store) -> None:
+        record(store, "SIM1", TODAY - 1, counts)
+        start = (TODAY - 1) * DAY + 10 * 1800
+        store.mark_missing(store.end_device("SIM1").id, ENERGY, start, start + 20 * 1800, Reason.NO_ROW, None)
+        record(store, "SIM2", TODAY - 1, (7,) * 20)
+
+    await writer.submit(prepare)
+    validator = Validator(writer, rules)
+    await validator.catch_up(NOW, with_today=False)
+    before = await writer.submit(lambda store: energy(store, TODAY - 1))
+
+    await writer.submit(lambda store: name(store, "UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-01,UTC,UP2,"))
+    await validator.catch_up(NOW, with_today=False)
+    named = await writer.submit(lambda store: energy(store, TODAY - 1))
+    await writer.submit(lambda store: record(store, "SIM2", TODAY - 1, (7,) * 20 + (8,) * 28))
+    await validator.catch_up(NOW, with_today=False)
+    read = await writer.submit(lambda store: energy(store, TODAY - 1))
+
+    assert (before, named, read) == ([0, 100], [0, 7, 100], [7, 8, 100])
+
+
+async def test_a_late_reading_of_a_tariff_s_register_has_its_day_validated_again(writer: GroupCommitWriter) -> None:
+    await writer.submit(lambda store: record(store, "SIM1", TODAY - 1, (100,) * 48))
+    await writer.submit(
+        lambda store: name(store, "UP1,SIM1,sim-dlms-wrapper,tcp://h:4059,1,2024-09-01,UTC,,example/two-rate")
+    )
+    validator = Validator(writer, load_rules("residential"), TARIFFS)
+    await validator.catch_up(NOW, with_today=False)
+    before = await writer.submit(lambda store: versions(store, "UP1", TODAY - 1))
+
+    def late(store: Store) -> None:
+        register, unit = Obis(1, 0, 1, 8, 1), ScalerUnit(0, Unit.WATT_HOUR)
+        reads = [RegisterValue(register, count, unit, (TODAY - 1) * DAY + at) for at, count in ((0, 0), (DAY, 9_000))]
+        store.record(store.end_device("SIM1").id, reads, NOW)
+
+    await writer.submit(late)
+    await validator.catch_up(NOW, with_today=False)
+
+    def rules(store: Store) -> list[int]:
+        point = store.usage_point("UP1")
+        return [int(mask) for mask in store.validated_series(point.id, ENERGY, (TODAY - 1) * DAY, TODAY * DAY).rules]
+
+    assert (before, await writer.submit(lambda store: versions(store, "UP1", TODAY - 1))) == (1, 2)
+    assert await writer.submit(rules) == [*[0] * 12, *[Rule.TARIFF_SUM] * 32, *[0] * 4]

@@ -20,7 +20,7 @@ from headend.registry.model import EndDevice
 from tests.headend.collect.builders import DAY, HOUR, MIDNIGHT, SETTINGS, WH, channel, expectation
 
 PROFILES = load_profiles()
-SHIPPED = ("sim-modbus-rtu", "sim-dlms-hdlc", "sim-dlt645", "sim-dlt645-1997")
+SHIPPED = ("sim-modbus-rtu", "sim-dlms-hdlc", "sim-dlt645", "sim-dlt645-1997", "sim-iec62056")
 LINE = Medium(9600, 11)
 FAST = 0.02
 
@@ -168,6 +168,21 @@ def test_a_protocol_without_a_count_is_named_and_has_no_verdict() -> None:
 
     assert found.verdict is Verdict.NOT_COMPUTED
     assert found.uncounted == {"protocol modbus": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"readout": 0}, "does not say how long its readout is"), ({"opening": "unasked"}, "send unasked")],
+)
+def test_an_iec_62056_21_meter_that_cannot_be_counted_is_named(changes: dict[str, object], why: str) -> None:
+    profile = PROFILES["sim-iec62056"]
+    assert profile.iec62056 is not None
+    profile = replace(profile, iec62056=replace(profile.iec62056, **changes))  # type: ignore[arg-type]
+
+    found = forecaster().link("", LINE, meters(profile, 2))
+
+    assert found.verdict is Verdict.NOT_COMPUTED
+    assert [(why in text, count) for text, count in found.uncounted.items()] == [(True, 2)]
 
 
 def test_meters_that_push_are_not_asked_anything() -> None:

@@ -1,6 +1,6 @@
 """The forecast against what happens: the engine reads simulated meters on a paced line, in virtual time, and is timed.
 
-Bounds: octets exact for Modbus and DL/T 645, for DLMS within 1 % (it is not known how long a firmware identifier is); time
+Bounds: octets exact for Modbus, DL/T 645 and IEC 62056-21, for DLMS within 1 % (it is not known how long a firmware identifier is); time
 within 5 %, and that far only where three visits are so short that the silence behind the last of them counts.
 """
 
@@ -31,10 +31,11 @@ from simulators.dlms.gateway import DlmsGateway, DlmsPlace
 from simulators.dlms.settings import DlmsSettings
 from simulators.dlt645 import Dlt645Bus
 from simulators.household import Household
+from simulators.iec62056 import Iec62056Bus, Settings
 from simulators.meter import Meter, Position
 from simulators.modbus import ModbusBus
 from tests.headend.collect.builders import DAY, HALF_HOUR, HOUR, IMPORT_REGISTER, MIDNIGHT, expectation
-from tests.headend.collect.paced import BITS, TURN, Bus, Respond
+from tests.headend.collect.paced import BITS, TURN, Bus, HeadBus, Respond
 from tests.headend.collect.virtual import LoopClock, run
 
 T = TypeVar("T")
@@ -68,12 +69,12 @@ class Plant:
 
     def __post_init__(self) -> None:
         self.store = Store.open(self.path / "store.db", lambda: MIDNIGHT)
-        self.bus = Bus(self.respond, self.baud)
+        self.bus = HeadBus(self.respond) if self.profile.protocol == "iec62056" else Bus(self.respond, self.baud)
         self.profiles = {self.profile.name: self.profile}
         with self.store.transaction():
             link = self.store.put_link("serial:///bus")
             for name, address in self.names:
-                entry, _ = self.store.put_end_device(name, self.profile.name, link, address)
+                entry, _ = self.store.put_end_device(name, self.profile.name, link, address, password_ref="env:SECRET")
                 channels = [expectation(item, MIDNIGHT, None, entry.id) for item in self.profile.channels]
                 self.store.put_expectations(entry.id, MIDNIGHT, channels)
 
@@ -100,7 +101,7 @@ class Plant:
     def engine(self) -> Engine:
         return Engine(
             AtOnce(self.store), self.profiles, LoopClock(), self.settings,
-            open_transport=self.bus.open, drivers=DRIVERS, secrets=Secrets({}),
+            open_transport=self.bus.open, drivers=DRIVERS, secrets=Secrets({"SECRET": "00000000"}),
         )  # fmt: skip
 
     async def measured(self, start: int, end: int) -> tuple[float, int]:
@@ -172,6 +173,18 @@ def hdlc(path: Path, baud: int, info: int = DEFAULT_INFO) -> Plant:
     return Plant(path, profile, [(meter.name, f"1/{16 + meter.serial}") for meter in made], respond, baud)
 
 
+def iec62056(path: Path, baud: int, **changes: object) -> Plant:
+    """``baud``: fastest that the profile allows, which is what the meters propose."""
+    profile = PROFILES["sim-iec62056"]
+    assert profile.iec62056 is not None
+    profile = replace(profile, iec62056=replace(profile.iec62056, max_baud=baud, **changes))  # type: ignore[arg-type]
+    made = [replace(meter, name=f"SIM:{meter.serial:08d}") for meter in household(3)]
+    bus = Iec62056Bus(
+        [Position(f"{meter.serial:08d}", (meter,)) for meter in made], random.Random(1), Settings(speed=baud)
+    )
+    return Plant(path, profile, [(meter.name, f"{meter.serial:08d}") for meter in made], heard(bus.receive), baud)
+
+
 def heard(receive: Callable[[bytes, int], object]) -> Respond:
     def respond(question: bytes) -> bytes:
         answer = receive(question, LoopClock().now())
@@ -192,6 +205,21 @@ def test_a_line_takes_the_octets_and_the_time_that_were_forecast(
     took, carried = run(lambda: plant.measured(*span))
 
     assert octets == pytest.approx(carried, rel=octets_off)
+    assert seconds == pytest.approx(took, rel=0.05)
+
+
+@pytest.mark.parametrize("baud", [300, 9600])
+@pytest.mark.parametrize(("opening", "wake_up"), [("readout", False), ("programming", True)])
+def test_a_line_of_changing_speed_takes_the_octets_and_the_time_that_were_forecast(
+    opening: str, baud: int, wake_up: bool, tmp_path: Path
+) -> None:
+    plant = iec62056(tmp_path, baud, opening=opening, wake_up=wake_up)
+    span = HOUR, 5 * HOUR  # with the load profile and the clocks' check
+    seconds, octets = plant.expected(*span)
+
+    took, carried = run(lambda: plant.measured(*span))
+
+    assert octets == carried
     assert seconds == pytest.approx(took, rel=0.05)
 
 

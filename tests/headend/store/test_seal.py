@@ -1,6 +1,7 @@
 """Rows that decide what a reading means carry a checksum, also those from before there was one."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import apsw
@@ -72,3 +73,21 @@ def test_only_a_program_that_knows_the_checksum_writes_sealed_rows(tmp_path: Pat
     with pytest.raises(apsw.SQLError, match="row_crc"):
         other.execute("UPDATE installation SET multiplier = 2")
     other.close()
+
+
+def test_rows_that_got_more_columns_are_sealed_anew_and_a_damaged_one_stays_damaged(tmp_path: Path) -> None:
+    scripts = shipped_scripts()
+    path = tmp_path / "s.db"
+    with Store.open(path, lambda: NOW, scripts={number: scripts[number] for number in range(1, 7)}) as store:
+        columns = "(name, zone, area, transformer, feeder, box)"
+        with store.transaction():
+            for name in ("UP1", "UP2"):
+                store._run(f"INSERT INTO usage_point {columns} VALUES ('{name}', 'UTC', '', '', '', '')")
+        store._connection.create_scalar_function("row_crc", lambda *_: 0)  # as a flipped bit would have it
+        store._connection.execute("UPDATE usage_point SET zone = 'UTC+10:00' WHERE name = 'UP2'")
+
+    with Store.open(path, lambda: NOW) as store:
+        point = store.usage_point("UP1")
+        assert (point.check_meter, point.check_ratio, point.tariffs) == ("", Fraction(1), ())
+        with pytest.raises(StoreError, match="table usage_point is damaged"):
+            store.usage_point("UP2")

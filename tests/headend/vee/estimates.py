@@ -21,6 +21,8 @@ from tests.headend.vee.households import Households
 
 LENGTHS = (1, 4, 6, 8, 48)
 METHODS = ("linear", "previous week", "3 same weekdays", "3 same weekdays + register")
+WITHOUT_HISTORY = ("flat + register", "class profile + register")
+"""What is left where a usage point has no history: the register alone, or in the shape of its class."""
 PUBLISHED: Mapping[tuple[int, str], tuple[float | None, float | None]] = {
     (1, "linear"): (0.546, 0.546), (1, "previous week"): (0.894, None), (1, "3 same weekdays"): (0.834, None),
     (4, "linear"): (0.683, 0.569), (4, "previous week"): (0.908, None), (4, "3 same weekdays"): (0.811, 0.615),
@@ -46,22 +48,24 @@ def rules_of(method: str) -> RuleSet:
         return replace(rules, linear=48 * HOUR, weeks=0)
     if method == "previous week":
         return replace(rules, linear=0, weeks=1, like_days=1)
+    if method in WITHOUT_HISTORY:
+        return replace(rules, linear=0, weeks=0, profile=rules.profile if "class" in method else None)
     return replace(rules, linear=0, weeks=3, like_days=3)
 
 
 def errors(
-    households: Households, gaps: int, seed: int, lengths: Sequence[int] = LENGTHS
+    households: Households, gaps: int, seed: int, lengths: Sequence[int] = LENGTHS, methods: Sequence[str] = METHODS
 ) -> dict[tuple[int, str], tuple[float, float]]:
     """Give both figures for each length of gap and method."""
     zone = parse_zone("UTC+10:00")
     found = {}
     for length in lengths:
-        sums: dict[str, list[int]] = {method: [0, 0, 0] for method in METHODS}
+        sums: dict[str, list[int]] = {method: [0, 0, 0] for method in methods}
         for name, series in sorted(households.items()):
             for window, first in _gaps(series, length, gaps, random.Random(f"{seed} {name} {length}")):
                 truth = window.values[first : first + length].astype(np.int64)
                 cut = _cut(window, first, length)
-                for method in METHODS:
+                for method in methods:
                     span = [RegisterSpan(first, first + length, int(truth.sum()), 1)] if "register" in method else []
                     done = run_series(cut, zone, RULES[method], span).values[first : first + length]
                     sums[method][0] += int(np.abs(done - truth).sum())
@@ -72,7 +76,7 @@ def errors(
     return found
 
 
-RULES = {method: rules_of(method) for method in METHODS}
+RULES = {method: rules_of(method) for method in (*METHODS, *WITHOUT_HISTORY)}
 
 
 def _gaps(series: Series, length: int, gaps: int, seeded: random.Random) -> Iterator[tuple[Series, int]]:

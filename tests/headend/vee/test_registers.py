@@ -143,3 +143,24 @@ def test_period_adds_up_across_a_swap_another_multiplier_and_a_rollover() -> Non
 def test_period_that_cannot_be_added_up_is_refused(part: RegisterPart, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         register_difference([RegisterPart(1, 2, WH), part])
+
+
+def test_digits_that_a_register_does_not_fit_are_not_believed() -> None:
+    readings = reading(0, 123_400), reading(900, 124_900), reading(1800, 900)
+
+    found = register_spans(
+        readings, start=MONDAY, period=900, slots=96, scaler_unit=WH, within=10, longest=86_400, dials=3, dials_of=0
+    )
+
+    assert found == []  # 1500 counts forward and not 500, and then a fall: both spans are left out
+
+
+def test_digits_count_in_the_channel_s_unit_and_behind_the_multiplier() -> None:
+    readings = reading(0, 998, KWH), reading(900, 3, KWH)
+
+    (span,) = register_spans(
+        readings, start=MONDAY, period=900, slots=96, scaler_unit=WH, within=10, longest=86_400, multiplier=40,
+        dials=6, dials_of=0,
+    )  # fmt: skip
+
+    assert span == RegisterSpan(0, 1, 5 * 40 * 1000, 40 * 1000)

@@ -9,6 +9,7 @@ from drivers.units import ScalerUnit, Unit
 from headend.errors import SettingsError
 from headend.toml_file import read_toml
 from headend.vee.checks import KINDS, tangent_ppm
+from headend.vee.classprofile import with_class
 from headend.vee.rules import CORE, load_rules, parse_rules
 from kernels.quality import Reason, Rule
 from tests.shared import REPOSITORY
@@ -20,11 +21,11 @@ SHIPPED = sorted(
 )
 
 
-VERSIONS = {"commercial": 2, "prosumer": 1, "residential": 2, "transformer-check": 1}
+VERSIONS = {"commercial": 3, "prosumer": 2, "residential": 3, "transformer-check": 2}
 
 
 def document() -> dict[str, Any]:
-    return dict(read_toml(files("headend.config") / "rules" / "residential.toml"))
+    return dict(with_class(read_toml(files("headend.config") / "rules" / "residential.toml")))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -163,14 +164,16 @@ def test_fault_of_a_check_names_its_key(change: dict[str, Any], what: str) -> No
 
 
 def test_reach_grows_with_what_the_checks_look_at() -> None:
-    plain = parse_rules("mine", document())
+    short = document()
+    of_class = parse_rules("mine", document())
+    del short["profile"]
+    plain = parse_rules("mine", short)
     check = {"severity": "issue", "source": "x"}
-    long_run = parse_rules("mine", document() | {"never_zero": {**check, "hours": 240}})
-    year = parse_rules(
-        "mine", document() | {"high_low_year": {**check, "days": 7, "low_permille": 1, "high_permille": 9}}
-    )
+    long_run = parse_rules("mine", short | {"never_zero": {**check, "hours": 240}})
+    year = parse_rules("mine", short | {"high_low_year": {**check, "days": 7, "low_permille": 1, "high_permille": 9}})
 
     assert long_run.look_back - plain.look_back == long_run.look_ahead - plain.look_ahead == 8 * 86_400
+    assert of_class.look_back - plain.look_back == of_class.look_ahead - plain.look_ahead == 5 * 86_400
     assert (plain.look_year, year.look_year) == (1, 8)
 
 

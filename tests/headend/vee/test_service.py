@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.headend.vee.series import DAY, MONDAY, WH, same, seen
 
 OBIS = resolve("active_energy_import_interval")
 VOLTAGE = resolve("voltage_l1")
-RULES = load_rules("residential")
+RULES = replace(load_rules("residential"), profile=None)  # what nothing of its own fills stays missing
 FIRST = MONDAY // DAY
 NOW = MONDAY + 400 * DAY
 
@@ -43,6 +43,7 @@ def install(
     scaler_unit: ScalerUnit = WH,
     obis: Obis = OBIS,
     zone: str = "UTC",
+    dials: int = 0,
 ) -> tuple[UsagePoint, int]:
     with store.transaction():
         device, _ = store.put_end_device(meter, "sim", store.put_link("memory://x"), "1")
@@ -51,13 +52,13 @@ def install(
         store.put_expectations(
             device.id,
             start,
-            [ChannelExpectation(device.id, obis, period, 0, scaler_unit, "load_profile", start, end)],
+            [ChannelExpectation(device.id, obis, period, 0, scaler_unit, "load_profile", start, end, dials)],
         )
     return point, device.id
 
 
 def record(
-    store: Store, device: int, counts: list[int | None], start: int = MONDAY, scaler_unit: ScalerUnit = WH,
+    store: Store, device: int, counts: Sequence[int | None], start: int = MONDAY, scaler_unit: ScalerUnit = WH,
     *, period: int = 1800, obis: Obis = OBIS,
 ) -> None:  # fmt: skip
     with store.transaction():
@@ -307,3 +308,28 @@ def test_register_that_went_round_its_dials_scales_the_estimates_too(store: Stor
 
     run(store, point, OBIS, FIRST, FIRST + 1, replace(RULES, register_dials=6), NOW)
     assert day(store, point)[:3] == [10, 60, 30]
+
+
+def test_digits_come_from_the_registry_before_the_rule_set_and_count_in_the_channel_s_unit(store: Store) -> None:
+    # Six digits of Wh, shown in kWh: 999 is followed by 0.
+    kilo = ScalerUnit(3, Unit.WATT_HOUR)
+    point, device = install(store, "SIM:1", dials=6)
+    record(store, device, [10_000, None, 10_000, *[5] * 45])
+    with store.transaction():
+        for at, count in ((MONDAY, 990), (MONDAY + 3 * 1800, 30)):
+            store.record(device, [RegisterValue(register_of(OBIS), count, kilo, at)], NOW)
+
+    run(store, point, OBIS, FIRST, FIRST + 1, replace(RULES, register_dials=8), NOW)
+
+    assert day(store, point)[:3] == [10_000, 20_000, 10_000]
+
+
+def test_a_multiplier_does_not_widen_the_dials(store: Store) -> None:
+    point, device = install(store, "SIM:1", dials=6, multiplier=10)
+    record(store, device, [10, None, 30, *[5] * 45])
+    register(store, device, MONDAY, 999_960)
+    register(store, device, MONDAY + 3 * 1800, 60)
+
+    run(store, point, OBIS, FIRST, FIRST + 1, RULES, NOW)
+
+    assert day(store, point)[:3] == [100, 600, 300]

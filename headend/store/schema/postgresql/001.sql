@@ -1,4 +1,4 @@
--- The store's tables on PostgreSQL: those of the SQLite schema up to its 006.sql (tests hold both against each other), then the rows'
+-- The store's tables on PostgreSQL: those of the SQLite schema up to its 006.sql (a test holds the newest of both against each other), then the rows'
 -- checksums. Run with the store's own schema first in search_path. Instants: seconds since 1970-01-01T00:00:00Z. Days: whole days
 -- since then, UTC. OBIS: six octets. Texts compare octet by octet, as SQLite's do. See docs/decisions/postgresql.md.
 CREATE TABLE schema_version (
