@@ -119,6 +119,22 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(place: ServerPlace) -
         assert store._rows("SELECT max(number) FROM schema_version") == [(len(scripts),)]
 
 
+def test_rows_from_before_a_migration_keep_their_checksum_and_damaged_ones_stay_damaged(postgres: Postgres) -> None:
+    place, scripts = postgres.place(), shipped_scripts()
+    with Store.open(place, lambda: NOW, scripts={number: scripts[number] for number in (1, 2)}) as store:
+        columns = "(name, zone, area, transformer, feeder, box)"
+        store._run(
+            f"INSERT INTO usage_point {columns} VALUES ('UP1', 'UTC', '', '', '', ''), ('UP2', 'UTC', '', '', '', '')"
+        )
+        store._run("SET session_replication_role = replica")
+        store._run("UPDATE usage_point SET zone = 'UTC+1' WHERE name = 'UP2'")
+
+    with Store.open(place, lambda: NOW) as store:
+        assert store.usage_point("UP1").zone == "UTC"
+        with pytest.raises(StoreError, match="table usage_point is damaged"):
+            store.usage_point("UP2")
+
+
 def test_a_store_that_was_never_made_is_not_made_by_reading(postgres: Postgres) -> None:
     place = postgres.place()
 
