@@ -59,13 +59,27 @@ class RegisterValue:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusWord:
+    """What the meter's own status, or its log, said of ``[start, end)`` [s UTC]. ``word``: as it gave it.  ``text``: what that means,
+    and by which layout.
+    """
+
+    start: UtcSeconds
+    end: UtcSeconds
+    word: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class IntervalBlock:
     """Consecutive intervals of one channel, as the meter's load profile holds them.
 
     ``start``: start of the first interval. [s UTC]  ``period``: length of each. [s]
     ``counts``: one per interval; None where the meter has no row for it.
     ``rules``: per interval, rules the meter's own status already reports broken; empty means none anywhere. `Rule.RANGE`
-    on an interval without a count: the meter has a row for it, but what stands there is no count that can be held.
+    on an interval without a count: the meter has a row for it, but what stands there is no count that can be held;
+    `Rule.POWER_FAILURE`: the power was off; `Rule.CLOCK_SET`: the clock was set across it.
+    ``status``: the words in which the meter said so, where it has any.
     """
 
     obis: Obis
@@ -74,6 +88,7 @@ class IntervalBlock:
     period: int
     counts: tuple[int | None, ...]
     rules: tuple[Rule, ...] = ()
+    status: tuple[StatusWord, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a period that does not divide a day, a value beyond int32, or quality of another length."""

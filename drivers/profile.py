@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from drivers.obis import Obis
+from drivers.status import UNDECLARED, Meaning, StatusLayout
 from drivers.units import ScalerUnit
 
 Protocol = Literal["dlms", "modbus", "dlt645", "iec62056", "push"]
@@ -131,6 +132,7 @@ class DlmsProfile:
     ``referencing``: how the meter knows its objects.  ``block_window``: general blocks taken at a time, 0 for none (GBT).
     ``services``: what to ask the meter for beside the usual.  ``association``: ``pre-established`` where it is open from the
     beginning, with nothing to negotiate and no authentication.
+    ``status``: the load profile's column of status words, see `MeterProfile.status_layout`; None for the one that is there.
     ``metadata``: who shares columns and scalers once read: meters of one model and firmware, no other meter, no other session.
     """
 
@@ -164,6 +166,7 @@ class DlmsProfile:
     account: Obis | None = None
     token_gateway: Obis | None = None
     load_profile: Obis | None = None
+    status: Obis | None = None
     columns: tuple[DlmsColumn, ...] = ()
     registers: tuple[DlmsRegister, ...] = ()
     selective_access: tuple[SelectiveAccess, ...] = ("range", "entry", "none")
@@ -250,6 +253,15 @@ class ModbusHole:
 
 
 @dataclass(frozen=True, slots=True)
+class ModbusStatus:
+    """Registers of a status word, the highest first: one, or two."""
+
+    address: int
+    type: Literal["uint16", "uint32"] = "uint16"
+    table: Table = "holding"
+
+
+@dataclass(frozen=True, slots=True)
 class ModbusLoadProfile:
     """A load profile in file records (function 20): a ring of rows, each as long as the next.
 
@@ -276,6 +288,7 @@ class ModbusProfile:
     once, where a trial with two of them works.
     ``parity``: whether the link shows us wrong parity (``line``), a gateway drops what has it (``gateway``), or nobody looks
     (``hidden``); values read where nobody looks are doubtful, and energy is then read twice. Modbus TCP has no need of it.
+    ``status``: where the status word of the moment is, see `MeterProfile.status_layout`.
     """
 
     framing: Literal["rtu", "tcp", "rtu-over-tcp", "ascii"] = "rtu"
@@ -286,6 +299,7 @@ class ModbusProfile:
     pipeline: int = 1
     parity: Parity = "line"
     load_profile: ModbusLoadProfile | None = None
+    status: ModbusStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +355,16 @@ class Dlt645Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Dlt645Events:
-    """A log of one kind of event, whose records begin with when it happened (YYMMDDhhmmss). ``di``: of the last one."""
+    """A log of one kind of event. ``di``: of the last one.  ``offset``: octet of a record at which the instant of the event is
+    (YYMMDDhhmmss), and behind it, where ``means`` says something of intervals, the one at which it ended.
+    """
 
     di: str
     depth: int
     code: int
     text: str
+    offset: int = 0
+    means: Meaning = Meaning.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +424,7 @@ class Iec62056LoadProfile:
 
     ``window``: how start and end are written, of YY MM DD hh mm ss and Z, which says the time kept; empty to ask for all.
     ``header``, ``row``: what stands in the parentheses behind the address, and then again and again.
-    ``doubtful``: bits of the status with which a row is doubtful.  ``days``: of the window that one question is for.
+    ``days``: of the window that one question is for.
     """
 
     address: str
@@ -415,7 +433,6 @@ class Iec62056LoadProfile:
     window: str = "ZYYMMDDhhmm"
     header: tuple[Field, ...] = ("stamp", "status", "period", "count", "columns")
     row: tuple[Field, ...] = ("values",)
-    doubtful: int = 0
     days: int = 1
 
 
@@ -475,7 +492,7 @@ class PushProfile:
     ``topic``: MQTT filter with named levels, for example ``ami/{concentrator}/{meter}/intervals``; a name matches one level.
     ``meter``: where the meter's global name is: ``topic:meter`` or a field path ``header.meter``.
     ``rows``: path of the list of rows.  ``time``: path within a row.  ``time_format``: how it is written.
-    ``stamp``: start or end of the interval.  ``period``: [s].
+    ``stamp``: start or end of the interval.  ``period``: [s].  ``status``: path of a row's status word; empty where it has none.
     A path is field names and list indexes joined by dots.
     """
 
@@ -487,6 +504,7 @@ class PushProfile:
     channels: tuple[PushChannel, ...]
     time_format: Literal["epoch", "epoch_ms", "iso"] = "iso"
     stamp: Stamp = "start"
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,7 +532,10 @@ class CallProfile:
 
 @dataclass(frozen=True, slots=True)
 class MeterProfile:
-    """One meter model. ``source``: the public document the figures come from. ``maker`` makes ``maker:serial`` names."""
+    """One meter model. ``source``: the public document the figures come from. ``maker`` makes ``maker:serial`` names.
+
+    ``status_layout``: what the bits of its status words mean.
+    """
 
     name: str
     protocol: Protocol
@@ -532,3 +553,4 @@ class MeterProfile:
     iec62056: Iec62056Profile | None = None
     push: PushProfile | None = None
     call: CallProfile | None = None
+    status_layout: StatusLayout = UNDECLARED

@@ -13,6 +13,7 @@ from drivers.profile import (
     Dlt645Profile,
     MeterProfile,
 )
+from drivers.status import Meaning
 from drivers.table import CheckedTable, Faults
 from drivers.units import ScalerUnit, Unit
 
@@ -20,6 +21,7 @@ NO_OBIS: Final = Obis(0, 0, 0, 0, 0, 0)
 MAX_OCTETS: Final = 8
 MAX_PLACES: Final = 64  # a total and 63 tariffs
 MAX_DEPTH: Final = 254
+TOLD_BY_LOGS: Final = (Meaning.POWER_FAILURE, Meaning.CLOCK_SET, Meaning.NOTHING)
 _DIGITS: Final = {"2007": 8, "1997": 4}
 _DI: Final = re.compile(r"[0-9A-F]+", re.ASCII)
 
@@ -116,6 +118,8 @@ def _events(row: CheckedTable) -> Dlt645Events:
         depth=row.integer("depth", None, 1, MAX_DEPTH),
         code=row.integer("code", None, 0, 65_535),
         text=row.text("text"),
+        offset=row.integer("offset", 0, 0, 100),
+        means=Meaning(row.choice("means", tuple(map(str, Meaning)), str(Meaning.NOTHING))),
     )
     row.finish()
     return events
@@ -132,6 +136,10 @@ def check_dlt645(profile: MeterProfile, dlt645: Dlt645Profile, faults: Faults) -
     for index, freeze in enumerate(dlt645.freezes):
         if bool(freeze.stamp) == bool(freeze.day):
             faults.add(f"dlt645.freezes[{index}].stamp", "or day, one of the two, says when it was frozen")
+    for index, events in enumerate(dlt645.events):
+        if events.means not in TOLD_BY_LOGS:
+            told = " and ".join(TOLD_BY_LOGS[:2])
+            faults.add(f"dlt645.events[{index}].means", f"{events.means} is no span of time; {told} are, or nothing")
     record = dlt645.load_record
     if record is not None and dlt645.edition == "1997":
         faults.add("dlt645.load_record", "is of 2007; edition 1997 has no load records")

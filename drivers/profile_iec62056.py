@@ -112,7 +112,6 @@ def _load_profile(table: CheckedTable) -> Iec62056LoadProfile:
         window=table.parsed("window", _window, default.window),
         header=_fields(table, "header", default.header),
         row=_fields(table, "row", default.row),
-        doubtful=table.integer("doubtful", 0, 0, 2**32 - 1),
         days=table.integer("days", default.days, 1, MAX_DAYS),
     )
     table.finish()

@@ -27,6 +27,7 @@ from drivers.profile import (
     ModbusLoadProfile,
     ModbusPoint,
     ModbusProfile,
+    ModbusStatus,
     OptionalService,
     Protocol,
     PushChannel,
@@ -41,6 +42,7 @@ from drivers.profile import (
 from drivers.profile_dlt645 import NO_OBIS, parse_dlt645, read_scaler_unit
 from drivers.profile_iec62056 import parse_iec62056
 from drivers.profile_rules import REGISTERS, WIDTH, check
+from drivers.profile_status import parse_status_layout
 from drivers.table import MAX_FAULTS, CheckedTable, Faults, nearest, type_name
 from drivers.zone import parse_zone
 
@@ -154,6 +156,7 @@ def _profile(name: str, top: CheckedTable) -> MeterProfile:
         iec62056=parse_iec62056(top.table("iec62056")) if protocol == "iec62056" else None,
         push=_push(top.table("push")) if protocol == "push" and (top.has("push") or not top.has("call")) else None,
         call=_call(top.table("call")) if top.has("call") else None,
+        status_layout=parse_status_layout(top),
     )
     clock.finish()
     timing.finish()
@@ -256,6 +259,7 @@ def _dlms(table: CheckedTable) -> DlmsProfile:
         account=_optional(table, "account"),
         token_gateway=_optional(table, "token_gateway"),
         load_profile=table.parsed("load_profile", Obis.parse, NO_OBIS) if table.has("load_profile") else None,
+        status=_optional(table, "status"),
         columns=tuple(_column(row) for row in table.tables("columns")),
         registers=tuple(_dlms_register(row) for row in table.tables("registers")),
         selective_access=_selective_access(table),
@@ -331,9 +335,20 @@ def _modbus(table: CheckedTable) -> ModbusProfile:
         pipeline=table.integer("pipeline", 1, 1, 16),  # Messaging on TCP/IP V1.0b, 4.2: a server may have 1 to 16
         parity=table.choice("parity", ("line", "gateway", "hidden"), "line"),
         load_profile=_file_records(table.table("load_profile")) if table.has("load_profile") else None,
+        status=_modbus_status(table.table("status"), base) if table.has("status") else None,
     )
     table.finish()
     return profile
+
+
+def _modbus_status(row: CheckedTable, base: int) -> ModbusStatus:
+    status = ModbusStatus(
+        address=row.integer("address", None, base, REGISTERS - 2 + base) - base,
+        type=row.choice("type", ("uint16", "uint32"), "uint16"),
+        table=row.choice("table", ("holding", "input"), "holding"),
+    )
+    row.finish()
+    return status
 
 
 def _file_records(table: CheckedTable) -> ModbusLoadProfile:
@@ -413,6 +428,7 @@ def _push(table: CheckedTable) -> PushProfile:
         channels=tuple(_push_channel(row) for row in table.tables("channels")),
         time_format=table.choice("time_format", ("epoch", "epoch_ms", "iso"), "iso"),
         stamp=table.choice("stamp", ("start", "end"), "start"),
+        status=table.text("status", ""),
     )
     table.finish()
     return profile

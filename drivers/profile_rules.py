@@ -240,6 +240,8 @@ def _push(profile: MeterProfile, push: PushProfile, faults: Faults) -> None:
     _topic(push, faults)
     paths: list[tuple[str, str]] = [("push.rows", push.rows), ("push.time", push.time)]
     paths += [(f"push.channels[{index}].path", channel.path) for index, channel in enumerate(push.channels)]
+    if push.status:
+        paths.append(("push.status", push.status))
     if not push.meter.startswith("topic:"):
         paths.append(("push.meter", push.meter))
     _each(paths, lambda text: bool(_PATH.fullmatch(text)), "is not field names and list indexes joined by dots", faults)

@@ -74,3 +74,4 @@ cpdef enum CRule:
     CLOCK_DRIFT = 268435456
     MAIN_CHECK = 536870912
     TARIFF_SUM = 1073741824
+    STATUS_UNKNOWN = 2147483648  # information alone: a status bit of which nobody says what it means

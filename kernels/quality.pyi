@@ -70,6 +70,7 @@ class Rule(IntFlag):
     CLOCK_DRIFT = 268435456
     MAIN_CHECK = 536870912
     TARIFF_SUM = 1073741824
+    STATUS_UNKNOWN = 2147483648
 
 HAS_VALUE: frozenset[State]
 """States in which a slot carries a value."""

@@ -10,6 +10,7 @@ What the meter has, by identifier (DI3 DI2 DI1 DI0):
 0202pp00, 0202FF00  current, likewise
 04000101, 04000102  date and time;  04000401, 04000402: address;  04000B01: settlement day
 050600nn, 050601nn  when the last days were frozen, and energy then
+031100nn, 033004nn  the last power failures, and times that the clock was set
 060400ww            load records of kind 4, one for each interval of the household
 =================== ==========================================================================
 
@@ -47,6 +48,7 @@ SETTLEMENTS: Final = 12
 DAY: Final = 86_400
 KIND: Final = 4
 ENERGY_OCTETS: Final = 4
+OPERATOR: Final = bytes(4)
 _UNSUPPORTED: Final = bytes((NOT_SUPPORTED,))
 _WH: Final = 10  # one in the last digit of XXXXXX.XX kWh
 
@@ -229,6 +231,14 @@ def item(meter: Meter, address: str, identifier: Identifier, parameters: bytes, 
                 if rest == "01"
                 else None
             )
+        case "0311" if rest == "00" and last:
+            return _event(_cuts(meter, now), last)
+        case "0330" if rest == "04" and last:
+            sets = [
+                (one.at + one.by, one.at) for one in meter.faults if isinstance(one, faults.ClockSet) and one.at <= now
+            ]
+            record = _event(sorted(sets, key=lambda one: one[1]), last)
+            return record and OPERATOR + record
         case "0604" if rest == "00":
             return _load(meter, last, parameters, clock)
     known = {
@@ -239,6 +249,18 @@ def item(meter: Meter, address: str, identifier: Identifier, parameters: bytes, 
         "04000B01": lambda: bytes.fromhex("0001"),  # DDhh: the 1st, 0 h
     }
     return known[identifier.text]() if identifier.text in known else None
+
+
+def _cuts(meter: Meter, now: int) -> list[tuple[int, int]]:
+    """List when the power went and came back, oldest first. [s UTC]"""
+    return sorted((cut.start, cut.end) for cut in faults.power_cuts(meter.faults) if cut.end <= now)
+
+
+def _event(found: Sequence[tuple[int, int]], last: int) -> bytes | None:
+    """Write the two instants of an event, of which number 1 is the last one."""
+    if last > len(found):
+        return None
+    return b"".join(encode_instant(at, "YYMMDDhhmmss", ZONE) for at in found[-last])
 
 
 def item_1997(meter: Meter, identifier: Identifier, now: int) -> bytes | None:

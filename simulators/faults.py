@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from drivers.status import Meaning
+
 FOREVER = 2**40  # [s UTC]; beyond any simulated year
 ALWAYS = 2**40  # chances; more than any meter gets
 
@@ -58,6 +60,32 @@ class Noise:
 @dataclass(frozen=True, slots=True)
 class MissingRows:
     """The meter's own load profile has no row for intervals that start in the span. The register counted on."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCut:
+    """No power: the meter is silent, nothing is drawn, and no interval that ends meanwhile gets a row."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet:
+    """At ``at`` the meter's clock is set right; until then it is ``by`` [s] fast."""
+
+    at: int
+    by: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TestMode:
+    """The meter is in test mode for a while, and says so of its intervals."""
+
+    __test__ = False  # no test of pytest's
 
     start: int
     end: int
@@ -242,6 +270,9 @@ Fault = (
     | Slow
     | Noise
     | MissingRows
+    | PowerCut
+    | ClockSet
+    | TestMode
     | ClockDrift
     | Rollover
     | MeterSwap
@@ -256,6 +287,9 @@ _NAMES: dict[str, type[Fault]] = {
     "slow": Slow,
     "noise": Noise,
     "missing-rows": MissingRows,
+    "power-cut": PowerCut,
+    "clock-set": ClockSet,
+    "test-mode": TestMode,
     "drift": ClockDrift,
     "rollover": Rollover,
     "swap": MeterSwap,
@@ -305,7 +339,8 @@ def _instant(text: str, start: int) -> int:
 def is_silent(faults: Sequence[Fault], now: int) -> bool:
     """Say whether a meter with these faults keeps quiet at ``now``. [s UTC]"""
     return any(
-        isinstance(fault, Dead) or (isinstance(fault, Silent) and fault.start <= now < fault.end) for fault in faults
+        isinstance(fault, Dead) or (isinstance(fault, Silent | PowerCut) and fault.start <= now < fault.end)
+        for fault in faults
     )
 
 
@@ -325,7 +360,23 @@ def clock_error(faults: Sequence[Fault], now: int) -> int:
         fault.offset + (now - fault.start) * fault.ppm // 1_000_000
         for fault in faults
         if isinstance(fault, ClockDrift) and now >= fault.start
-    )
+    ) + sum(fault.by for fault in faults if isinstance(fault, ClockSet) and now < fault.at)
+
+
+def power_cuts(faults: Sequence[Fault]) -> list[PowerCut]:
+    """List the power cuts among faults."""
+    return [fault for fault in faults if isinstance(fault, PowerCut)]
+
+
+def meanings(faults: Sequence[Fault], start: int, end: int) -> frozenset[Meaning]:
+    """What a meter with these faults says of its interval ``[start, end)``. [s UTC]"""
+    found = set()
+    for fault in faults:
+        if isinstance(fault, ClockSet) and start <= fault.at < end:
+            found.add(Meaning.CLOCK_SET)
+        elif isinstance(fault, PowerCut | TestMode) and fault.start < end and start < fault.end:
+            found.add(Meaning.POWER_FAILURE if isinstance(fault, PowerCut) else Meaning.TEST_MODE)
+    return frozenset(found)
 
 
 def disturb(faults: Sequence[Fault], answer: bytes, now: int, randomness: random.Random) -> bytes:

@@ -6,7 +6,8 @@ What a meter prints, and gives by its address behind the password:
 0.0.0               serial number;  0.9.1, 0.9.2: time and date, UTC;  F.F: the error register
 1.8.0, 1.8.1        active energy import, in all and of tariff 1, which has all;  2.8.0: export, nothing
 31.7.0, 32.7.0      current and voltage of the one phase
-P.01                the load profile: energy of each interval and the register at its end;  P.98: when it was installed
+P.01                the load profile: energy of each interval and the register at its end, with a status
+P.98                when it was installed, without power and with it again, and its clock was set
 =================== ==========================================================================
 
 P.01 and P.98 are read by address alone: R5 whole, R3 and R6 in partial blocks. Mode C by default; in modes A and B the readout
@@ -28,6 +29,7 @@ from drivers.iec62056.message import Handshake, Message, MessageReader
 from drivers.iec62056.opening import SPEEDS, SPEEDS_B, Identification, Purpose, decode_acknowledgement
 from drivers.iec62056.programming import BREAK, OPERAND
 from drivers.iec62056.values import decode_stamp
+from drivers.status import Meaning
 from simulators import faults
 from simulators.faults import Chances, LineDeed
 from simulators.line import Answer
@@ -39,6 +41,9 @@ LATENCY: Final = 0.25  # 200 to 1500 ms, IEC 62056-21, 6.3.8 [s]
 MAX_HEARD: Final = 4_096  # [octet]
 BLOCK_LINES: Final = 12  # of a partial block
 MAX_WRONG: Final = 3
+STATUS: Final = {Meaning.CLOCK_SET: 0x20, Meaning.POWER_FAILURE: 0x80, Meaning.TEST_MODE: 0x1_0000}
+"""Bits of a status word; see the profile of the simulated meter."""
+RECOVERED: Final = 0x40
 Mode = Literal["A", "B", "C", "E"]
 
 
@@ -276,17 +281,29 @@ def logged(meter: Meter, address: str, what: str, now: int) -> list[str] | None:
     except (RemoteProtocolError, ValueError):
         return None
     if address == "P.98":
-        return [f"P.98({_stamp(meter.installed_at)})(40)()(0)\r\n"]
+        found = [(meter.installed_at, RECOVERED), *_events(meter)]
+        return [f"P.98({_stamp(at)})({word:02X})()(0)\r\n" for at, word in sorted(found) if at <= now]
     if address != "P.01":
         return None
     lines: list[str] = []
-    period, due = meter.household.period, None
+    period, due = meter.household.period, (0, 0)
     for row in meter.rows(now, first, last):
-        if row.end != due:
-            lines.append(f"P.01({_stamp(row.end)})(00)({period // 60})(2)(1.29)(kWh)(1.8)(kWh)\r\n")
+        word = sum(STATUS[meaning] for meaning in meter.said_of(row.end - period))
+        if (row.end, word) != due:  # each change of the status has a header of its own
+            lines.append(f"P.01({_stamp(row.end)})({word:02X})({period // 60})(2)(1.29)(kWh)(1.8)(kWh)\r\n")
         lines.append(f"({_kwh(row.wh)})({_kwh(meter.register_at(row.end))})\r\n")
-        due = row.end + period
+        due = row.end + period, word
     return lines or ["P.01()\r\n"]
+
+
+def _events(meter: Meter) -> Iterator[tuple[int, int]]:
+    """Give what the log has beside its beginning: instant [s UTC] and status."""
+    for fault in meter.faults:
+        if isinstance(fault, faults.PowerCut):
+            yield fault.start, STATUS[Meaning.POWER_FAILURE]
+            yield fault.end, RECOVERED
+        elif isinstance(fault, faults.ClockSet):
+            yield fault.at, STATUS[Meaning.CLOCK_SET]
 
 
 def _stamp(instant: int) -> str:

@@ -287,6 +287,12 @@ def iec62056(
     help="How the load profile is written: null and delta leave out what repeats, compact is a compact-array.",
 )
 @click.option(
+    "--status",
+    "has_status",
+    is_flag=True,
+    help="Record a status with each interval, which tells faults such as power-cut, clock-set and test-mode.",
+)
+@click.option(
     "--referencing",
     type=click.Choice(["logical-name", "short-name"]),
     default="logical-name",

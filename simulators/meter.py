@@ -6,6 +6,7 @@ The household's load is what the meter recorded by its own clock: a meter whose 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from drivers.status import Meaning
 from simulators import faults as fault
 from simulators.faults import Fault
 from simulators.household import Household
@@ -64,9 +65,21 @@ class Meter:
 
     def register_at(self, instant: int) -> int:
         """The register at an instant of the meter's clock [s UTC], rolled over. [Wh]"""
-        used = self.household.energy_until(instant) - self.household.energy_until(self.installed_at)
+        used = self._drawn_until(instant) - self._drawn_until(self.installed_at)
         value = self.register_start + used
         return value % 10**self.dials if self.dials else value
+
+    def _drawn_until(self, instant: int) -> int:
+        """Energy drawn up to an instant [s UTC]; none without power. [Wh]"""
+        until = self.household.energy_until
+        lost = (
+            until(max(cut.start, min(instant, cut.end))) - until(cut.start) for cut in fault.power_cuts(self.faults)
+        )
+        return until(instant) - sum(lost)
+
+    def said_of(self, start: int) -> frozenset[Meaning]:
+        """What the meter's status says of the interval from ``start``. [s UTC]"""
+        return fault.meanings(self.faults, start, start + self.household.period)
 
     def voltage(self, now: int) -> int:
         """Voltage, wavering a little with time. [dV]"""
@@ -81,8 +94,16 @@ class Meter:
 
     def row(self, start: int) -> int | None:
         """What the load profile holds for the interval from ``start`` [s UTC], once it is closed; None for no row. [Wh]"""
+        if start < self.installed_at or not fault.has_row(self.faults, start):
+            return None
+        wh, end = self.household.interval(start), start + self.household.period
+        cuts = fault.power_cuts(self.faults)
+        if wh is None or not cuts:
+            return wh
         return (
-            self.household.interval(start) if start >= self.installed_at and fault.has_row(self.faults, start) else None
+            None
+            if any(cut.start < end < cut.end for cut in cuts)
+            else self._drawn_until(end) - self._drawn_until(start)
         )
 
     def rows(self, now: int, first: int | None = None, last: int | None = None) -> list[Row]:

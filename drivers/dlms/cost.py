@@ -40,6 +40,7 @@ from drivers.profile import DlmsProfile, DlmsRegister
 FIRMWARE: Final = 8  # length of a firmware identifier
 VALUE: Final = 5  # a count in a row or a register: double-long-unsigned
 STAMP: Final = 14  # date-time as an octet-string
+STATUS: Final = 2  # a status word: unsigned
 PASSWORD: Final = 8  # a secret, whose length is not looked up
 SERVER_TITLE: Final = bytes(range(8))  # any but ours
 BLOCK_HEAD: Final = 12  # GET-response-with-datablock around its raw data, at most
@@ -132,13 +133,16 @@ class _Visit:
         period = next((one.period for one in profile.channels if one.origin == "load_profile"), 0)
         if dlms.load_profile is None or not period or way not in {"range", "columns"}:
             raise NotComputed(f"profile {profile.name} reads no load profile by range (first way: {way})")
-        columns = (
-            [] if way == "range" else [objects.CLOCK_COLUMN, *(_captured(one.logical_name) for one in dlms.columns)]
-        )
+        names = [one.logical_name for one in dlms.columns] + ([dlms.status] if dlms.status else [])
+        columns = [] if way == "range" else [objects.CLOCK_COLUMN, *map(_captured, names)]
         selection = objects.range_selection(start, end, profile.clock, selected=columns)
         # Both ends are asked for, and so is the row that ends where the first slot begins.
         rows = (end - start) // period + 1
-        size = 1 + len(axdr.encode_length(rows)) + rows * (2 + STAMP + VALUE * len(dlms.columns))
+        size = (
+            1
+            + len(axdr.encode_length(rows))
+            + rows * (2 + STAMP + VALUE * len(dlms.columns) + STATUS * bool(dlms.status))
+        )
         buffer = Attribute(objects.PROFILE_GENERIC, dlms.load_profile, objects.BUFFER)
         return self._answered(self._sent(Get(buffer, selection)), 4 + size, size)
 

@@ -164,6 +164,9 @@ def _profile_lines(view: ProfileView, channels: Sequence[Obis]) -> Iterator[str]
             continue
         seen.add(code)
     yield "]"
+    if (at := objects.find_status(None, view.columns)) is not None:
+        yield "## What do the bits of its status mean? Say so in [status_layout]; until then they are kept and not interpreted."
+        yield f"status = {_text(str(view.columns[at].logical_name))}"
 
 
 def _is_cumulative(column: CaptureObject, worth: ScalerUnit | None) -> bool:

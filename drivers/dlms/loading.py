@@ -21,6 +21,7 @@ from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
 from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import DlmsProfile, MeterProfile
+from drivers.status import marked, marked_registers
 from drivers.units import ScalerUnit
 
 ORDERS = {objects.FIRST_IN_FIRST_OUT: 1, objects.LAST_IN_FIRST_OUT: -1}
@@ -87,7 +88,7 @@ class LoadProfile:
         if not rows.stamps():
             return None
         first, last = self._settled(stamps)
-        facts = self._facts(rows, first, last) if first < last else self._facts(rows, start, end)
+        facts = self._facts(rows, first, last) if first < last else self._facts(rows, start, end, is_whole=False)
         return Salvage(tuple(facts), first, last)
 
     def _settled(self, stamps: Sequence[UtcSeconds]) -> tuple[UtcSeconds, UtcSeconds]:
@@ -111,7 +112,7 @@ class LoadProfile:
         self.known.note_types(rows.types(), self._asked_indexes())
         return rows
 
-    def _facts(self, rows: Rows, start: UtcSeconds, end: UtcSeconds) -> list[Fact]:
+    def _facts(self, rows: Rows, start: UtcSeconds, end: UtcSeconds, *, is_whole: bool = True) -> list[Fact]:
         captured = self._asked_columns()
         facts: list[Fact] = []
         columns = [
@@ -119,11 +120,17 @@ class LoadProfile:
             for index, wanted in objects.find_columns(self._profile, captured)
         ]
         self._check_units(columns)
+        layout, at = self._profile.status_layout, objects.find_status(self._dlms.status, captured)
+        stated = [] if at is None else rows.stated(at)
+        shift = self.known.period if self._clock.stamp == "end" else 0
         for column in columns:
             if column.wanted.cumulative:
-                facts += rows.register_values(column, self._clock, self.known.period, start=start, end=end)
+                period = self.known.period
+                values = rows.register_values(column, self._clock, period, start=start, end=end)
+                facts += marked_registers(values, layout, stated, period - shift)
             elif (channel := objects.channel_of(self._profile, column.wanted.obis)) is not None:
-                facts.append(rows.interval_block(column, channel, self._clock, start=start, end=end))
+                block = rows.interval_block(column, channel, self._clock, start=start, end=end)
+                facts.append(marked(block, layout, stated, shift, is_whole=is_whole))
         return facts
 
     def _check_units(self, columns: Sequence[Column]) -> None:
@@ -246,7 +253,8 @@ class LoadProfile:
         if self._way != "columns":
             return list(range(len(captured)))
         wanted = {index for index, _ in objects.find_columns(self._profile, captured)}
-        return sorted(wanted | {objects.find_clock(captured)})
+        status = objects.find_status(self._dlms.status, captured)
+        return sorted(wanted | {objects.find_clock(captured)} | (set() if status is None else {status}))
 
     def _asked_columns(self) -> list[CaptureObject]:
         return [self.known.columns[index] for index in self._asked_indexes()]

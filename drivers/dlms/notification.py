@@ -24,6 +24,7 @@ from drivers.errors import RemoteProtocolError
 from drivers.facts import RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import ClockProfile
+from drivers.status import OF_REGISTERS, UNDECLARED, StatusLayout
 from drivers.units import ScalerUnit
 from kernels.quality import Rule
 
@@ -40,6 +41,7 @@ class PushedObject:
 
     ``class_id``, ``attribute``, ``data_index``: 0 where the message names none. ``logical_name``: None for an item that
     only its position names; ``position`` counts items of a flat list.  ``captured_at``: where it is not the message's time.
+    ``status``: word that stands beside the value.
     """
 
     logical_name: Obis | None
@@ -50,6 +52,7 @@ class PushedObject:
     data_index: int = 0
     position: int = 0
     captured_at: CosemDateTime | None = None
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +150,14 @@ def facts(
     uncertainty: int = 0,
     declared: Mapping[Obis, Meaning] = _NO_MEANINGS,
     rules: Rule = Rule(0),
+    status_layout: StatusLayout = UNDECLARED,
 ) -> PushedFacts:
     """Make facts of a message.
 
     ``received_at`` [s UTC] and ``uncertainty`` [s] stamp values of a meter that sends no time, or one with unspecified
     fields.  ``declared``: what the meter's profile says of objects by name; the message's own scaler and unit go first,
     then these, then the layout's.  ``rules``: broken already, such as `Rule.METER_STATUS` for content nobody vouches for.
+    ``status_layout``: of a status word that stands beside a value, or in the list for all of it (IEC 62056-6-1, 0-b:96.10.e).
     One value that is no count costs no other; of two for one quantity the first is kept, marked `Rule.CONFLICT`. Raises
     `RemoteProtocolError` for a time that is none.
     """
@@ -164,6 +169,8 @@ def facts(
     unscaled: list[PushedObject] = []
     for item in notification.objects:
         meaning = _meaning(item, meanings, positions)
+        if item.logical_name and (item.logical_name.c, item.logical_name.d) == objects.PROFILE_STATUS:
+            rules |= status_layout.rules(objects.decode_status(item.data)) & OF_REGISTERS
         if meaning.role == "clock":
             stamp = _stamp(item.data) or stamp
         elif not meaning.role and _is_number(item.data) and item.attribute in {0, 2}:
@@ -177,7 +184,7 @@ def facts(
         rules |= Rule.METER_STATUS
     captured_at = received_at if instant is None else instant
     spread = uncertainty if instant is None else 0
-    registers = _registers(values, captured_at, spread, rules, clock)
+    registers = _registers(values, captured_at, spread, rules, clock, status_layout)
     return PushedFacts(name(notification), captured_at, instant is not None, registers, tuple(unscaled))
 
 
@@ -187,12 +194,14 @@ def _registers(
     uncertainty: int,
     rules: Rule,
     clock: ClockProfile,
+    status_layout: StatusLayout,
 ) -> tuple[RegisterValue, ...]:
     found: dict[Obis, RegisterValue] = {}
     for obis, item, worth in values:
         try:
             count, coarse = objects.decode_count(item.data, worth, worth, str(obis))
             own, is_doubtful = _instant(item.captured_at, clock)
+            coarse |= status_layout.rules(item.status) & OF_REGISTERS
             coarse |= Rule.METER_STATUS if is_doubtful else Rule(0)
             at, spread = (captured_at, uncertainty) if own is None else (own, 0)
             value = RegisterValue(obis, count, worth, at, spread, rules | coarse)

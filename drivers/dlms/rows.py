@@ -19,12 +19,14 @@ from drivers.dlms.objects import CaptureObject, Column, Row
 from drivers.errors import ProfileError, RemoteProtocolError
 from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
 from drivers.profile import ChannelProfile, ClockProfile
+from drivers.status import Stated
 from kernels import axdr as kernel
 from kernels.quality import Rule
 
 _UNTRUSTED = int(ClockStatus.INVALID_VALUE | ClockStatus.DOUBTFUL_VALUE)
 _rule = cache(Rule)
 _INTEGERS = frozenset(map(int, axdr.INTEGERS))
+_UNSIGNED = frozenset(map(int, (Tag.UNSIGNED, Tag.LONG_UNSIGNED, Tag.DOUBLE_LONG_UNSIGNED, Tag.LONG64_UNSIGNED)))
 _NO_RULE, _DOUBT = Rule(0), Rule.METER_STATUS
 _FLOATS = frozenset({int(Tag.FLOAT32), int(Tag.FLOAT64)})
 
@@ -201,6 +203,23 @@ class Rows:
                 laid[slot] = None
         marks = tuple([_rule(mask) for mask in rules.tolist()]) if rules.any() else ()
         return IntervalBlock(channel.obis, channel.scaler_unit, first, channel.period, tuple(laid), marks)
+
+    def stated(self, index: int) -> list[Stated]:
+        """Give the status words of a column, each with the stamp of its row."""
+        found: list[Stated] = []
+        for piece in self._pieces:
+            if isinstance(piece, Columns) and _UNSIGNED.issuperset(piece.types[index].tolist()):
+                words = piece.values[index] & objects.STATUS_BITS
+                said = np.flatnonzero(words)
+                found += [
+                    Stated(stamp, word)
+                    for stamp, word in zip(piece.stamps[said].tolist(), words[said].tolist(), strict=True)
+                ]
+                continue
+            rows = piece.rows() if isinstance(piece, Columns) else piece
+            words_of = ((row.stamp, objects.decode_status(row.values[index])) for row in rows)
+            found += [Stated(stamp, word) for stamp, word in words_of if word]
+        return found
 
     def register_values(
         self, column: Column, clock: ClockProfile, period: int, *, start: UtcSeconds, end: UtcSeconds

@@ -11,6 +11,8 @@ behind it (group B is their channel) or of a maximum, which have a time of their
     0-1:24.2.1(YYMMDDhhmmssX)(value*m3)                                  from version 4 on, value group A = 1 too
     0-1:24.3.0(YYMMDDhhmmss)(00)(60)(1)(0-1:24.2.1)(m3) CRLF (value)     versions 2.2 and 3
 
+The two digits behind the time of versions 2.2 and 3 are a status, which the companion standard does not explain.
+
 Left out is what has no unit, and rows of earlier readings.
 """
 
@@ -35,7 +37,7 @@ _LINE = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})\(([^()]*)\)", r
 _VALUE = re.compile(r"(\d{1,15})(?:\.(\d{1,6}))?\*([A-Za-z0-9]{1,6})", re.ASCII)
 _STAMPED = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})\((\d{12}[SW])\)\(([^()]*)\)", re.ASCII)
 _BEHIND = re.compile(
-    r"\d-\d{1,3}:24\.3\.0\((\d{12})\)(?:\([^()]*\)){3}\((\d-\d{1,3}:24\.\d{1,3}\.\d{1,3})\)\(([A-Za-z0-9]{1,6})\)",
+    r"\d-\d{1,3}:24\.3\.0\((\d{12})\)\(([0-9A-Fa-f]{0,8})\)(?:\([^()]*\)){2}\((\d-\d{1,3}:24\.\d{1,3}\.\d{1,3})\)\(([A-Za-z0-9]{1,6})\)",
     re.ASCII,
 )
 _ALONE = re.compile(r"\(([0-9.]{1,22})\)", re.ASCII)
@@ -106,15 +108,19 @@ def decode_telegram(octets: bytes) -> Notification:
 def _stamped(line: str, following: str) -> PushedObject | None:
     """Read a value that has a time of its own; None for another line. Of versions 2.2 and 3 the number is in the line behind."""
     if (match := _STAMPED.fullmatch(line)) is not None:
-        code, time, text = match.groups()
+        (code, time, text), word = match.groups(), ""
     elif (behind := _BEHIND.fullmatch(line)) is not None and (alone := _ALONE.fullmatch(following)) is not None:
-        time, code, unit = behind.groups()
+        time, word, code, unit = behind.groups()
         text = f"{alone[1]}*{unit}"
     else:
         return None
     value = _VALUE.fullmatch(text)
     return (
-        replace(_quantity(_name(code), *value.groups(default="")), captured_at=_stamp(time, needs_letter=False))
+        replace(
+            _quantity(_name(code), *value.groups(default="")),
+            captured_at=_stamp(time, needs_letter=False),
+            status=int(word or "0", 16),
+        )
         if value
         else None
     )

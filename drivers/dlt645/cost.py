@@ -13,10 +13,13 @@ from drivers.dlt645.control import Edition
 from drivers.dlt645.frame import MAX_DATA, OVERHEAD
 from drivers.errors import ProfileError
 from drivers.profile import Dlt645Point, Dlt645Profile
+from drivers.status import Meaning
 
 ANSWER_WAKE_UP: Final = 4  # clause 5.3.1: one to four FE in front
 ADDRESS, DATE, TIME = 6, 4, 3
 """Octets of a meter's own address, of YYMMDDWW and of hhmmss."""
+INSTANTS: Final = 12
+"""Octets of the two instants in an event's record."""
 ANYTHING: Final = 8
 """Octets that are reckoned with where any data item is asked for to see who answers."""
 
@@ -54,6 +57,9 @@ def visit_cost(endpoint: Endpoint, ask: Ask, medium: Medium, latency: float) -> 
         period = next((one.period for one in profile.channels if one.origin == "load_profile"), 0)
         if not period:
             raise NotComputed(f"profile {profile.name} declares no channel of a load profile")
+        for log in dlt645.events:
+            if log.means is not Meaning.NOTHING:
+                total += exchange(log.offset + INSTANTS)  # the last one: mostly older than the window
         reading = load.Reading(dlt645.load_record, period, *ask.window, profile.clock.zone)
         while (question := reading.next_question()) is not None:
             _, parameters, expected = question

@@ -16,10 +16,11 @@ from drivers.dlt645.services import Identifier
 from drivers.dlt645.session import Exchange
 from drivers.dlt645.values import decode_count, decode_instant
 from drivers.doubt import unprotected
-from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, WrongMeter
+from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, MeterEvent, MeterIdentity, RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.profile import Dlt645Freeze, Dlt645Point, Dlt645Profile
+from drivers.status import Meaning
 
 T = TypeVar("T")
 MAX_READS: Final = 4
@@ -54,8 +55,9 @@ class Dlt645Session:
         self._edition = Edition(profile.dlt645.edition)
         self._exchange = Exchange(stream, address, self._edition, profile.timing, profile.dlt645.wake_up, context)
         self._reading: load.Reading | None = None  # that is under way, or was cut
+        self._told: list[load.Told] = []  # what its logs say of intervals
         self._window = (0, 0)
-        self._refused: set[str] = set()  # block identifiers this meter does not have
+        self._refused: set[str] = set()  # identifiers of blocks and logs that this meter does not have
         looks = {"line": has_parity(stream), "gateway": True, "hidden": False}
         self._is_protected = looks[profile.dlt645.parity]
 
@@ -129,6 +131,7 @@ class Dlt645Session:
         channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
         if record is None or not channels:
             raise MeterRefused(f"profile {self._profile.name} has no load records", ErrorWord.NO_DATA)
+        self._told = await self._read_told(start)
         reading = load.Reading(record, channels[0].period, start, end, self._profile.clock.zone)
         self._window, self._reading = (start, end), reading
         while (question := reading.next_question()) is not None:
@@ -154,7 +157,7 @@ class Dlt645Session:
     def _facts(self, reading: load.Reading, start: UtcSeconds, end: UtcSeconds) -> list[IntervalBlock | RegisterValue]:
         registers = reading.registers()
         channels = [channel for channel in self._profile.channels if channel.origin == "load_profile"]
-        blocks = [load.intervals(channel, registers, start, end) for channel in channels]
+        blocks = [load.told(load.intervals(channel, registers, start, end), self._told) for channel in channels]
         facts: list[IntervalBlock | RegisterValue] = [*blocks, *registers]
         return facts if self._is_protected else [unprotected(fact) for fact in facts]
 
@@ -193,11 +196,33 @@ class Dlt645Session:
                     octets = await self._read(str(Identifier(log.di).with_last(number)), 200)
                 except MeterRefused:
                     break
-                at = decode_instant(octets[: len(EVENT_LAYOUT) // 2], EVENT_LAYOUT, self._profile.clock.zone)
+                at = decode_instant(octets[log.offset : log.offset + 6], EVENT_LAYOUT, self._profile.clock.zone)
                 if at is None:
                     break
                 events.append(MeterEvent(log.code, at, log.text))
         return events
+
+    async def _read_told(self, since: UtcSeconds) -> list[load.Told]:
+        """Read what the logs that say something of intervals hold since an instant [s UTC], each back to its first event before.
+
+        A log that the meter refuses, or keeps quiet about, costs no load record, and is not asked for again in this session.
+        """
+        told: list[load.Told] = []
+        for log in self._dlt645.events:
+            if log.means is Meaning.NOTHING or log.di in self._refused:
+                continue
+            for number in range(1, log.depth + 1):
+                try:
+                    octets = await self._read(str(Identifier(log.di).with_last(number)), 200)
+                except (MeterRefused, TransportTimeout):
+                    if number == 1:
+                        self._refused.add(log.di)
+                    break
+                one = load.decode_told(octets, log, self._profile.clock.zone)
+                if one is None or one.end < since:
+                    break
+                told.append(one)
+        return told
 
     async def _frozen_at(self, freeze: Dlt645Freeze, number: int) -> UtcSeconds | None:
         di = str(Identifier(freeze.stamp).with_last(number))

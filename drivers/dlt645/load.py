@@ -5,16 +5,19 @@ refuses, it is asked once for its earliest and its latest record, so that a wind
 one for each slot; then on, record by record, as a meter may refuse for the first one missing.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from drivers.dlt645 import records
 from drivers.dlt645.frame import MAX_DATA
 from drivers.dlt645.records import LoadRecord, decode_records
 from drivers.dlt645.services import Identifier
-from drivers.dlt645.values import decode_count
+from drivers.dlt645.values import decode_count, decode_instant
 from drivers.errors import RemoteProtocolError
-from drivers.facts import IntervalBlock, RegisterValue, UtcSeconds
-from drivers.profile import ChannelProfile, Dlt645Column, Dlt645LoadRecord
+from drivers.facts import IntervalBlock, RegisterValue, StatusWord, UtcSeconds
+from drivers.profile import ChannelProfile, Dlt645Column, Dlt645Events, Dlt645LoadRecord
+from drivers.status import RULES, marked_span
 from kernels.quality import Rule
 
 IDENTIFIER_OCTETS: Final = 4
@@ -134,6 +137,43 @@ def intervals(
     return IntervalBlock(
         channel.obis, channel.scaler_unit, first * channel.period, channel.period, tuple(counts), block_rules
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an event of a log says of intervals: it went on in ``[start, end)``, by the meter's clock. [s UTC]"""
+
+    log: Dlt645Events
+    start: UtcSeconds
+    end: UtcSeconds
+
+
+def decode_told(octets: bytes, log: Dlt645Events, zone: str) -> Told | None:
+    """Read an event with the two instants that it has: of a power failure when it began and ended, of a clock that was set what it
+    showed before and after. None where there is none. DL/T 645-2007, table A.4.
+
+    Of an event without an end only its beginning is known. What is no time says nothing, and costs no load record.
+    """
+    instants: list[UtcSeconds | None] = []
+    for at in (log.offset, log.offset + 6):
+        try:
+            instants.append(decode_instant(octets[at : at + 6], "YYMMDDhhmmss", zone))
+        except RemoteProtocolError:
+            instants.append(None)
+    first, last = instants
+    if first is None:
+        return None
+    ends = sorted((first, first if last is None else last))
+    return Told(log, ends[0], ends[1])
+
+
+def told(block: IntervalBlock, events: Iterable[Told]) -> IntervalBlock:
+    """Give the block with what events say of its intervals."""
+    for one in events:
+        log = one.log
+        text = f"{log.means.replace('_', ' ')}: event {log.di} of its log ({log.text})"
+        block = marked_span(block, one.start, one.end, RULES[log.means], StatusWord(one.start, one.end, log.code, text))
+    return block
 
 
 def _gain(before: int | None, after: int | None, dials: int) -> tuple[int | None, Rule]:

@@ -22,6 +22,7 @@ from drivers.iec62056.values import decode_clock, decode_number, decode_stamp
 from drivers.obis import Obis, by_obis
 from drivers.profile import ChannelProfile, Iec62056LoadProfile, Iec62056Point, Iec62056Profile
 from drivers.profile_iec62056 import BAUDS, FULL_ADDRESS, OPTIONS, PARITIES, REGISTER
+from drivers.status import marked, marked_registers
 from drivers.units import ScalerUnit
 
 NOT_THERE: Final = 0  # the standard has no codes for refusals
@@ -195,18 +196,21 @@ class Iec62056Session:
     def _facts(
         self, record: Iec62056LoadProfile, start: UtcSeconds, end: UtcSeconds
     ) -> list[IntervalBlock | RegisterValue]:
-        clock, channels = self._profile.clock, self._channels()
+        clock, channels, layout = self._profile.clock, self._channels(), self._profile.status_layout
+        period = channels[0].period
+        stated, shift = load.stated(self._rows), period if clock.stamp == "end" else 0
         facts: list[IntervalBlock | RegisterValue] = []
         for place, column in enumerate(record.columns):
             worth: ScalerUnit | None = column.scaler_unit
             facts += [
-                load.interval_block(channel, self._rows, place, worth, clock, start, end)
+                marked(load.interval_block(channel, self._rows, place, worth, clock, start, end), layout, stated, shift)
                 for channel in channels
                 if channel.obis == column.obis
             ]
             if column.obis.d == REGISTER:
-                values = load.snapshots(column.obis, self._rows, place, worth, clock, channels[0].period)
-                facts += [one for one in values if start <= one.captured_at <= end]
+                values = load.snapshots(column.obis, self._rows, place, worth, clock, period)
+                wanted = [one for one in values if start <= one.captured_at <= end]
+                facts += marked_registers(wanted, layout, stated, period - shift)
         return facts if self._is_protected else [unprotected(fact) for fact in facts]
 
     async def read_events(self) -> list[MeterEvent]:
@@ -215,7 +219,9 @@ class Iec62056Session:
         for log in self._iec62056.events:
             await self._begin()
             block = await self._conversation.read(log.address, Read(log.form), ";" if log.form in {"R5", "R6"} else "")
-            events += load.decode_events(block, log.address, log.text, self._profile.clock.zone)
+            events += load.decode_events(
+                block, log.address, log.text, self._profile.clock.zone, self._profile.status_layout
+            )
         return events
 
     async def _find(self, address: str, form: Read = Read.ASCII) -> tuple[DataSet, _Said]:

@@ -21,6 +21,7 @@ from drivers.iec62056.datasets import DataBlock, DataSet, Value, is_at
 from drivers.iec62056.values import decode_number, decode_stamp
 from drivers.obis import Obis
 from drivers.profile import ChannelProfile, ClockProfile, Field, Iec62056LoadProfile
+from drivers.status import Stated, StatusLayout
 from drivers.units import ScalerUnit, Unit
 from drivers.zone import parse_zone
 from kernels.quality import Rule
@@ -35,11 +36,11 @@ _INTEGRAL: Final = {Unit.WATT: Unit.WATT_HOUR, Unit.VAR: Unit.VAR_HOUR, Unit.VOL
 class Row:
     """One row. ``stamp``: by the meter, which end of the interval it marks is the profile's to say. [s UTC]
 
-    ``values``: one for each column of the profile.
+    ``status``: its own, and the header's before it.  ``values``: one for each column of the profile.
     """
 
     stamp: UtcSeconds
-    is_doubtful: bool
+    status: int
     values: tuple[Value, ...]
 
 
@@ -96,7 +97,7 @@ def _rows(one: DataSet, load: Iec62056LoadProfile, period: int, zone: str) -> It
         stamp = head.stamp + number * period if row.stamp is None and head.stamp is not None else row.stamp
         if stamp is None:
             raise RemoteProtocolError(f"{one.address} has rows without a stamp")
-        yield Row(stamp, bool((head.status | row.status) & load.doubtful), tuple(row.values[place] for place in places))
+        yield Row(stamp, head.status | row.status, tuple(row.values[place] for place in places))
         number += 1
 
 
@@ -197,7 +198,6 @@ def interval_block(
             rules[slot] |= Rule.RANGE
         elif counts[slot] is None:
             counts[slot] = count
-            rules[slot] |= Rule.METER_STATUS if row.is_doubtful else Rule(0)
         elif counts[slot] != count:
             rules[slot] |= Rule.CONFLICT
     return IntervalBlock(
@@ -224,6 +224,11 @@ def _energy(value: Value, implied: ScalerUnit | None, channel: ChannelProfile) -
     return None if rest or abs(whole) > INT32_MAX else whole
 
 
+def stated(rows: Sequence[Row]) -> list[Stated]:
+    """Give the status words of rows, each with its row's stamp."""
+    return [Stated(row.stamp, row.status) for row in rows if row.status]
+
+
 def snapshots(
     obis: Obis, rows: Sequence[Row], place: int, implied: ScalerUnit | None, clock: ClockProfile, period: int
 ) -> Iterator[RegisterValue]:
@@ -238,16 +243,18 @@ def snapshots(
         except RemoteProtocolError:
             continue
         instant = row.stamp if clock.stamp == "end" else row.stamp + period
-        rule = Rule.METER_STATUS if row.is_doubtful else Rule(0)
-        value = RegisterValue(obis, count, worth, instant, 0, rule)
+        value = RegisterValue(obis, count, worth, instant)
         first = found.setdefault(instant, value)
         if first.value != value.value:
             found[instant] = replace(first, rules=first.rules | Rule.CONFLICT)
     yield from found.values()
 
 
-def decode_events(block: DataBlock, address: str, text: str, zone: str) -> list[MeterEvent]:
-    """Read a log: ``P.98(STAMP)(STATUS)...`` for each event. Raises `RemoteProtocolError`."""
+def decode_events(block: DataBlock, address: str, text: str, zone: str, layout: StatusLayout) -> list[MeterEvent]:
+    """Read a log: ``P.98(STAMP)(STATUS)...`` for each event. Raises `RemoteProtocolError`.
+
+    VDEW codes the status of an event as that of a row of the load profile.
+    """
     events = []
     for one in block.sets:
         if not is_at(one, address) or not any(value.text for value in one.values):
@@ -255,7 +262,8 @@ def decode_events(block: DataBlock, address: str, text: str, zone: str) -> list[
         fields = _Fields(one, zone)
         head = fields.take(("stamp", "status"), ())
         assert head.stamp is not None
-        events.append(MeterEvent(head.status, head.stamp, text))
+        said = layout.names(head.status)
+        events.append(MeterEvent(head.status, head.stamp, f"{text}: {said}" if said else text))
     return events
 
 

@@ -39,6 +39,10 @@ def visit_cost(endpoint: Endpoint, ask: Ask, medium: Medium, latency: float) -> 
         raise NotComputed(f"profile {endpoint.profile.name} has no register for {', '.join(unknown)}")
     wanted = [by_obis[code] for code in dict.fromkeys(ask.registers)]
     requests += _reads(endpoint, modbus, wanted, medium, latency)
+    if modbus.status is not None and any(point.scaler_unit.unit in BILLED for point in wanted):
+        requests.append(
+            ReadRequest(FUNCTIONS[modbus.status.table], modbus.status.address, 1 + (modbus.status.type == "uint32"))
+        )
     looks = {"line": medium.has_parity, "gateway": True, "hidden": False}
     if modbus.framing != "tcp" and not looks[endpoint.options.get("parity", modbus.parity)]:
         # Nobody checks parity: what bills are made of is read until two readings agree, which two mostly do.

@@ -31,6 +31,7 @@ from drivers.modbus.sunspec import SunSpecDevice
 from drivers.modbus.values import BILLED, REGISTERS, decode_point
 from drivers.obis import Obis
 from drivers.profile import ModbusHole, ModbusPoint, ModbusProfile, Parity, Table
+from kernels.quality import Rule
 
 RTU_UNITS = range(1, 248)  # MODBUS over Serial Line V1.02, clause 2.2
 TCP_UNITS = range(256)  # MODBUS Messaging on TCP/IP V1.0b, clause 3.1.3
@@ -85,6 +86,7 @@ class ModbusSession:
             case _:
                 self.exchange = RtuExchange(stream, unit, timing, context, may_write=may_write)
         looks = {"line": has_parity(stream), "gateway": True, "hidden": False}
+        self._has_no_status = False
         # What goes as Modbus TCP all the way has checksums of its own; a gateway checks parity and CRC of its line.
         self._is_protected = modbus.framing == "tcp" or looks[parity]
 
@@ -116,7 +118,26 @@ class ModbusSession:
             billed = [point for point in wanted if point.scaler_unit.unit in BILLED]
             values |= await self._agreed(billed, values)
             values = {code: unprotected(value) for code, value in values.items()}
+        if any(point.scaler_unit.unit in BILLED for point in wanted) and (rules := await self._read_status()):
+            values = {code: replace(value, rules=value.rules | rules) for code, value in values.items()}
         return [values[code] for code in obis]
+
+    async def _read_status(self) -> Rule:
+        """Read what the meter says of its values now, beside what bills are made of. Refusal and silence cost no value."""
+        status = self._modbus.status
+        if status is None or self._has_no_status:
+            return Rule(0)
+        count = 2 if status.type == "uint32" else 1
+        try:
+            answer = await self.exchange.ask(ReadRequest(FUNCTIONS[status.table], status.address, count))
+        except TransportTimeout:
+            self._has_no_status = True
+            return Rule(0)
+        if isinstance(answer, ExceptionResponse):
+            self._has_no_status = answer.code in SPLITS
+            return Rule(0)
+        word = sum(register << 16 * place for place, register in enumerate(reversed(answer.registers)))
+        return self._profile.status_layout.rules(word)
 
     async def discover_sunspec(self) -> SunSpecDevice | None:
         """Ask the device to describe itself; None where it does not speak SunSpec. Raises `RemoteProtocolError`, `TransportError`."""

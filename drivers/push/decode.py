@@ -15,6 +15,7 @@ from drivers.profile import MeterProfile, PushChannel, PushProfile
 from drivers.push.document import PayloadError, find, find_or_none, parse_document, shown
 from drivers.push.instants import parse_instant
 from drivers.push.topic import match_topic
+from drivers.status import Stated, marked
 from drivers.zone import parse_zone
 
 MAX_SPAN = 40 * 86_400  # [s] as far back as the collector asks meters, too
@@ -22,6 +23,7 @@ MAX_NAME = 128
 MAX_DIGITS = 60
 QUARTER = 900  # [s] every zone in use is whole quarters of an hour from UTC, and so is the origin of a grid
 _DECIMAL_TEXT = re.compile(r"-?\d{1,30}(\.\d{1,30})?", re.ASCII)
+_HEXADECIMAL = re.compile(r"0x[0-9A-Fa-f]{1,8}", re.ASCII)
 _EXACT = Context(prec=100)
 
 Batch = str | int
@@ -58,7 +60,11 @@ def decode(profile: MeterProfile, topic: str, payload: bytes) -> PushMessage:
     if not isinstance(rows, list):
         raise PayloadError(f"{push.rows}: {shown(rows)} is not a list of rows")
     starts = _starts(profile, push, rows)
-    facts = [_block(push, channel, rows, starts) for channel in push.channels] if rows else []
+    words = _words(push, rows, starts) if push.status else []
+    facts = [
+        marked(_block(push, channel, rows, starts), profile.status_layout, words, 0, is_whole=False)
+        for channel in (push.channels if rows else ())
+    ]
     return PushMessage(meter, profile.name, facts, _batch(document))
 
 
@@ -111,6 +117,21 @@ def _starts(profile: MeterProfile, push: PushProfile, rows: Sequence[object]) ->
     if starts and max(starts) - min(starts) >= MAX_SPAN:
         raise PayloadError(f"{push.rows}: rows span more than {MAX_SPAN // 86_400} days; send them in several messages")
     return starts
+
+
+def _words(push: PushProfile, rows: Sequence[object], starts: Sequence[UtcSeconds]) -> list[Stated]:
+    """Read the status word of each row that has one: a whole number, or hexadecimal text such as 0x80."""
+    found = []
+    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        _, value = find_or_none(row, push.status)
+        if isinstance(value, str) and _HEXADECIMAL.fullmatch(value):
+            value = int(value, 16)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+            raise PayloadError(f"{push.rows}.{index}.{push.status}: {shown(value)} is no status word of up to 32 bits")
+        found.append(Stated(start, value))
+    return found
 
 
 def _block(

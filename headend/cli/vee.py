@@ -129,6 +129,8 @@ def _bucket(one: Bucket, scaler_unit: ScalerUnit) -> dict[str, object]:
 
 def _rows(found: Explanation) -> Iterator[dict[str, object]]:
     yield _row("raw", _words(found.raw), _value(found.raw.value, found.scaler_unit))
+    for said in found.said:
+        yield _row("meter", "said", None, said)
     for failed in found.failed:
         severity = f", {failed.severity}" if failed.severity else ""
         yield _row("rule", f"{failed.name}{severity}", None, f"its value {failed.says}", failed.source)

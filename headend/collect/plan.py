@@ -26,7 +26,7 @@ MERGE_GAP = 4 * 3_600
 PUSH_GRACE = 2 * 3_600
 """How long after its end a pushed slot may take to arrive before it counts as unanswered. [s]"""
 
-BOUNDED = frozenset((Reason.NO_ROW, Reason.SET_ASIDE))
+BOUNDED = frozenset((Reason.NO_ROW, Reason.SET_ASIDE, Reason.CLOCK_MOVED))
 """Causes the meter's own answer gave: asked again, but only so often."""
 PERMANENT = frozenset((Reason.WRONG_METER, Reason.REFUSED, Reason.SECURITY, Reason.COUNTER))
 """Causes that last until somebody acts: asked again once the meter has been read since."""

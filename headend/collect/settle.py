@@ -7,7 +7,6 @@ job that brought it stand or fall together.
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import itemgetter
 
 from drivers.errors import SecurityError, WrongMeter
 from drivers.facts import ClockReading, IntervalBlock, RegisterValue, UtcSeconds
@@ -19,7 +18,7 @@ from headend.collect.schedule import Meter
 from headend.collect.visit import Answer
 from headend.registry.model import ChannelExpectation, overlap
 from headend.store.model import Recorded
-from headend.store.rawwrites import LAST_INSTANT
+from headend.store.rawwrites import LAST_INSTANT, told_causes
 from headend.store.store import Store
 from kernels.quality import Reason, Rule, State
 
@@ -62,7 +61,7 @@ def settle_answer(
         blocks = [_doubted(store, meter, block) for block in blocks]
     registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
     recorded = store.record(device.id, [*registers, *blocks], ended, run_id)
-    unreadable = _unreadable(answer, oddities)
+    unreadable, told = _unreadable(answer, oddities), _told(blocks)
     marks: list[Mark] = []
     for span in job.spans:
         entry = _entry(meter, span)
@@ -77,7 +76,7 @@ def settle_answer(
             said, unsaid = _divided(span, answer.rest)
             marks += [Mark(device.id, one.obis, one.start, one.end, cause) for one in unsaid]
             for one in said:
-                marks += _not_had(device.id, one, unreadable)
+                marks += _not_had(device.id, one, unreadable, told)
     # Slots that have a value by now are left alone by the store, so what remains is what the meter did not have.
     marked = _mark(store, marks, run_id)
     for oddity in oddities:
@@ -181,7 +180,7 @@ def _fit_blocks(
             unfit.add(block.obis)
             oddities.append(_Oddity("unfit_channel", block.start - block.start % 86_400, f"{block.obis}: {error}"))
             continue
-        fitting += [piece for piece in pieces if _has_any(piece)]
+        fitting += [piece for piece in pieces if _has_any(piece) or any(told_causes(piece))]
     return fitting, unfit
 
 
@@ -210,15 +209,33 @@ def _divided(span: Span, rest: tuple[UtcSeconds, UtcSeconds] | None) -> tuple[li
     return [one for one in said if one.start < one.end], [replace(span, start=first, end=last)] if first < last else []
 
 
-def _not_had(end_device_id: int, span: Span, unreadable: Collection[tuple[Obis, UtcSeconds]]) -> Iterator[Mark]:
+def _told(blocks: Iterable[IntervalBlock]) -> set[tuple[Obis, UtcSeconds]]:
+    """Find the slots of which the meter itself says why they have no value; they were marked as they were stored."""
+    return {
+        (block.obis, slot)
+        for block in blocks
+        for start, end, _ in told_causes(block)
+        for slot in range(start, end, block.period)
+    }
+
+
+def _not_had(
+    end_device_id: int,
+    span: Span,
+    unreadable: Collection[tuple[Obis, UtcSeconds]],
+    told: Collection[tuple[Obis, UtcSeconds]],
+) -> Iterator[Mark]:
     """Say why slots of a load profile that was read have no value: no row, or one that was set aside."""
-    causes = (
-        (slot, Reason.SET_ASIDE if (span.obis, slot) in unreadable else Reason.NO_ROW)
-        for slot in range(span.start, span.end, span.period)
-    )
-    for cause, run in groupby(causes, key=itemgetter(1)):
-        slots = [slot for slot, _ in run]
-        yield Mark(end_device_id, span.obis, slots[0], slots[-1] + span.period, cause)
+
+    def cause_of(slot: UtcSeconds) -> Reason | None:
+        if (span.obis, slot) in told:
+            return None
+        return Reason.SET_ASIDE if (span.obis, slot) in unreadable else Reason.NO_ROW
+
+    for cause, run in groupby(range(span.start, span.end, span.period), key=cause_of):
+        slots = list(run)
+        if cause is not None:
+            yield Mark(end_device_id, span.obis, slots[0], slots[-1] + span.period, cause)
 
 
 def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalBlock:
@@ -237,7 +254,13 @@ def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalB
             None if count is None else block.scaler_unit.rescale(count, entry.scaler_unit) for count in counts
         )
     start = block.start + cut.start * block.period
-    return IntervalBlock(block.obis, entry.scaler_unit, start, block.period, counts, block.rules[cut])
+    end = start + block.period * len(counts)
+    status = tuple(
+        replace(said, start=max(said.start, start), end=min(said.end, end))
+        for said in block.status
+        if said.start < end and said.end > start
+    )
+    return IntervalBlock(block.obis, entry.scaler_unit, start, block.period, counts, block.rules[cut], status)
 
 
 def _doubted(store: Store, meter: Meter, block: IntervalBlock) -> IntervalBlock:

@@ -230,14 +230,20 @@ def _facts(
         rules |= Rule.UNPROTECTED
     clock = caller.profile.clock
     made = notification.facts(
-        message, clock, received_at, uncertainty=UNSTAMPED_UNCERTAINTY, declared=caller.declared, rules=rules
+        message,
+        clock,
+        received_at,
+        uncertainty=UNSTAMPED_UNCERTAINTY,
+        declared=caller.declared,
+        rules=rules,
+        status_layout=caller.profile.status_layout,
     )
     if made.captured_at > received_at + clock.tolerance:
         late = made.captured_at - received_at
         log.warning("meter's clock is ahead", meter=caller.device.name, seconds=late)
         made = notification.facts(
             message, clock, received_at, uncertainty=UNSTAMPED_UNCERTAINTY, declared=caller.declared,
-            rules=rules | Rule.METER_STATUS,
+            rules=rules | Rule.METER_STATUS, status_layout=caller.profile.status_layout,
         )  # fmt: skip
     if not made.registers:
         codes = ", ".join(str(item.logical_name) for item in made.unscaled[:8])

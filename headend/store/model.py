@@ -86,7 +86,9 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. ``kind``: ``meter`` for the meter's own log (``code`` is the meter's), else one of ours."""
+    """Something that happened. ``kind``: ``meter`` for the meter's own log (``code`` is the meter's), ``status`` for what it says of
+    intervals (``code`` is its word), else one of ours.
+    """
 
     id: int
     end_device_id: int | None

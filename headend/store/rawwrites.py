@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ LAST_INSTANT = 253_402_300_800
 _LAST_CAUSE = 63
 """Reasons up to here are causes of a missing slot (kernels.quality)."""
 _SETTLED = np.zeros(256, np.bool_)
-_SETTLED[[Reason.NO_ROW, Reason.MEMORY_LOST, Reason.POWER_OFF]] = True
+_SETTLED[[Reason.NO_ROW, Reason.MEMORY_LOST, Reason.POWER_OFF, Reason.CLOCK_MOVED]] = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class RawWrites(BlockWrites):
     ) -> Recorded:
         """Store what a meter said. What is stored already is found the same; a contradiction becomes a conflict and an event.
 
-        Intervals: None leaves a slot as it is; a value with `Rule.METER_STATUS` is questionable instead of measured; values
+        Intervals: None leaves a slot as it is, or missing for the cause that the meter itself gives; a value with `Rule.METER_STATUS` is questionable instead of measured; values
         outside the channel's dates are kept, not expected but measured; those of a channel the registry never expects are set aside with an event. Needs a transaction.
         Raises `RegistryError`, before anything is written, where period, grid or scaler and unit contradict the registry.
         """
@@ -69,6 +70,9 @@ class RawWrites(BlockWrites):
         done = Recorded()
         for day in sorted(days):
             done += self._merge_day(end_device_id, name, day, days[day], received_at=received_at, run_id=run_id)
+        for fact in facts:
+            if isinstance(fact, IntervalBlock) and fact not in unexpected:
+                self._record_status(end_device_id, fact, received_at, run_id)
         for fact in unexpected:
             done += self._set_aside_channel(end_device_id, name, fact, received_at)
         done += self._record_registers(
@@ -90,7 +94,7 @@ class RawWrites(BlockWrites):
         """Say why expected slots that start within ``[start, end)`` [s UTC] have no value; give how many that changed.
 
         A slot with a value is never touched. The newest cause stands, but what the meter itself has settled (no row,
-        memory lost, power off) is not replaced by a later failure to ask again. Needs a transaction.
+        memory lost, power off, clock moved) is not replaced by a later failure to ask again. Needs a transaction.
         """
         self._require_transaction()
         if not Reason.NONE < cause <= _LAST_CAUSE:
@@ -216,6 +220,15 @@ class RawWrites(BlockWrites):
                 self._report_conflict(end_device_id, channel.obis, start + conflicts[0] * channel.period, received_at)
         return Recorded(new, repeated - len(conflicts), len(conflicts)), is_changed
 
+    def _record_status(
+        self, end_device_id: int, fact: IntervalBlock, received_at: UtcSeconds, run_id: int | None
+    ) -> None:
+        """Keep the meter's own words of its intervals as events, and the causes of what is missing that it gives."""
+        for said in fact.status:
+            self.add_event(end_device_id, "status", said.word, said.start, said.text, received_at)
+        for start, end, cause in told_causes(fact):
+            self.mark_missing(end_device_id, fact.obis, start, end, cause, run_id)
+
     def _record_registers(
         self, end_device_id: int, values: list[RegisterValue], received_at: UtcSeconds, run_id: int | None
     ) -> Recorded:
@@ -301,6 +314,26 @@ class RawWrites(BlockWrites):
     def _report_conflict(self, end_device_id: int, obis: Obis, at: UtcSeconds, received_at: UtcSeconds) -> None:
         text = f"{obis}: another value came for one that is stored; the first is kept, the other is a conflict"
         self.add_event(end_device_id, "conflict", 0, at, text, received_at)
+
+
+def told_causes(fact: IntervalBlock) -> Iterator[tuple[UtcSeconds, UtcSeconds, Reason]]:
+    """Give the spans of intervals without value of which the meter says why: the power was off, the clock was set across them."""
+    causes = [
+        None
+        if count is not None
+        else Reason.POWER_OFF
+        if Rule.POWER_FAILURE in rule
+        else Reason.CLOCK_MOVED
+        if Rule.CLOCK_SET in rule
+        else None
+        for count, rule in zip(fact.counts, fact.rules, strict=False)
+    ]
+    at = fact.start
+    for cause, run in groupby(causes):
+        end = at + fact.period * sum(1 for _ in run)
+        if cause is not None:
+            yield at, end, cause
+        at = end
 
 
 def _doubt(state: UInt8, rules: UInt32) -> None:

@@ -141,6 +141,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
     "test_mode": Kind(Rule.TEST_MODE, "was taken in test mode, which is never usage", {}),
     "overflow": Kind(Rule.OVERFLOW, "comes from a counter that overflowed", {}),
     "meter_status": Kind(Rule.METER_STATUS, "is doubted by the meter itself", {}),
+    "status_unknown": Kind(Rule.STATUS_UNKNOWN, "goes with a status of which nobody has said what it means", {}),
     "duplicate": Kind(Rule.CONFLICT, "was sent twice with different values; the first stands", {}),
     "clock_drift": Kind(
         Rule.CLOCK_DRIFT, "was stamped by a clock beyond its tolerance", {"tolerance": Figure(None, 1, 86_400)}

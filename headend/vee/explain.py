@@ -14,8 +14,8 @@ from drivers.units import ScalerUnit
 from headend.errors import RegistryError
 from headend.registry.model import UsagePoint
 from headend.series import Series
-from headend.store.model import Version
-from headend.vee.assemble import DAY, Reader
+from headend.store.model import Event, Version
+from headend.vee.assemble import DAY, Reader, pieces
 from headend.vee.calendar import Calendars
 from headend.vee.checks import KINDS, Severity
 from headend.vee.rules import CORE, RuleSet
@@ -31,11 +31,28 @@ _SAYS = {
     Rule.FLOAT_RESOLUTION: "was sent as a float coarser than the channel's resolution",
     Rule.UNPROTECTED: "was read where nobody checks parity",
 }
+STATUS_REACH = 41 * DAY
+"""How long before a slot the meter may have begun to say what it says of it: as far back as it is ever asked at once. [s]"""
+MAX_EVENTS = 100_000
+_MEANINGS = {
+    Rule.POWER_FAILURE: "power failure",
+    Rule.CLOCK_SET: "clock set",
+    Rule.TEST_MODE: "test mode",
+    Rule.OVERFLOW: "overflow",
+    Rule.METER_STATUS: "doubtful",
+    Rule.STATUS_UNKNOWN: "unknown",
+}
+_CAUSES = {Reason.POWER_OFF: "power failure", Reason.CLOCK_MOVED: "clock set"}
 _NAMES = {rule: name for name, rule in CORE.items()} | {kind.rule: name for name, kind in KINDS.items()}
 
 
 class ExplainReader(Reader, Protocol):
     """What is read of the store."""
+
+    def events(
+        self, end_device_id: int | None, kind: str | None, start: UtcSeconds, end: UtcSeconds, limit: int
+    ) -> list[Event]:
+        """List what happened within ``[start, end)``, oldest first."""
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> Sequence[Version]:
         """List the versions of a validated channel-day, oldest first."""
@@ -72,6 +89,7 @@ class Explanation:
     """How slot ``[start, start + period)`` [s UTC] came about. ``raw``: at the primary side.  ``notes``: the steps, in
     order.
 
+    ``said``: the meter's own words of it, from its status or its log.
     ``stored``: the version in force of the slot's day, None where it was never validated.  ``is_as_stored``: it is what
     the rules give now.
     """
@@ -86,6 +104,7 @@ class Explanation:
     result: SlotState
     failed: tuple[FailedRule, ...]
     notes: tuple[Note, ...]
+    said: tuple[str, ...]
     stored: Version | None
     is_as_stored: bool
 
@@ -143,8 +162,30 @@ def _explained(
             failed.append(FailedRule(rule, name, says, rules.severities.get(rule), rules.sources.get(name)))
     return Explanation(
         usage_point.name, obis, start, done.period, done.scaler_unit, rules.title, _state(prepared.raw, slot), result,
-        tuple(failed), tuple(watch.notes), versions[-1] if versions else None, is_same,
+        tuple(failed), tuple(watch.notes), _said(reader, usage_point, obis, prepared.raw, slot), versions[-1] if versions else None, is_same,
     )  # fmt: skip
+
+
+def _said(reader: ExplainReader, usage_point: UsagePoint, obis: Obis, raw: Series, slot: int) -> tuple[str, ...]:
+    """Find the words in which the meter said what the slot's quality goes by.
+
+    They were kept where they began, or at the row behind a gap that they explain.
+    """
+    start = raw.start + slot * raw.period
+    end = start + raw.period
+    state = _state(raw, slot)
+    wanted = {word for rule, word in _MEANINGS.items() if rule in state.rules}
+    if state.state is State.MISSING and state.reason in _CAUSES:
+        wanted.add(_CAUSES[state.reason])
+    device = next((one.end_device_id for one in pieces(reader, usage_point.id, obis) if one.touches(start, end)), None)
+    if not wanted or device is None:
+        return ()
+    events = reader.events(device, "status", max(0, start - STATUS_REACH), end + STATUS_REACH, MAX_EVENTS)
+    fitting = [one for one in events if wanted & set(one.text.partition(":")[0].split(", "))]
+    if state.state is not State.MISSING:
+        fitting = [one for one in fitting if one.at < end][-1:]
+    nearest = min(fitting, key=lambda one: abs(one.at - start), default=None)
+    return () if nearest is None else (nearest.text,)
 
 
 def _state(series: Series, slot: int) -> SlotState:

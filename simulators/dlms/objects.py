@@ -153,7 +153,7 @@ def _set_special_days(device: Device, data: Data) -> None:
 
 
 _PROFILE: Mapping[int, Read] = {
-    3: lambda _device: axdr.array(buffer.capture_objects()),
+    3: lambda device: axdr.array(buffer.capture_objects(device)),
     4: lambda device: axdr.double_long_unsigned(device.meter.household.period),
     5: lambda _device: axdr.enum(FIFO),
     6: lambda _device: buffer.captured(timekeeping.ITEM.class_id, timekeeping.NAME),

@@ -30,6 +30,7 @@ class Options:
     max_info: int = 2030
     window: int = 7
     rows: RowManner = "plain"
+    has_status: bool = False
     zone: str = "UTC"
     has_deviation: bool = True
     takes_lists: bool = True
@@ -70,6 +71,7 @@ class Options:
                 counter_object=INVOCATION_COUNTER if self.has_public_counter else None,
                 signer=self._signer(),
                 rows=self.rows,
+                has_status=self.has_status,
                 referencing=self.referencing,
             )
         except DriverError as error:

@@ -59,7 +59,7 @@ class DlmsSettings:
 
     ``security``: what its APDUs are, None for what the authentication implies.  ``takes``: the least that it takes of a client,
     None for the same.  ``counter_object``: where a client without authentication may read the last counter seen, and no more.
-    ``rows``: how it writes its load profile.  ``image_block``: size of the blocks of an image. [octet]
+    ``rows``: how it writes its load profile.  ``has_status``: whether that has a column of status words.  ``image_block``: size of the blocks of an image. [octet]
     ``referencing``: how it knows its objects.  ``max_info``, ``window``: what it offers on HDLC, each way. [octet, frame]
     ``signer``: keys of HLS-7, its own and the client's.  ``protection``: general-ciphering and general-signing, where it speaks nothing else.
     ``master_key``: what its keys can be changed with, empty where they cannot.
@@ -79,6 +79,7 @@ class DlmsSettings:
     protection: Protection | None = None
     master_key: bytes = field(default=b"", repr=False)
     rows: RowManner = "plain"
+    has_status: bool = False
     image_block: int = 128
     referencing: Referencing = "logical-name"
     max_info: int = MAX_INFO

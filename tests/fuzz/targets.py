@@ -37,7 +37,7 @@ from drivers.dlms.objects.catalogue import INTERFACE_CLASSES
 from drivers.dlms.opening import Opening
 from drivers.dlms.parameters import Parameters
 from drivers.dlms.push import PushReader
-from drivers.dlms.rows import Buffer
+from drivers.dlms.rows import Buffer, Rows
 from drivers.dlms.telegram import decode_telegram
 from drivers.dlms.transfer import BlockTransfer
 from drivers.dlms.unprotect import PushKeys, unprotect
@@ -45,6 +45,7 @@ from drivers.dlms.wrapper import WrapperLink
 from drivers.dlms.xdlms import Attribute
 from drivers.dlt645 import control as dlt645_control
 from drivers.dlt645 import frame as dlt645_frame
+from drivers.dlt645 import load as dlt645_load
 from drivers.dlt645 import records as dlt645_records
 from drivers.dlt645 import services as dlt645_services
 from drivers.dlt645 import values as dlt645_values
@@ -63,10 +64,12 @@ from drivers.profile import (
     ChannelProfile,
     ClockProfile,
     DlmsColumn,
+    Dlt645Events,
     Iec62056Column,
     Iec62056LoadProfile,
     ModbusHole,
 )
+from drivers.status import UNDECLARED, marked
 from drivers.trace import text, tree
 from drivers.transports.echo import EchoFilter
 from drivers.transports.marks import MarkReader
@@ -312,7 +315,10 @@ def load_profile(octets: bytes) -> None:
     column = objects.Column(2, DlmsColumn(ENERGY, ENERGY), WATT_HOUR)
     channel = ChannelProfile(Obis(1, 0, 1, 29, 0), 900, WATT_HOUR, "load_profile")
     start = fast[0].stamp // 900 * 900
-    buffer.rows(step).interval_block(column, channel, BERLIN, start=start, end=start + 86_400)
+    laid = buffer.rows(step).interval_block(column, channel, BERLIN, start=start, end=start + 86_400)
+    stated = buffer.rows(step).stated(1)
+    assert stated == Rows((slow,)).stated(1), "the words of the status column depend on the way they are read"
+    marked(laid, UNDECLARED, stated, 900)
     buffer.rows(step).register_values(column, BERLIN, 900, start=start, end=start + 86_400)
 
 
@@ -606,6 +612,8 @@ def dlt645_data(octets: bytes) -> None:
     for signed in (False, True):
         with suppress(RemoteProtocolError):
             dlt645_values.decode_count(octets[:8], signed=signed)
+    for offset in (0, 4):
+        dlt645_load.decode_told(octets, Dlt645Events("03110001", 1, 0, "x", offset), "UTC+08:00")
     dlt645_records.decode_records(octets, 16, "UTC+08:00")
 
 
@@ -705,7 +713,7 @@ def iec62056_readouts() -> list[bytes]:
 
 
 IEC62056_LAYOUTS = [
-    Iec62056LoadProfile("P.01", (Iec62056Column(Obis(1, 0, 1, 29, 0), "1.29"),), doubtful=1),
+    Iec62056LoadProfile("P.01", (Iec62056Column(Obis(1, 0, 1, 29, 0), "1.29"),)),
     Iec62056LoadProfile(
         "P.01", (Iec62056Column(ENERGY, "1.8", WATT_HOUR),), header=(), row=("stamp", "skip", "values", "status")
     ),
@@ -715,14 +723,15 @@ IEC62056_LAYOUTS = [
 def iec62056_profile(octets: bytes) -> None:
     block = iec62056_datasets.decode_answer(octets)
     with suppress(DriverError):
-        iec62056_load.decode_events(block, "P.98", "log", BERLIN.zone)
+        iec62056_load.decode_events(block, "P.98", "log", BERLIN.zone, UNDECLARED)
     for layout in IEC62056_LAYOUTS:
         with suppress(DriverError):
             found = iec62056_load.decode_rows(block, layout, 900, BERLIN.zone)
             channel = ChannelProfile(Obis(1, 0, 1, 29, 0), 900, WATT_HOUR, "load_profile")
             start = found[0].stamp // 900 * 900 if found else 0
             list(iec62056_load.snapshots(ENERGY, found, 0, None, BERLIN, 900))
-            iec62056_load.interval_block(channel, found, 0, WATT_HOUR, BERLIN, start, start + 86_400)
+            laid = iec62056_load.interval_block(channel, found, 0, WATT_HOUR, BERLIN, start, start + 86_400)
+            marked(laid, UNDECLARED, iec62056_load.stated(found), 900)
 
 
 def iec62056_profiles() -> Iterator[bytes]:

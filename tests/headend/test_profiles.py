@@ -72,7 +72,8 @@ def test_abstract_file_is_refused_with_a_hint(tmp_path: Path) -> None:
 )
 def test_each_shipped_base_has_a_child_that_every_rule_passes(name: str) -> None:
     documents, _ = load_documents()
-    protocol = documents[name].get("protocol") or ("dlms" if name in {"idis-base", "dsmr-base"} else "push")
+    kinds = {"idis-base": "dlms", "dsmr-base": "dlms", "vdew-base": "iec62056"}
+    protocol = documents[name].get("protocol") or kinds.get(name, "push")
     channel = {"obis": "active_energy_import_interval", "period": 900, "unit": "Wh"}
     children: dict[str, dict[str, object]] = {
         "dlms": {

@@ -3,7 +3,7 @@ from hypothesis import settings
 
 import kernels.quality
 
-settings.register_profile("few", max_examples=20)
+settings.register_profile("few", settings.get_profile("untimed"), max_examples=20)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from drivers.dlms import axdr as codec
@@ -19,7 +19,7 @@ from kernels import axdr
 from tests.kernels.profile_buffers import CLOCK, CLOCKS, DAY, PERIOD, STEPS, buffers, compact, compact_buffers
 
 CAPTURED = [CLOCK, CaptureObject(3, objects.CLOCK_OBJECT, 2)]
-MANY = settings(max_examples=4 * settings().max_examples, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+MANY = settings(max_examples=4 * settings().max_examples)
 
 
 def by_kernel(octets: bytes, captured: list[CaptureObject], step: int, clock: ClockProfile) -> Columns | int:

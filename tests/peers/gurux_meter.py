@@ -67,6 +67,7 @@ REGISTER = "1.0.1.8.0.255"
 DENIED = "1.0.2.8.0.255"
 INTERVALS = "1.0.1.29.0.255"
 LOAD_PROFILE = "1.0.99.1.0.255"
+PROFILE_STATUS = "0.0.96.10.1.255"
 SWITCH = "0.0.96.3.10.255"
 UNIT_WATT_HOUR, UNIT_VOLT = 30, 35
 AUTHENTICATIONS = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
@@ -258,12 +259,17 @@ def build(arguments):
     profile.addCaptureObject(clock, 2, 0)
     profile.addCaptureObject(column, 2, 0)
     profile.addCaptureObject(register, 2, 0)
+    status = GXDLMSData(PROFILE_STATUS)
+    status.value = 0
+    status.setDataType(2, DataType.UINT8)
+    if arguments.status:
+        profile.addCaptureObject(status, 2, 0)
     profile.capturePeriod = arguments.period
     running = arguments.register
     for index, value in enumerate(arguments.values):
         running += value
         stamp = GXDateTime(first + dt.timedelta(seconds=(index + 1) * arguments.period))
-        profile.buffer.append([stamp, value, running])
+        profile.buffer.append([stamp, value, running, *arguments.status[index : index + 1]])
     profile.entriesInUse = profile.profileEntries = len(profile.buffer)
     association = Association("0.0.40.0.0.255")
     voltage = GXDLMSRegister("1.0.32.7.0.255")
@@ -423,6 +429,7 @@ def main():
     parser.add_argument("--first-day", default="2026-01-01", help="UTC day in which the load profile begins")
     parser.add_argument("--period", type=int, default=1800, help="capture period [s]")
     parser.add_argument("--values", default=",".join(str(100 + step) for step in range(48)), help="counts of 10 Wh")
+    parser.add_argument("--status", default="", help="AMR profile status of each value, in a column of its own")
     parser.add_argument(
         "--register", type=int, default=1_000_000, help="register before the first value, counts of 10 Wh"
     )
@@ -434,6 +441,7 @@ def main():
     parser.add_argument("--objects", choices=("few", "all"), default="few", help="all: one of each class besides")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
+    arguments.status = [int(word) for word in arguments.status.split(",")] if arguments.status else []
     arguments.values = [int(value) for value in arguments.values.split(",")]
     threading.Thread(target=serve, args=(arguments,), daemon=True).start()
     sys.stdin.read()

@@ -18,6 +18,8 @@ from drivers.obis import Obis
 from drivers.profile import ChannelProfile, DlmsColumn, DlmsProfile, DlmsRegister, MeterProfile
 from drivers.transports import open_transport
 from drivers.units import ScalerUnit, Unit
+from kernels.quality import Rule
+from tests.drivers.layouts import DLMS, layout_of
 from tests.peers.meters import gurux_meter
 
 pytest.importorskip("gurux_dlms", reason="the peer is not installed: pip install 'headend[peers]'")
@@ -130,6 +132,29 @@ async def test_a_meter_that_refuses_one_way_of_selection_is_asked_another(framin
 
     assert isinstance(block, IntervalBlock)
     assert block.counts == tuple(10 * value for value in known["values"][20:24])
+
+
+@pytest.mark.parametrize("ways", [("range",), ("columns", "range")])
+async def test_an_independent_meters_profile_status_becomes_quality(ways: tuple[str, ...]) -> None:
+    words = [0, 0x08, 0x80, 0x28, 0x06, 0x40]
+    told = ",".join(map(str, words))
+    with gurux_meter("--values", "1,2,3,4,5,6", "--status", told) as known:
+        meant = endpoint(known, selective_access=ways)
+        meant = replace(meant, profile=replace(meant.profile, status_layout=layout_of("idis-base", **DLMS)))
+        async with session(known["port"], meant) as opened:
+            block, *registers = await opened.read_load_profile(DAY, DAY + 6 * PERIOD)
+
+    assert isinstance(block, IntervalBlock)
+    assert block.counts == (10, 20, 30, 40, 50, 60)
+    assert block.rules == (
+        Rule(0), Rule(0), Rule.POWER_FAILURE, Rule.CLOCK_SET, Rule.METER_STATUS, Rule.STATUS_UNKNOWN
+    )  # fmt: skip
+    assert [(said.start, said.word) for said in block.status] == [
+        (DAY + slot * PERIOD, words[slot]) for slot in range(2, 6)
+    ]
+    assert [fact.rules for fact in registers if isinstance(fact, RegisterValue)] == [
+        {4: Rule.METER_STATUS, 5: Rule.STATUS_UNKNOWN}.get(slot, Rule(0)) for slot in range(6)
+    ]
 
 
 async def test_an_object_the_meter_denies_is_refused_and_the_session_goes_on(meter: dict[str, Any]) -> None:

@@ -2,8 +2,21 @@ import random
 
 import pytest
 
+from drivers.status import Meaning
 from simulators import faults
-from simulators.faults import ClockDrift, Dead, MeterSwap, MissingRows, Noise, Rollover, Silent, parse_fault
+from simulators.faults import (
+    ClockDrift,
+    ClockSet,
+    Dead,
+    MeterSwap,
+    MissingRows,
+    Noise,
+    PowerCut,
+    Rollover,
+    Silent,
+    TestMode,
+    parse_fault,
+)
 from simulators.meter import position
 from tests.simulators.homes import HALF_HOUR, MONDAY, meter
 
@@ -61,6 +74,35 @@ def test_missing_rows_are_gone_from_the_profile_and_counted_by_the_register() ->
     assert holed.register(late) == 1367
 
 
+def test_without_power_a_meter_is_silent_draws_nothing_and_writes_no_rows() -> None:
+    whole = meter()
+    cut = PowerCut(MONDAY + HALF_HOUR // 2, MONDAY + 3 * HALF_HOUR + HALF_HOUR // 2)
+    dark = meter(faults=(cut,))
+
+    rows = [dark.row(MONDAY + slot * HALF_HOUR) for slot in range(6)]
+
+    assert rows[:3] == [None] * 3
+    assert rows[4:] == [whole.row(MONDAY + slot * HALF_HOUR) for slot in (4, 5)]
+    assert dark.register_at(cut.start) == dark.register_at(cut.end) == whole.register_at(cut.start)
+    drawn = whole.register_at(MONDAY + 6 * HALF_HOUR) - whole.register_at(cut.end)
+    assert dark.register_at(MONDAY + 6 * HALF_HOUR) - dark.register_at(cut.end) == drawn
+    assert [dark.is_silent(at) for at in (cut.start - 1, cut.start, cut.end - 1, cut.end)] == [False, True, True, False]
+
+
+def test_a_meter_says_what_happened_in_its_intervals() -> None:
+    busy = meter(
+        faults=(
+            PowerCut(MONDAY + 60, MONDAY + HALF_HOUR), ClockSet(MONDAY + 2 * HALF_HOUR, by=40),
+            TestMode(MONDAY + 2 * HALF_HOUR, MONDAY + 3 * HALF_HOUR),
+        )
+    )  # fmt: skip
+
+    assert [busy.said_of(MONDAY + slot * HALF_HOUR) for slot in range(4)] == [
+        {Meaning.POWER_FAILURE}, set(), {Meaning.CLOCK_SET, Meaning.TEST_MODE}, set()
+    ]  # fmt: skip
+    assert [busy.clock(at) - at for at in (MONDAY, MONDAY + 2 * HALF_HOUR)] == [40, 0]
+
+
 def test_a_drifting_clock_is_ahead_and_closes_intervals_early() -> None:
     fast = meter(faults=(ClockDrift(start=MONDAY, offset=240, ppm=1000),))
 
@@ -107,6 +149,9 @@ def test_a_swap_puts_another_device_with_an_empty_memory_at_the_address() -> Non
         ("drift,offset=-90", ClockDrift(offset=-90)),
         ("rollover,dials=8,left_wh=500", Rollover(8, 500)),
         ("swap,at=+5,serial=9", MeterSwap(MONDAY + 5, 9)),
+        ("power-cut,start=+60,end=+7200", PowerCut(MONDAY + 60, MONDAY + 7200)),
+        ("clock-set,at=+60,by=-20", ClockSet(MONDAY + 60, -20)),
+        ("test-mode,start=+60,end=+120", TestMode(MONDAY + 60, MONDAY + 120)),
     ],
 )
 def test_a_fault_is_declared_in_words(text: str, expected: object) -> None:

@@ -30,6 +30,9 @@ VALUE_ATTRIBUTES = {DEMAND_REGISTER: frozenset({2, 3})}  # current and last aver
 MAX_COLUMNS = 255
 MAX_ENTRIES = 2**32 - 1
 _REPEATING = frozenset({Tag.NULL, *axdr.DELTAS})
+PROFILE_STATUS = (96, 10)  # value groups C and D, IEC 62056-6-1: status codes of profiles
+STATUS_BITS = 0xFFFFFFFF
+SIGNED = {Tag.INTEGER: 2**8, Tag.LONG: 2**16, Tag.DOUBLE_LONG: 2**32}  # a status word there is as wide as its type
 FLOAT32_EXACT = 2**24  # integers beyond are coarser than 1 in a float32
 
 
@@ -289,9 +292,40 @@ def find_columns(profile: MeterProfile, captured: Sequence[CaptureObject]) -> li
             faults.append(f"columns: {wanted.obis} has no channel")
         else:
             found.append((values[0], wanted))
+    status = profile.dlms.status
+    if status is not None and find_status(status, captured) is None:
+        faults.append(f"status: {status} is not captured by the meter; leave it out where the meter has none")
     if faults:
         raise ProfileError(profile.name, faults)
     return found
+
+
+def find_status(wanted: Obis | None, captured: Sequence[CaptureObject]) -> int | None:
+    """Find the column of status words: the one that is named, else the only profile status there is (IEC 62056-6-1, 0-b:96.10.e).
+
+    None for a meter that records none: its values are as good as ever.
+    """
+    names = [column.logical_name for column in captured]
+    if wanted is not None:
+        return names.index(wanted) if wanted in names else None
+    found = [index for index, name in enumerate(names) if name.a in {0, 1} and (name.c, name.d) == PROFILE_STATUS]
+    return found[0] if len(found) == 1 else None
+
+
+def decode_status(data: Data) -> int:
+    """Read a status word; bits beyond 32, which no layout explains, are left out, and 0 stands for what is no word.
+
+    A bit-string numbers its bits from the first, octets are a number with the highest first.
+    """
+    if data.tag in axdr.INTEGERS:
+        word = data.integer() % SIGNED.get(data.tag, 2**64)
+    elif data.tag is Tag.BIT_STRING:
+        word = int(data.value[::-1] or "0", 2)
+    elif data.tag is Tag.OCTET_STRING:
+        word = int.from_bytes(data.octets(), "big")
+    else:
+        return 0
+    return word & STATUS_BITS
 
 
 def channel_of(profile: MeterProfile, obis: Obis) -> ChannelProfile | None:

@@ -18,6 +18,7 @@ from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError
 from drivers.obis import Obis
 from drivers.profile import ClockProfile, MeterProfile
 from drivers.profile_parser import parse_profile
+from drivers.status import UNDECLARED
 from drivers.units import ScalerUnit, Unit
 from headend.profiles import load_documents
 from tests.drivers.dlms.meter import DAY, PROFILE, stamp
@@ -110,6 +111,17 @@ def test_a_draft_holds_what_was_described() -> None:
         (ENERGY, True),
     ]
     assert "## 96 rows in use of 4000" in text
+
+
+def test_a_draft_names_the_status_column_and_asks_what_its_bits_mean() -> None:
+    status = Obis(0, 0, 96, 10, 1)
+    columns = captured(CLOCK_COLUMN, CaptureObject(1, status, 2), CaptureObject(3, INTERVALS, 2))
+
+    text, profile = drafted(described(answers() | {(7, LOAD_PROFILE, 3): columns}))
+
+    assert profile.dlms is not None
+    assert (profile.dlms.status, profile.status_layout) == (status, UNDECLARED)
+    assert "## What do the bits of its status mean?" in text
 
 
 def test_a_meter_that_hides_its_list_still_says_its_name() -> None:

@@ -56,7 +56,7 @@ def test_values_are_written_in_words(value: Any, text: str) -> None:
     assert write_value(value) == text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(ATTRIBUTES), st.data())
 def test_every_value_can_be_written_and_is_bounded(
     which: tuple[InterfaceClass, AttributeType], data: st.DataObject

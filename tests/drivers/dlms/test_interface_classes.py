@@ -62,7 +62,7 @@ def test_the_attributes_of_each_class_are_numbered_from_the_logical_name_on() ->
 
 
 @pytest.mark.parametrize(("table", "attribute"), ATTRIBUTES, ids=lambda one: getattr(one, "name", ""))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_every_attribute_comes_back_as_it_was_written(
     table: InterfaceClass, attribute: AttributeType, data: st.DataObject
@@ -75,7 +75,7 @@ def test_every_attribute_comes_back_as_it_was_written(
 
 
 @pytest.mark.parametrize(("table", "method"), METHODS, ids=lambda one: getattr(one, "name", ""))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_every_methods_parameter_comes_back_as_it_was_written(
     table: InterfaceClass, method: AttributeType, data: st.DataObject
@@ -109,7 +109,7 @@ def test_another_type_is_an_error_that_names_class_and_attribute(
         assert len(str(caught.value)) < 300
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(ATTRIBUTES), st.binary(max_size=40))
 def test_noise_in_an_attribute_is_a_value_or_an_error_of_ours(
     which: tuple[InterfaceClass, AttributeType], noise: bytes

@@ -203,16 +203,18 @@ def test_every_missing_column_is_named_at_once() -> None:
     profile = MeterProfile(
         "m", "dlms", "x", channels=(CHANNEL,),
         dlms=DlmsProfile(
-            columns=(DlmsColumn(INTERVALS, INTERVALS), DlmsColumn(REGISTER, REGISTER), DlmsColumn(INTERVALS, REGISTER))
+            columns=(DlmsColumn(INTERVALS, INTERVALS), DlmsColumn(REGISTER, REGISTER), DlmsColumn(INTERVALS, REGISTER)),
+            status=Obis.parse("0-0:96.10.1"),
         ),
     )  # fmt: skip
 
     with pytest.raises(ProfileError) as caught:
         objects.find_columns(profile, CAPTURED)
 
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.faults) == 3
     assert "not captured" in caught.value.faults[0]
     assert "no channel" in caught.value.faults[1]
+    assert caught.value.faults[2].startswith("status: 0-0:96.10.1*255 is not captured")
 
 
 def test_capture_objects_and_scaler_units_come_back_as_sent() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.dlms import axdr, objects
@@ -17,6 +17,7 @@ from drivers.errors import RemoteProtocolError
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
 from drivers.profile import ChannelProfile, ClockProfile, DlmsColumn
+from drivers.status import Stated
 from drivers.units import ScalerUnit, Unit
 from kernels.quality import Rule
 from tests.drivers.dlms.cases import load_all
@@ -25,7 +26,7 @@ from tests.kernels.profile_buffers import CLOCK, CLOCKS, DAY, PERIOD, STEPS, buf
 ENERGY = Obis.parse("1.29.0")
 CAPTURED = [CLOCK, CaptureObject(3, ENERGY, 2)]
 END = ClockProfile()
-MANY = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+MANY = settings(max_examples=300)
 
 
 def stamp(instant: int, status: int = 0) -> Data:
@@ -209,3 +210,56 @@ def test_the_types_of_columns_are_the_same_whichever_way_the_rows_were_read(
         return
 
     assert rows.types() == Rows((by_one(data, captured, step, clock),)).types()
+
+
+STATUS = CaptureObject(1, Obis.parse("0-0:96.10.1"), 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (axdr.unsigned(0x80), 0x80),
+        (axdr.double_long_unsigned(0x8000_0001), 0x8000_0001),
+        (Data(Tag.INTEGER, -128), 0x80),
+        (Data(Tag.LONG64_UNSIGNED, 2**32 + 4), 4),  # no layout explains bits beyond 32
+        (Data(Tag.BIT_STRING, "00000101"), 0xA0),  # numbered from the first
+        (axdr.octet_string(bytes((1, 2))), 0x0102),
+        (NULL, 0),
+        (Data(Tag.VISIBLE_STRING, "x"), 0),
+    ],
+)
+def test_a_status_column_is_read_whatever_its_type_and_whichever_way(data: Data, word: int) -> None:
+    captured = [CLOCK, CaptureObject(3, ENERGY, 2), STATUS]
+    rows = axdr.array(
+        [
+            axdr.structure(stamp(DAY + PERIOD * slot), axdr.unsigned(slot), axdr.unsigned(0) if slot == 1 else data)
+            for slot in (1, 2)
+        ]
+    )
+    octets = axdr.encode(rows)
+
+    by_column = Buffer(octets, captured, END).rows(0)
+    one_by_one = Rows((objects.decode_rows(rows, captured, 0, END),))
+
+    expected = [Stated(DAY + 2 * PERIOD, word)] if word else []
+    assert by_column.stated(2) == one_by_one.stated(2) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "index"),
+    [
+        (None, ["0-0:1.0.0", "0-0:96.10.1", "1-0:1.29.0"], 1),
+        (None, ["0-0:1.0.0", "1-0:96.10.2"], 1),
+        (None, ["0-0:1.0.0", "0-0:96.10.1", "0-0:96.10.2"], None),  # which one of them nobody knows
+        (None, ["0-0:1.0.0", "0-0:96.5.1"], None),
+        ("0-0:96.10.2", ["0-0:1.0.0", "0-0:96.10.1", "0-0:96.10.2"], 2),
+        ("0-0:96.5.1", ["0-0:96.5.1"], 0),
+        ("0-0:96.10.7", ["0-0:96.10.1"], None),
+    ],
+)
+def test_the_status_column_is_the_one_named_or_the_only_one(
+    wanted: str | None, names: list[str], index: int | None
+) -> None:
+    captured = [CaptureObject(1, Obis.parse(name), 2) for name in names]
+
+    assert objects.find_status(Obis.parse(wanted) if wanted else None, captured) == index

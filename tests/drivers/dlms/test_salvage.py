@@ -1,5 +1,7 @@
 """What came of a buffer before the line was cut, and which part of the window it says all of."""
 
+from dataclasses import replace
+
 import pytest
 
 from drivers.dlms import axdr, objects
@@ -9,19 +11,22 @@ from drivers.dlms.objects import CaptureObject
 from drivers.dlms.xdlms import Attribute
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
+from kernels.quality import Rule
 from tests.drivers.dlms.meter import DAY, INTERVALS, PERIOD, PROFILE, WATT_HOUR, stamp
+from tests.drivers.layouts import DLMS, layout_of
 
+IDIS = layout_of("idis-base", **DLMS)
 ROW = 19  # [octet] structure, date-time, long-unsigned
 HEAD = 2
 END = DAY + 8 * PERIOD
 
 
-def reading(sort_method: int | None) -> LoadProfile:
+def reading(sort_method: int | None, *more: CaptureObject) -> LoadProfile:
     """Give a load profile of whose rows one answer is under way."""
-    columns = (CaptureObject(8, Obis(0, 0, 1, 0, 0), 2), CaptureObject(3, INTERVALS, 2))
+    columns = (CaptureObject(8, Obis(0, 0, 1, 0, 0), 2), CaptureObject(3, INTERVALS, 2), *more)
     known = Metadata(DAY, columns, PERIOD, sort_method, {Attribute(3, INTERVALS, 3): WATT_HOUR})
     assert PROFILE.dlms is not None
-    loading = LoadProfile(PROFILE, PROFILE.dlms, known)
+    loading = LoadProfile(replace(PROFILE, status_layout=IDIS), PROFILE.dlms, known)
     assert isinstance(next(loading.read(DAY, END)), Question)
     return loading
 
@@ -68,3 +73,23 @@ def test_damage_saves_nothing() -> None:
     damaged[HEAD + ROW] = 0xEE
 
     assert reading(FIFO).salvage(bytes(damaged)) is None
+
+
+@pytest.mark.parametrize(("sort_method", "is_told"), [(FIFO, True), (LARGEST, False)])
+def test_a_gap_in_what_was_cut_is_explained_only_where_no_row_of_it_can_be_still_to_come(
+    sort_method: int, is_told: bool
+) -> None:
+    down = 0x80
+    rows = [
+        axdr.structure(stamp(DAY + (slot + 1) * PERIOD), axdr.long_unsigned(slot), axdr.unsigned(down))
+        for slot in (0, 4, 5)
+    ]
+    octets = axdr.encode(axdr.array(rows))
+
+    saved = reading(sort_method, CaptureObject(1, Obis(0, 0, 96, 10, 1), 2)).salvage(octets[:-7])
+
+    assert saved is not None
+    (block,) = saved.facts
+    assert isinstance(block, IntervalBlock)
+    off = Rule.POWER_FAILURE if is_told else Rule(0)
+    assert block.rules[:5] == (Rule.POWER_FAILURE, off, off, off, Rule.POWER_FAILURE)

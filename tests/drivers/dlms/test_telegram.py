@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.dlms.datetime import CosemDateTime
+from drivers.dlms.notification import facts
 from drivers.dlms.telegram import MAX_TELEGRAM, decode_pushed, decode_telegram
 from drivers.errors import DriverError, RemoteProtocolError
 from drivers.profile import ClockProfile
 from drivers.units import ScalerUnit, Unit
 from kernels.checksum import crc16_modbus
+from kernels.quality import Rule
 from tests.drivers.dlms.pushes import load, one_by_one, read
+from tests.drivers.layouts import DLMS, layout_of
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "p1"
 TELEGRAMS = [bytes.fromhex((folder / "frame.hex").read_text()) for folder in sorted(DATA.iterdir())]
@@ -78,6 +81,20 @@ def test_a_reading_of_a_meter_behind_is_taken_with_its_time_and_unit_or_not_at_a
         assert (one.data.value, one.scaler_unit) == (1001, ScalerUnit(-3, Unit.CUBIC_METRE))
         assert one.captured_at is not None
         assert one.captured_at.to_utc(ClockProfile(zone="Europe/Amsterdam")) == 1_478_541_600  # 2016-11-07T18:00:00Z
+
+
+@pytest.mark.parametrize(
+    ("word", "rules"), [(b"00", Rule(0)), (b"04", Rule.METER_STATUS), (b"40", Rule.STATUS_UNKNOWN)]
+)
+def test_the_status_of_a_meter_behind_is_said_of_its_reading(word: bytes, rules: Rule) -> None:
+    line = b"0-1:24.3.0(161107190000)(" + word + b")(60)(1)(0-1:24.2.1)(m3)\r\n(00001.001)\r\n"
+    layout = layout_of("dsmr-base", **DLMS)
+
+    made = facts(
+        decode_telegram(signed(line)), ClockProfile(zone="Europe/Amsterdam"), 1_478_541_700, status_layout=layout
+    )
+
+    assert [value.rules for value in made.registers] == [rules]
 
 
 def test_the_hour_that_comes_twice_is_in_doubt_where_a_reading_behind_has_no_letter() -> None:

@@ -10,11 +10,12 @@ import pytest
 from drivers.contract import KeepsClock, ReadsIdentity, ReadsLoadProfile, ReadsRegisters, SalvagesLoadProfile
 from drivers.dlt645.control import ErrorWord
 from drivers.dlt645.frame import Frame, FrameReader
+from drivers.dlt645.values import encode_instant
 from drivers.errors import MeterRefused, ProfileError, RemoteProtocolError, TransportTimeout, WrongMeter
 from drivers.facts import IntervalBlock, RegisterValue
 from drivers.obis import Obis, resolve
 from kernels.quality import Rule
-from simulators.faults import Dead, LineDeed, LineFault, MissingRows, Noise, Rollover
+from simulators.faults import ClockSet, Dead, LineDeed, LineFault, MissingRows, Noise, PowerCut, Rollover
 from tests.drivers.dlt645 import cases
 from tests.drivers.dlt645.line import (
     LOAD,
@@ -147,6 +148,8 @@ async def test_a_meter_without_an_identity_item_is_known_though_it_refuses() -> 
 
 # -- load records
 
+LOGS = 2  # questions for the last power failure and the last setting of the clock
+
 
 async def load(
     line: Any, start: int, end: int, heard: list[bytes] | None = None, **options: Any
@@ -187,14 +190,16 @@ async def test_a_missing_record_leaves_the_two_intervals_beside_it_empty() -> No
     assert empty == [9, 10]
 
 
-async def test_a_window_beyond_the_memory_costs_three_questions_and_not_one_for_each_slot() -> None:
+async def test_a_window_beyond_the_memory_costs_three_questions_behind_those_for_the_logs_and_not_one_for_each_slot() -> (
+    None
+):
     heard: list[bytes] = []
 
     block, registers = await load(bus(meter(1001)), START - 40 * 86_400, START - 30 * 86_400, heard)
 
     assert set(block.counts) == {None}
     assert not registers
-    assert len(heard) == 3
+    assert len(heard) == LOGS + 3
 
 
 async def test_a_window_that_ends_after_the_newest_record_ends_there() -> None:
@@ -245,7 +250,7 @@ async def test_a_load_profile_that_is_cut_keeps_what_came_whole() -> None:
 
     def respond(data: bytes) -> Sequence[bytes]:
         asked.append(data)
-        return line(data) if len(asked) != 3 else []
+        return line(data) if len(asked) != LOGS + 3 else []
 
     async with session(respond) as opened:
         assert isinstance(opened, SalvagesLoadProfile)
@@ -262,6 +267,78 @@ async def test_a_load_profile_that_is_cut_keeps_what_came_whole() -> None:
     assert isinstance(rest, IntervalBlock)
     assert (kept.start, len(first.counts)) == (start, 11)  # of twelve records
     assert first.counts + rest.counts == tuple(value // 10 for value in LOAD[48:72])
+
+
+# -- what the logs say of intervals
+
+
+def instant(at: int) -> bytes:
+    return encode_instant(at, "YYMMDDhhmmss", "UTC+08:00")
+
+
+async def test_power_failures_and_settings_of_the_clock_mark_the_intervals_they_touch() -> None:
+    start = START + 48 * PERIOD
+    cut = PowerCut(start + PERIOD + 60, start + 4 * PERIOD + 60)
+    older = PowerCut(START + 60, START + 120)
+    heard: list[bytes] = []
+
+    block, _ = await load(
+        bus(meter(1001, older, cut, ClockSet(start + 6 * PERIOD + 5, by=30))), start, start + 8 * PERIOD, heard
+    )
+
+    off, moved = Rule.POWER_FAILURE, Rule.CLOCK_SET
+    assert block.rules == (Rule(0), Rule(0), off, off, Rule(0), Rule(0), moved, Rule(0))
+    assert [count is None for count in block.counts] == [False, True, True, True, True, False, False, False]
+    assert {said.text.partition(":")[0] for said in block.status} == {"power failure", "clock set"}
+    asked = [octets.hex() for octets in heard]
+    numbers = [number for one in asked for number in (1, 2, 3) if f"{0x33 + number:02x}334436" in one]
+    assert numbers == [1, 2]  # the older one ends it
+
+
+@pytest.mark.parametrize(
+    ("record", "rules"),
+    [
+        (bytes(12), [0] * 4),  # never written
+        (b"\xaa" * 12, [0] * 4),  # no time
+        (instant(START + 48 * PERIOD + 60)[:5], [0] * 4),  # cut
+        (instant(START + 48 * PERIOD + 60) + bytes(6), [Rule.POWER_FAILURE, 0, 0, 0]),  # nobody knows how long
+        (instant(START + 49 * PERIOD + 60) + instant(START + 49 * PERIOD + 70), [0, Rule.POWER_FAILURE, 0, 0]),
+        (instant(START + 50 * PERIOD) + instant(START + 49 * PERIOD), [0, Rule.POWER_FAILURE, 0, 0]),  # clock set back
+    ],
+)
+async def test_a_record_of_a_log_that_is_no_span_costs_no_value(record: bytes, rules: list[int]) -> None:
+    line = meters(bus(meter(1001)))
+
+    def respond(data: bytes) -> Sequence[bytes]:
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        if frame.data.hex() == "01001103":
+            return [Frame(frame.address, 0x91, frame.data + record).encode()]
+        return line(data)
+
+    start = START + 48 * PERIOD
+    async with session(respond) as opened:
+        block, *_ = await opened.read_load_profile(start, start + 4 * PERIOD)
+
+    assert isinstance(block, IntervalBlock)
+    assert block.counts == tuple(value // 10 for value in LOAD[48:52])
+    assert [int(rule) for rule in block.rules or (Rule(0),) * 4] == rules
+
+
+async def test_a_log_that_the_meter_is_silent_about_costs_no_record_and_is_asked_for_once() -> None:
+    line, asked = meters(bus(meter(1001))), []
+
+    def respond(data: bytes) -> Sequence[bytes]:
+        (frame,) = [event for event in cases.events(FrameReader(), data) if isinstance(event, Frame)]
+        asked.append(frame.data[:4].hex())
+        return [] if frame.data.hex() == "01001103" else line(data)
+
+    start = START + 48 * PERIOD
+    async with session(respond) as opened:
+        facts = [(await opened.read_load_profile(start, start + PERIOD))[0] for _ in range(2)]
+
+    assert [fact.counts for fact in facts if isinstance(fact, IntervalBlock)] == [(LOAD[48] // 10,)] * 2
+    assert asked.count("01001103") == 1
+    assert asked.count("01043003") == 1  # refused
 
 
 # -- memories

@@ -212,7 +212,7 @@ def test_events_are_read_with_their_status() -> None:
         bus(meter(1001)), lambda one: one.read_events(), meant=profile(events=(Iec62056Log("P.98", "log"),))
     )
 
-    assert [(event.code, event.at, event.text) for event in events] == [(0x40, START, "log")]
+    assert [(event.code, event.at, event.text) for event in events] == [(0x40, START, "log: supply recovered")]
 
 
 # -- modes, speeds, parity

@@ -16,15 +16,19 @@ from drivers.iec62056.load import (
     interval_block,
     is_near_midnight,
     snapshots,
+    stated,
     windows,
 )
 from drivers.obis import Obis, resolve
 from drivers.profile import ChannelProfile, ClockProfile, Iec62056Column, Iec62056LoadProfile
+from drivers.status import marked
 from drivers.units import ScalerUnit, Unit
 from kernels.quality import Rule
 from tests.drivers.iec62056.cases import load_all
+from tests.drivers.layouts import layout_of
 
 CASES = load_all()
+VDEW = layout_of("vdew-base")
 BERLIN = ClockProfile(zone="Europe/Berlin")
 IMPORT = resolve("active_energy_import_interval")
 QUARTER = 900
@@ -83,7 +87,7 @@ def test_mean_power_becomes_the_energy_of_its_interval_and_energy_stays(name: st
 
 @pytest.mark.parametrize("name", ["log-emh", "log-metcom"])
 def test_events_that_a_meter_gave_have_their_stamps_and_status(name: str) -> None:
-    events = decode_events(decode_block(CASES[name].frame), "P.98", "log", "Europe/Berlin")
+    events = decode_events(decode_block(CASES[name].frame), "P.98", "log", "Europe/Berlin", VDEW)
 
     assert [[event.at, event.code] for event in events] == [
         [instant(text), status] for text, status in CASES[name].expect["events"]
@@ -136,14 +140,37 @@ def test_two_snapshots_of_one_instant_that_differ_are_a_conflict() -> None:
     assert [(value.count, value.rules) for value in found] == [(1, Rule(0)), (2, Rule.CONFLICT)]
 
 
-def test_a_status_of_which_the_profile_says_so_makes_rows_doubtful() -> None:
-    text = "P.01(2270101001500)(81)(15)(1)(1.29)(Wh)(1)\r\nP.01(2270101003000)(40)(15)(1)(1.29)(Wh)(2)\r\n"
-    rows = decode_rows(block_of(text), layout("1.29", doubtful=0x01), QUARTER, "UTC")
+def test_the_status_of_a_header_is_said_of_the_rows_behind_it() -> None:
+    text = "P.01(2270101001500)(81)(15)(1)(1.29)(Wh)(1)(5)\r\nP.01(2270101004500)(08)(15)(1)(1.29)(Wh)(2)\r\n"
+    rows = decode_rows(block_of(text), layout("1.29"), QUARTER, "UTC")
     start = rows[0].stamp - QUARTER
+    block = interval_block(channel(WATT_HOURS), rows, 0, None, ClockProfile(), start, start + 3 * QUARTER)
 
-    block = interval_block(channel(WATT_HOURS), rows, 0, None, ClockProfile(), start, start + 2 * QUARTER)
+    found = marked(block, VDEW, stated(rows), QUARTER)
 
-    assert block.rules == (Rule.METER_STATUS, Rule(0))
+    assert found.rules == (*[Rule.METER_STATUS | Rule.POWER_FAILURE] * 2, Rule(0))
+    (said,) = found.status
+    assert (said.start, said.end, said.word) == (start, start + 2 * QUARTER, 0x81)
+
+
+def test_a_metcoms_summer_time_says_nothing_of_its_values() -> None:
+    rows = decode_rows(decode_block(CASES["load-profile-metcom-power"].frame), layout("2.5"), QUARTER, "Europe/Berlin")
+    start = rows[0].stamp - QUARTER
+    fine = channel(ScalerUnit(-4, Unit.WATT_HOUR))
+    block = interval_block(fine, rows, 0, None, BERLIN, start, start + 4 * QUARTER)
+
+    found = marked(block, VDEW, stated(rows), QUARTER)
+
+    assert {row.status for row in rows} == {0x08}
+    assert (found.rules, found.status) == ((), ())
+
+
+def test_what_an_emh_wrote_in_its_log_has_names() -> None:
+    events = decode_events(decode_block(CASES["log-emh"].frame), "P.98", "log", "Europe/Berlin", VDEW)
+
+    assert [event.text for event in events] == [
+        "log: log deleted", "log: load profile deleted", "log: configuration changed", "log: supply failed"
+    ]  # fmt: skip
 
 
 def test_rows_may_have_stamps_and_status_of_their_own() -> None:
@@ -153,14 +180,16 @@ def test_rows_may_have_stamps_and_status_of_their_own() -> None:
         (Iec62056Column(resolve("active_energy_import"), "1.8", worth), Iec62056Column(IMPORT, "1.29", worth)),
         header=(),
         row=("stamp", "skip", "values", "status"),
-        doubtful=1,
     )
     text = "P.01(27-01-01,00:15)(9)(5.25)(0.125)(00)\r\nP.01(27-01-01,00:30)(9)(5.5)(0.25)(01)\r\n"
 
     rows = decode_rows(block_of(text), meant, QUARTER, "UTC")
     register = list(snapshots(Obis.parse("1.8.0"), rows, 0, worth, ClockProfile(), QUARTER))
     start = rows[0].stamp - QUARTER
-    block = interval_block(channel(WATT_HOURS), rows, 1, worth, ClockProfile(), start, start + 2 * QUARTER)
+    block = marked(
+        interval_block(channel(WATT_HOURS), rows, 1, worth, ClockProfile(), start, start + 2 * QUARTER),
+        VDEW, stated(rows), QUARTER,
+    )  # fmt: skip
 
     assert [(int(value.value), value.captured_at) for value in register] == [
         (5250, start + QUARTER),

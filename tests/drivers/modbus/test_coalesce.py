@@ -112,7 +112,7 @@ def one_read(group: Sequence[ModbusPoint], bounds: Bounds) -> Read | None:
     return Read("holding", start, end - start, tuple(group))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     SMALL,
     st.integers(4, 12),

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from drivers.modbus.pdu import ExceptionResponse, Function, ReadResponse
 from drivers.modbus.rtu import RtuFrame
 from drivers.modbus.values import ValueAbsent
 from drivers.obis import Obis
-from drivers.profile import ModbusBlock, ModbusIdentity, ModbusPoint
+from drivers.profile import MeterProfile, ModbusBlock, ModbusIdentity, ModbusPoint, ModbusStatus
+from drivers.status import Meaning, StatusBit, StatusLayout
 from drivers.transports import MemoryStream, null_modem
 from kernels.quality import Reason, Rule
 from tests.drivers.modbus.fixtures import (
@@ -369,3 +371,46 @@ async def test_silence_of_three_and_a_half_characters_precedes_a_request() -> No
         await session.read_registers([ENERGY])
 
     assert await serving - began >= 3.5 * 11 / 300 * 0.95
+
+
+def with_status(address: int = 30) -> MeterProfile:
+    bits = (StatusBit(17, "current out of range", Meaning.DOUBTFUL), StatusBit(0, "overflow", Meaning.OVERFLOW))
+    meant = profile(status=ModbusStatus(address, "uint32"))
+    return replace(meant, status_layout=StatusLayout("test", "tests", bits))
+
+
+@pytest.mark.parametrize(
+    ("registers", "rules"),
+    [((0, 0), Rule(0)), ((2, 0), Rule.METER_STATUS), ((0, 1), Rule.OVERFLOW), ((4, 0), Rule.STATUS_UNKNOWN)],
+)
+async def test_a_status_word_is_said_of_the_energy_beside_it(registers: tuple[int, int], rules: Rule) -> None:
+    respond = rtu_meter(HOLELESS | dict(enumerate(registers, 30)))
+
+    values = await read(respond, [ENERGY, VOLTAGE], meter=with_status())
+
+    assert [value.rules for value in values] == [rules, rules]
+
+
+async def test_what_no_bill_is_made_of_is_read_without_the_status() -> None:
+    (value,) = await read(rtu_meter(HOLELESS | {30: 2, 31: 0}), [VOLTAGE], meter=with_status())
+
+    assert value.rules == Rule(0)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_status_that_the_meter_does_not_give_costs_no_value_and_is_not_asked_for_again(is_silent: bool) -> None:
+    asked: list[int] = []
+
+    async def respond(data: Any, stream: Any) -> None:
+        asked.append(struct.unpack(">H", data[2:4])[0])
+        if asked[-1] != 400 or not is_silent:
+            await rtu_meter(METER)(data, stream)
+
+    async with (
+        far_end(respond) as stream,
+        open_session(stream, endpoint(with_status(400)), context()) as session,
+    ):
+        found = [await session.read_registers([ENERGY]) for _ in range(2)]
+
+    assert [value.count for (value,) in found] == [65_538, 65_538]
+    assert asked.count(400) == 1

@@ -66,8 +66,8 @@ def pdu(profile: MeterProfile, frame: bytes) -> bytes:
     return frame[7:] if is_tcp(profile) else frame[1:-2]
 
 
-def by_the_script(turns: list[Exchange]) -> Respond:
-    answers = {turn.request: turn.response for turn in turns}
+def by_the_script(turns: list[Exchange], beside: dict[bytes, bytes]) -> Respond:
+    answers = {turn.request: turn.response for turn in turns} | beside
 
     async def respond(data: bytes, stream: ByteStream) -> None:
         await stream.write(answers[data])
@@ -109,9 +109,10 @@ def text(value: RegisterValue) -> str:
 @pytest.mark.parametrize("model", MODELS)
 async def test_each_register_is_asked_for_and_understood_as_the_published_map_says(model: str) -> None:
     told, identity, points = load(model)
+    status = {bytes.fromhex(row["request"]): bytes.fromhex(row["response"]) for row in told.get("status", ())}
 
     async with (
-        far_end(by_the_script([identity, *points])) as stream,
+        far_end(by_the_script([identity, *points], status)) as stream,
         open_session(stream, endpoint(MODELS[model], "1", parity="gateway"), context()) as session,
     ):
         who = await session.read_identity()

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +16,9 @@ from drivers.profile import MeterProfile, PushChannel
 from drivers.push import PayloadError, PushMessage, decode
 from drivers.push.decode import batch_of
 from drivers.push.document import MAX_BYTES, MAX_DEPTH
+from drivers.status import Meaning, StatusBit, StatusLayout
 from drivers.units import ScalerUnit, Unit
-from kernels.quality import Reason
+from kernels.quality import Reason, Rule
 from tests.drivers.push.fixtures import EXPORT, HALF_HOUR, IMPORT, MIDNIGHT, TOPIC, WH, iso, message, profile, row
 
 
@@ -273,3 +275,29 @@ def test_any_document_is_decoded_or_refused_and_nothing_else(document: Any) -> N
 def test_any_bytes_are_decoded_or_refused_and_nothing_else(payload: bytes) -> None:
     with pytest.raises(PayloadError):
         decode(profile(), TOPIC, payload)
+
+
+def status_profile() -> MeterProfile:
+    bits = (StatusBit(0, "no supply", Meaning.POWER_FAILURE), StatusBit(3, "not valid", Meaning.DOUBTFUL))
+    return replace(profile(status="flags.0"), status_layout=StatusLayout("test", "tests", bits))
+
+
+def test_the_status_of_a_row_becomes_rules_and_a_null_without_supply_had_no_power() -> None:
+    rows = [row(0, 0.1), row(1, None) | {"flags": [1]}, row(2, 0.2) | {"flags": ["0x08"]}, row(3, 0.3) | {"flags": [2]}]
+
+    (found,) = facts(message(*rows), status_profile())
+
+    assert found.counts == (100, None, 200, 300)
+    assert found.rules == (Rule(0), Rule.POWER_FAILURE, Rule.METER_STATUS, Rule.STATUS_UNKNOWN)
+    assert [said.word for said in found.status] == [1, 8, 2]
+
+
+def test_holes_in_a_message_have_no_cause_though_the_row_behind_tells_of_a_power_failure() -> None:
+    (found,) = facts(message(row(0, 0.1), row(5, 0.2) | {"flags": [1]}), status_profile())
+
+    assert [bool(rule) for rule in found.rules] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("flag", [True, -1, 2**32, "8", 1.5, []])
+def test_a_status_that_is_no_word_is_a_fault(flag: Any) -> None:
+    assert "flags.0" in fault(message(row(0, 0.1) | {"flags": [flag]}), status_profile())

@@ -9,13 +9,16 @@ from typing import Any
 import click
 import pytest
 
+from drivers.facts import IntervalBlock, StatusWord
 from headend.cli.exits import Exit
 from headend.cli.main import cli
 from headend.places import store_file
 from headend.report import Days, Recent, coverage_by_link, coverages_by_link
 from headend.store.reader import StoreReader
+from headend.store.store import Store
+from kernels.quality import Rule
 from simulators.main import main as simulate
-from tests.headend.cli.conftest import METERS, NOON, Run
+from tests.headend.cli.conftest import ENERGY, METERS, MIDNIGHT, NOON, WATT_HOUR, Run
 
 
 @pytest.fixture
@@ -404,6 +407,21 @@ def test_explain_says_what_became_of_a_slot(run: Run, filled: Path) -> None:
     assert next(row for row in steps if row["step"] == "result")["what"] == "estimated, linear"
     assert steps[-1]["detail"] == "this day was never validated"
     assert run("vee", "explain", "UP1", "--slot", "2024-11-20T06:05+01:00").code == Exit.OK
+
+
+def test_explain_repeats_the_meters_own_words(run: Run, filled: Path) -> None:
+    said = StatusWord(MIDNIGHT + 10 * 1800, MIDNIGHT + 12 * 1800, 0x80, "power failure: status 0x80")
+    off = IntervalBlock(ENERGY, WATT_HOUR, said.start, 1800, (None, None), (Rule.POWER_FAILURE,) * 2, (said,))
+    with Store.open(store_file(filled), lambda: NOON) as store, store.transaction():
+        store.record(store.end_device("SIM0000001").id, [off], NOON)
+
+    steps = rows(run("vee", "explain", "SIM0000001", "--slot", "2024-11-20T05:05Z", "-o", "json").out)
+
+    assert [(row["step"], row["what"], row["value"]) for row in steps[:2]] == [
+        ("raw", "missing, power off", None), ("meter", "said", None)
+    ]  # fmt: skip
+    assert steps[1]["detail"] == said.text
+    assert next(row for row in steps if row["step"] == "result")["value"] == "0 Wh"
 
 
 @pytest.mark.parametrize(

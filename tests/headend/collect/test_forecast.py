@@ -59,7 +59,7 @@ def fat(channels: int = 16, period: int = 900, tolerance: int = 1_300) -> MeterP
 
 
 fleets = st.sampled_from(SHIPPED).map(lambda name: PROFILES[name])
-FEW = settings(max_examples=15, deadline=None)
+FEW = settings(max_examples=15)
 
 
 @FEW

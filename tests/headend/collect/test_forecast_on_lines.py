@@ -30,6 +30,7 @@ from kernels.quality import State
 from simulators.dlms.gateway import DlmsGateway, DlmsPlace
 from simulators.dlms.settings import DlmsSettings
 from simulators.dlt645 import Dlt645Bus
+from simulators.faults import ClockSet, PowerCut
 from simulators.household import Household
 from simulators.iec62056 import Iec62056Bus, Settings
 from simulators.meter import Meter, Position
@@ -151,7 +152,9 @@ def modbus(path: Path, baud: int, meters: int = 4, profile: MeterProfile = PROFI
 
 
 def dlt645(path: Path, baud: int, name: str = "sim-dlt645") -> Plant:
-    made = [replace(meter, name=f"SIM:{meter.serial:012d}") for meter in household(3)]
+    # Their logs have one event each, of the day before: what is asked for is there, and there is no more to ask for.
+    logged = (PowerCut(MIDNIGHT - DAY + HOUR, MIDNIGHT - DAY + 2 * HOUR), ClockSet(MIDNIGHT - DAY + 3 * HOUR))
+    made = [replace(meter, name=f"SIM:{meter.serial:012d}", faults=logged) for meter in household(3)]
     bus = Dlt645Bus([Position(f"{meter.serial:012d}", (meter,)) for meter in made], random.Random(1), TURN)
     return Plant(
         path, PROFILES[name], [(meter.name, f"{meter.serial:012d}") for meter in made], heard(bus.receive), baud

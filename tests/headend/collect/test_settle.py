@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from drivers.facts import IntervalBlock, RegisterValue
+from drivers.facts import IntervalBlock, RegisterValue, StatusWord
 from drivers.units import ScalerUnit, Unit
 from headend.secrets import Secrets
 from headend.store.errors import StoreFull
@@ -98,6 +98,41 @@ async def test_a_row_that_holds_no_count_is_set_aside_with_an_event_and_costs_no
 
     assert scene.causes(MIDNIGHT, NOON) == [7, Reason.SET_ASIDE, Reason.NO_ROW, *range(20), Reason.NO_ROW]
     assert [event.kind for event in scene.events()] == ["unreadable_rows"]
+
+
+async def test_slots_of_which_the_meter_says_why_they_are_missing_are_not_said_to_have_no_row(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.add(PROFILE_METER)
+    counts = (7, None, None, None, *[7] * 20)
+    rules = (Rule(0), Rule(0), Rule.POWER_FAILURE, Rule.CLOCK_SET, *[Rule(0)] * 20)
+    said = StatusWord(MIDNIGHT - HOUR, MIDNIGHT + HOUR, 0x80, "power failure: x")
+    answering(
+        monkeypatch, IntervalBlock(IMPORT, ScalerUnit(0, Unit.WATT_HOUR), MIDNIGHT, HALF_HOUR, counts, rules, (said,))
+    )
+
+    async with scene.engine() as engine:
+        await engine.run_due()
+
+    assert scene.causes(MIDNIGHT, MIDNIGHT + 3 * HOUR) == [
+        7, Reason.NO_ROW, Reason.POWER_OFF, Reason.CLOCK_MOVED, 7, 7
+    ]  # fmt: skip
+    assert [(event.kind, event.at) for event in scene.events()] == [("status", MIDNIGHT)]
+
+
+async def test_a_window_without_power_at_all_is_no_window_without_rows(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.add(PROFILE_METER)
+    dark = IntervalBlock(
+        IMPORT, ScalerUnit(0, Unit.WATT_HOUR), MIDNIGHT, HALF_HOUR, (None,) * 24, (Rule.POWER_FAILURE,) * 24
+    )
+    answering(monkeypatch, dark)
+
+    async with scene.engine() as engine:
+        await engine.run_due()
+
+    assert scene.causes(MIDNIGHT, NOON) == [Reason.POWER_OFF] * 24
 
 
 async def test_a_register_stamped_before_1970_is_told_and_not_stored(

@@ -56,7 +56,7 @@ def blocks(draw: st.DrawFn) -> Block:
 
 
 @given(blocks())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_block_comes_back_as_it_was_written(block: Block) -> None:
     back = decode(encode(block))
 
@@ -131,7 +131,7 @@ def sealed(data: bytes) -> bytes:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nonsense_with_a_matching_checksum_is_refused_or_is_a_block(data: st.DataObject) -> None:
     content = bytearray(encode(small_block()))
     for _ in range(data.draw(st.integers(1, 4))):

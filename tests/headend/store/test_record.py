@@ -1,11 +1,12 @@
 """Recording facts: idempotent, the first value stays, nothing is dropped."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from drivers.facts import IntervalBlock, MeterEvent, RegisterValue
+from drivers.facts import IntervalBlock, MeterEvent, RegisterValue, StatusWord
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.errors import RegistryError, StoreError
@@ -130,6 +131,31 @@ def test_a_meters_own_doubt_is_kept_and_a_later_doubt_is_news(store: Store) -> N
     assert series.rules.tolist() == [0, Rule.METER_STATUS]
     assert series.state.tolist() == [State.MEASURED, State.QUESTIONABLE]
     assert store.last_seq() == newest + 1
+
+
+def test_what_the_meter_says_of_slots_without_value_is_their_cause(store: Store) -> None:
+    off, moved = Rule.POWER_FAILURE, Rule.CLOCK_SET
+    told = IntervalBlock(IMPORT, WH, START, PERIOD, (1, None, None, None, 5), (off, off, off | Rule.RANGE, moved, off))
+
+    assert put(store, told) == Recorded(new=2)
+
+    series = store.raw_series(1, IMPORT, START, START + 5 * PERIOD)
+    assert series.reason.tolist() == [0, Reason.POWER_OFF, Reason.POWER_OFF, Reason.CLOCK_MOVED, 0]
+    assert series.rules.tolist() == [off, 0, 0, 0, off]
+    with store.transaction():
+        store.mark_missing(1, IMPORT, START, START + 5 * PERIOD, Reason.NO_ANSWER)
+    assert store.raw_series(1, IMPORT, START, START + 5 * PERIOD).reason.tolist() == series.reason.tolist()
+
+
+def test_the_meters_own_words_are_kept_once_as_events(store: Store) -> None:
+    said = StatusWord(START, START + 2 * PERIOD, 0x80, "power failure: status 0x80")
+    told = IntervalBlock(IMPORT, WH, START, PERIOD, (1, 2), (Rule.POWER_FAILURE,) * 2, (said,))
+
+    put(store, told, replace(told, obis=EXPORT))
+    put(store, told)
+
+    (event,) = store.events(1, "status")
+    assert (event.code, event.at, event.text) == (0x80, START, said.text)
 
 
 def test_values_outside_the_channels_dates_are_kept(store: Store) -> None:

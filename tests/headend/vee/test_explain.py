@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from drivers.facts import IntervalBlock, StatusWord
 from drivers.obis import resolve
 from headend.errors import RegistryError
 from headend.registry.model import ChannelExpectation
@@ -171,3 +172,42 @@ def test_rule_sets_of_one_name_are_told_apart_in_an_explanation(store: Store) ->
     record(store, device, [1])
 
     assert explained(store, 0).rules == load_rules("residential").title
+
+
+def test_the_meters_words_are_those_that_fit_the_slot_and_began_last_before_it(store: Store) -> None:
+    _, device = install(store, "SIM:1")
+    off, moved = Rule.POWER_FAILURE, Rule.CLOCK_SET
+    words = [
+        (2, "power failure: first"),
+        (4, "clock set, power failure: both"),
+        (6, "clock set: alone"),
+        (9, "doubtful: x"),
+    ]
+    said = tuple(StatusWord(MONDAY + slot * 1800, MONDAY + slot * 1800 + 1, slot, text) for slot, text in words)
+    rules = [Rule(0)] * 48
+    rules[2] = rules[3] = off
+    rules[5] = off | moved
+    rules[7] = moved
+    counts = [1] * 48
+    with store.transaction():
+        store.record(device, [IntervalBlock(OBIS, WH, MONDAY, 1800, tuple(counts), tuple(rules), said)], NOW)
+
+    told = {slot: explained(store, slot).said for slot in (1, 2, 3, 5, 7, 8)}
+
+    assert told == {
+        1: (), 2: ("power failure: first",), 3: ("power failure: first",), 5: ("clock set, power failure: both",),
+        7: ("clock set: alone",), 8: (),
+    }  # fmt: skip
+
+
+def test_a_slot_without_power_is_explained_by_the_nearest_word_also_by_the_row_behind_it(store: Store) -> None:
+    _, device = install(store, "SIM:1")
+    word = StatusWord(MONDAY + 4 * 1800, MONDAY + 5 * 1800, 0x80, "power failure: behind the gap")
+    rules = (Rule(0), *[Rule.POWER_FAILURE] * 4)
+    with store.transaction():
+        store.record(device, [IntervalBlock(OBIS, WH, MONDAY, 1800, (1, None, None, None, 2), rules, (word,))], NOW)
+
+    found = explained(store, 2)
+
+    assert (found.raw.reason, found.result.value) == (Reason.POWER_OFF, 0)
+    assert found.said == ("power failure: behind the gap",)
