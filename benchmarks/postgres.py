@@ -1,6 +1,6 @@
 """PostgreSQL: meter-day blocks by COPY against one row per reading by COPY and by INSERT, in one interleaved run on one server.
 
-Workload: that of benchmarks/store.py, `METERS` meters of ten quarter-hourly channels; fsync, full_page_writes and synchronous_commit
+Workload: `METERS` meters of ten quarter-hourly channels; fsync, full_page_writes and synchronous_commit
 are on, and each way commits the same readings at once. Blocks come with encoding, checksum and change log. The server is the
 benchmark's own. The last line of the output is one JSON object.
 """
@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.store import CODES, FIRST_DAY, PERIOD, SLOTS, WH
+from benchmarks.store_workload import CODES, FIRST_DAY, HEADS, PERIOD, WH, open_store
+from benchmarks.workload import SLOTS
 from drivers.facts import IntervalBlock
-from headend.registry.model import DAY, ChannelExpectation, Installation
-from headend.store.block import Block, channel_of
-from headend.store.model import Layer
+from headend.registry.model import DAY
+from headend.store.meterdays import MeterDays
 from headend.store.postgresql.connect import connect_writing
 from headend.store.postgresql.copying import CHUNK
 from headend.store.postgresql.engine import PostgresEngine
@@ -35,12 +35,11 @@ METERS = 200
 DAYS = 10
 ROW_DAYS = 2
 ROUNDS = 5
-HEADS = tuple(channel_of(code, PERIOD, 0, WH) for code in CODES)
 Counts = npt.NDArray[np.int32]
 
 
 def readings(seed: int) -> Counts:
-    """Make counts of shape (meter, day, channel, slot), as benchmarks/store.py does."""
+    """Make counts of shape (meter, day, channel, slot): consumption with noise, steady voltages, wandering currents."""
     random = np.random.default_rng(seed)
     energy = np.cumsum(random.integers(-12, 13, (METERS, DAYS, 4, SLOTS)), axis=3).clip(-200, 400) + 250
     voltage = 2_300 + random.integers(-15, 16, (METERS, DAYS, 3, SLOTS))
@@ -55,34 +54,12 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def open_store(server: Postgres) -> Store:
-    """Register the meters; their local ids are 1 to METERS."""
-    store = Store.open(server.place(), lambda: 0)
-    with store.transaction():
-        link = store.put_link("memory://bench")
-        for number in range(1, METERS + 1):
-            meter, _ = store.put_end_device(f"BENCH{number:011d}", "bench", link, str(number))
-            point, _ = store.put_usage_point(f"UP{number}", "UTC")
-            store.put_installation(Installation(point.id, meter.id, 0))
-            store.put_expectations(
-                meter.id, 0, [ChannelExpectation(meter.id, code, PERIOD, 0, WH, "push", 0) for code in CODES]
-            )
-    return store
-
-
-def load_blocks(store: Store, counts: Counts) -> None:
+def load_days(store: Store, counts: Counts, days: range) -> None:
     """Encode ready arrays and COPY them, a day of all meters in one transaction."""
-    for day in range(DAYS):
+    for day in days:
+        values = np.ascontiguousarray(counts[:, day].reshape(METERS, -1))
         with store.transaction():
-            store.load_blocks((block_of(counts, meter, day) for meter in range(METERS)), 0)
-
-
-def block_of(counts: Counts, meter: int, day: int) -> tuple[int, Block]:
-    """Make a meter's day."""
-    block = Block.empty(Layer.RAW, f"BENCH{meter + 1:011d}", FIRST_DAY + day, HEADS)
-    block.values[:] = counts[meter, day].reshape(-1)
-    block.state[:] = State.MEASURED
-    return meter + 1, block
+            store.record_days(MeterDays(FIRST_DAY + day, range(1, METERS + 1), HEADS, values), 0)
 
 
 # As narrow as the values allow, and in the order that needs no padding.
@@ -151,16 +128,15 @@ def one_round(server: Postgres, seed: int) -> dict[str, float]:
     total, row_total = counts.size, ROW_DAYS * METERS * len(CODES) * SLOTS
     rows = [rows_of(counts, day) for day in range(ROW_DAYS)]
     found: dict[str, float] = {}
-    with open_store(server) as store:
-        with store.transaction():  # the writer knows its registry by then, as it does in service
-            store.load_blocks((block_of(counts, meter, -1) for meter in range(METERS)), 0)
+    with open_store(server.place(), METERS) as store:
+        load_days(store, counts, range(-1, 0))  # the writer knows its registry by then, as it does in service
         engine = store._engine  # noqa: SLF001  measures the layer below
         assert isinstance(engine, PostgresEngine)
         assert not store.durability_faults()
         assert engine.rows("SELECT current_setting('synchronous_commit')") == [("on",)]
         empty = size(engine, "raw", "change_log")
         engine.script("CHECKPOINT")
-        found["block_copy"] = total / timed(lambda: load_blocks(store, counts)) / 1e6
+        found["block_copy"] = total / timed(lambda: load_days(store, counts, range(DAYS))) / 1e6
         found["block_bytes"] = (size(engine, "raw", "change_log") - empty) / total
         later = [
             (

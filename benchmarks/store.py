@@ -1,61 +1,56 @@
-"""Store: meter-day blocks against one row per reading, in SQLite, in one interleaved run.
+"""The store against other ways of storing the same readings, in one interleaved run; `make bench-store`.
 
-Workload: METERS meters of ten quarter-hourly channels over DAYS days, one transaction per 50 meter-days. Load curves are
-made up: consumption with noise, steady voltages, wandering currents. The last line of the output is one JSON object.
+Workload: METERS meters of ten quarter-hourly channels over DAYS days from `benchmarks.workload`, 14.4 million readings, a commit per
+BATCH meters and day. Ours has everything it promises: slots merged into the ledger's grid, checksums, change log, an fsync per
+commit. Rows of SQLite and DuckDB take every third day, or they would be all the run. Readings are held equal first. Times are medians
+of what follows each other closely; on a shared machine compare within one run. The last line is one JSON object.
 """
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
-import apsw
 import numpy as np
-import numpy.typing as npt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.store_rivals import MISSING, DuckArrays, DuckRows, Parquet, Rival, SqliteRows
+from benchmarks.store_workload import (
+    BATCH,
+    CODES,
+    DAYS,
+    FIRST_DAY,
+    METERS,
+    PERIOD,
+    Batch,
+    batches,
+    open_store,
+    record,
+    size,
+)
 from drivers.facts import IntervalBlock
-from drivers.obis import Obis
-from drivers.units import ScalerUnit, Unit
-from headend.registry.model import DAY, ChannelExpectation, Installation
-from headend.store.block import Block, Channel, decode, encode
-from headend.store.model import Layer
+from headend.registry.model import DAY
+from headend.store.block import decode
 from headend.store.reader import StoreReader
 from headend.store.store import Store
-from kernels.quality import State
 
-METERS, DAYS, SLOTS, PERIOD = 50, 20, 96, 900
-ROW_DAYS = 4
-FIRST_DAY = 20_000
-ROUNDS = 5
-WH = ScalerUnit(0, Unit.WATT_HOUR)
-CODES = [Obis(1, 0, code, 29, 0) for code in range(1, 11)]
-Counts = npt.NDArray[np.int32]
+EVERY = 3
+"""Days between those that rows take."""
+READS = 60
+SEGMENT = 3
+"""Days written in a row with the second process reading, and then without it."""
 
+COMMIT = 115_000
+"""What a commit of ours puts into the log. [B]"""
 
-def readings(seed: int) -> Counts:
-    """Make counts of shape (meter, day, channel, slot)."""
-    random = np.random.default_rng(seed)
-    energy = np.cumsum(random.integers(-12, 13, (METERS, DAYS, 4, SLOTS)), axis=3).clip(-200, 400) + 250
-    voltage = 2_300 + random.integers(-15, 16, (METERS, DAYS, 3, SLOTS))
-    current = 3_000 + np.cumsum(random.integers(-90, 91, (METERS, DAYS, 3, SLOTS)), axis=3)
-    return np.concatenate([energy, voltage, current], axis=2).astype(np.int32)
-
-
-def open_store(path: Path) -> Store:
-    """Register the meters; their local ids are 1 to METERS."""
-    store = Store.open(path, lambda: 0)
-    with store.transaction():
-        link = store.put_link("memory://bench")
-        for number in range(1, METERS + 1):
-            meter, _ = store.put_end_device(f"BENCH{number:011d}", "bench", link, str(number))
-            point, _ = store.put_usage_point(f"UP{number}", "UTC")
-            store.put_installation(Installation(point.id, meter.id, 0))
-            store.put_expectations(
-                meter.id, 0, [ChannelExpectation(meter.id, code, PERIOD, 0, WH, "push", 0) for code in CODES]
-            )
-    return store
+Times = dict[str, list[float]]
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -65,146 +60,237 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def insert_blocks(store: Store, counts: Counts) -> None:
-    """Encode and insert ready arrays: what a bulk load does."""
-    heads = [Channel(code, PERIOD, 0, WH) for code in CODES]
-    for day in range(DAYS):
-        with store.transaction():
-            for meter in range(METERS):
-                block = Block.empty(Layer.RAW, f"BENCH{meter + 1:011d}", FIRST_DAY + day, heads)
-                block.values[:] = counts[meter, day].reshape(-1)
-                block.state[:] = State.MEASURED
-                store._put_block(block, meter + 1)  # noqa: SLF001  measures the layer below `record`
+def timed_all(works: Sequence[Callable[[], object]], name: str, times: Times) -> None:
+    """Note under ``name`` the wall time of work done one after the other, and that of CPU with `` cpu`` behind it. [s]"""
+    cpu = time.process_time()
+    times.setdefault(name, []).append(sum(timed(work) for work in works))
+    times.setdefault(f"{name} cpu", []).append(time.process_time() - cpu)
 
 
-def insert_rows(path: Path, counts: Counts) -> None:
-    """Insert one row per reading, as most systems do."""
-    connection = apsw.Connection(str(path))
-    connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-    connection.execute(
-        "CREATE TABLE reading (meter INTEGER, channel INTEGER, at INTEGER, value INTEGER, state INTEGER,"
-        " PRIMARY KEY (meter, channel, at)) STRICT, WITHOUT ROWID"
-    )
-    for day in range(ROW_DAYS):
-        start = (FIRST_DAY + day) * DAY
-        with connection:
-            for meter in range(METERS):
-                connection.executemany(
-                    "INSERT INTO reading VALUES (?, ?, ?, ?, 2)",
-                    (
-                        (meter, channel, start + slot * PERIOD, value)
-                        for channel, row in enumerate(counts[meter, day].tolist())
-                        for slot, value in enumerate(row)
-                    ),
-                )
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-
-
-def facts_of(counts: Counts) -> list[list[list[IntervalBlock]]]:
-    """Make the facts a driver would hand over, by day and meter."""
-    return [
-        [
-            [
-                IntervalBlock(code, WH, (FIRST_DAY + day) * DAY, PERIOD, tuple(row))
-                for code, row in zip(CODES, counts[meter, day].tolist(), strict=True)
-            ]
-            for meter in range(METERS)
-        ]
-        for day in range(DAYS)
-    ]
-
-
-def record_facts(store: Store, facts: list[list[list[IntervalBlock]]]) -> None:
-    """Record facts: merge, change log and all."""
-    for day in facts:
-        with store.transaction():
-            for number, said in enumerate(day, 1):
-                store.record(number, said, 0)
-
-
-def size(store: Store) -> int:
-    """Give the file's size with everything in it. [B]"""
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # noqa: SLF001
-    return Path(store.path).stat().st_size
-
-
-def one_round(folder: Path, seed: int) -> dict[str, float]:
-    """Measure everything once."""
-    counts = readings(seed)
-    facts = facts_of(counts)
-    total = counts.size
-    found: dict[str, float] = {}
-    with open_store(folder / "blocks.db") as store:
-        empty = size(store)
-        found["block_insert"] = total / timed(lambda: insert_blocks(store, counts)) / 1e6
-        found["block_bytes"] = (size(store) - empty) / total
-    rows = ROW_DAYS * METERS * len(CODES) * SLOTS
-    found["row_insert"] = rows / timed(lambda: insert_rows(folder / "rows.db", counts)) / 1e6
-    found["row_bytes"] = (folder / "rows.db").stat().st_size / rows
-    with open_store(folder / "facts.db") as store:
-        found["record"] = total / timed(lambda: record_facts(store, facts)) / 1e6
-        found["record_again"] = total / timed(lambda: record_facts(store, facts)) / 1e6
-        found["record_bytes"] = (size(store) - empty) / total
-        found["record_day_ms"] = (
-            statistics.median(
-                timed(lambda number=number, said=said: commit_one(store, number, said))  # type: ignore[misc]
-                for number, said in enumerate(facts[0], 1)
-            )
-            * 1e3
+def insert_all(store: Store, rivals: list[Rival], times: Times) -> None:
+    """Insert day by day, everybody in turn. ``times``: s per day."""
+    for number in range(DAYS):
+        of_day = batches(METERS, number, number)
+        timed_all([partial(record, store, batch) for batch in of_day], "ours", times)
+        times.setdefault("device", []).extend(
+            timed(partial(sync_some, Path(store.path).with_name("device"))) for _ in of_day
         )
-    with StoreReader.open(folder / "facts.db") as reader:
-        start = FIRST_DAY * DAY
-        found["read_day_ms"] = timed(lambda: [reader.raw_series(7, code, start, start + DAY) for code in CODES]) * 1e3
-        found["read_channel_days_ms"] = timed(lambda: reader.raw_series(7, CODES[0], start, start + DAYS * DAY)) * 1e3
-    block = Block.empty(Layer.RAW, "BENCH00000000001", FIRST_DAY, [Channel(code, PERIOD, 0, WH) for code in CODES])
-    block.values[:], block.state[:] = counts[0, 0].reshape(-1), State.MEASURED
-    data = encode(block)
-    found["encode_us"] = timed(lambda: [encode(block) for _ in range(1_000)]) * 1e3
-    found["decode_us"] = timed(lambda: [decode(data) for _ in range(1_000)]) * 1e3
-    for file in folder.iterdir():
-        file.unlink()
-    return found
+        for rival in rivals:
+            if number % EVERY == 0 or not takes_some(rival):
+                timed_all([partial(rival.insert, batch) for batch in of_day], rival.name, times)
+    for rival in rivals:
+        rival.finish()
 
 
-def commit_one(store: Store, number: int, facts: list[IntervalBlock]) -> None:
-    """Record one new meter-day in a transaction of its own, one year on."""
-    later = [IntervalBlock(fact.obis, WH, fact.start + 365 * DAY, PERIOD, fact.counts) for fact in facts]
+def sync_some(path: Path) -> None:
+    """Append as much as a commit of ours and wait for the device: what nobody gets below who syncs."""
+    with path.open("ab") as file:
+        file.write(bytes(COMMIT))
+        file.flush()
+        os.fdatasync(file.fileno())
+
+
+def takes_some(rival: Rival) -> bool:
+    return isinstance(rival, SqliteRows | DuckRows)
+
+
+def check_equal(reader: StoreReader, rivals: list[Rival]) -> None:
+    """Hold all stores against what was inserted: one channel of a day they all have, and every day of ours. Raises `AssertionError`."""
+    for number in range(DAYS):
+        of_day = batches(METERS, number, number)
+        for channel in (0, 5, 9):
+            wanted = np.concatenate(
+                [np.where(batch.has_value[:, channel], batch.values[:, channel], MISSING) for batch in of_day]
+            )
+            found = cross(reader, channel, FIRST_DAY + number)
+            assert np.array_equal(np.where(found.has_value, found.values, MISSING), wanted)
+            for rival in rivals:
+                if number == 0 or (number == 1 and not takes_some(rival)):
+                    other = rival.comparable(rival.cross(channel, FIRST_DAY + number))
+                    assert np.array_equal(other, wanted), rival.name
+
+
+def cross(reader: StoreReader, channel: int, day: int) -> Any:
+    return reader.matrix(range(1, METERS + 1), CODES[channel], day * DAY, (day + 1) * DAY)
+
+
+def one_meter(reader: StoreReader, meter: int, first: int, days: int) -> Any:
+    return reader.series([(meter, code) for code in CODES], first * DAY, (first + days) * DAY)
+
+
+def read_all(reader: StoreReader, rivals: list[Rival], times: Times) -> None:
+    """Read days, months and cross-sections, everybody in turn. ``times``: s per call."""
+    random = np.random.default_rng(1)
+    blocks = reader._rows("SELECT block FROM raw LIMIT 500")  # noqa: SLF001  what a read cannot do without
+    for count in range(READS):
+        meter = int(random.integers(1, METERS + 1))
+        day = FIRST_DAY + EVERY * int(random.integers(0, DAYS // EVERY))
+        wanted: dict[str, Callable[[], object]] = {
+            "decode": partial(decode, blocks[count * 7][0]),
+            "ours day anew": partial(one_meter, reader, meter, day, 1),
+            "ours day": partial(one_meter, reader, meter, day + 1, 1),
+            "ours month": partial(one_meter, reader, meter, FIRST_DAY, DAYS),
+            "ours cross": partial(cross, reader, count % 10, day),
+        }
+        for rival in rivals:
+            if count < READS // 3 or not takes_some(rival):
+                wanted[f"{rival.name} day"] = partial(rival.day, meter, day)
+                wanted[f"{rival.name} month"] = partial(rival.month, meter)
+                wanted[f"{rival.name} cross"] = partial(rival.cross, count % 10, day)
+        for name, work in wanted.items():
+            times.setdefault(name, []).append(timed(work))
+
+
+class Beside:
+    """The second process."""
+
+    def __init__(self, path: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.store_reader", str(path)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._told: IO[str] = self._process.stdin
+        self._heard: IO[str] = self._process.stdout
+        self._heard.readline()
+
+    def tell(self, word: str) -> None:
+        """Make it go, or wait."""
+        self._told.write(f"{word}\n")
+        self._told.flush()
+        self._heard.readline()
+
+    def end(self) -> dict[str, Any]:
+        """Let it read what is left, and give what it says."""
+        self._told.close()
+        found: dict[str, Any] = json.loads(self._heard.readlines()[-1])
+        self._process.wait()
+        return found
+
+
+def write_beside_a_reader(path: Path) -> dict[str, float]:
+    """Write everything at full speed, in turns with the second process reading and without it."""
+    took: dict[bool, list[float]] = {True: [], False: []}
+    held = total = 0
+    with open_store(path) as store:
+        beside = Beside(path)
+        is_read = True
+        for number in range(DAYS):
+            of_day = batches(METERS, number, number)
+            if number % SEGMENT == 0:
+                is_read = not is_read
+                beside.tell("go" if is_read else "wait")
+            for batch in of_day:
+                took[is_read].append(timed(partial(record, store, batch)))
+                held += int(batch.has_value.sum())
+                total += int(batch.values[batch.has_value].sum())
+        beside.tell("go")
+        found = beside.end()
+    assert (found["held"], found["total"]) == (held, total)
+    return {
+        "reader_reads": len(found["wall_ms"]),
+        "reader_alone_p99_ms": float(np.percentile(found["alone_ms"], 99)),
+        "reader_p50_ms": float(np.percentile(found["wall_ms"], 50)),
+        "reader_p99_ms": float(np.percentile(found["wall_ms"], 99)),
+        "reader_cpu_p99_ms": float(np.percentile(found["cpu_ms"], 99)),
+        "writer_slowdown": statistics.median(took[True]) / statistics.median(took[False]),
+    }
+
+
+def record_facts(path: Path) -> dict[str, float]:
+    """Record a few days as drivers deliver them: facts, meter by meter."""
+    figures: dict[str, list[float]] = {}
+    facts: list[list[IntervalBlock]] = []
+    with open_store(path) as store:
+        for number in range(4):
+            for batch in batches(METERS, number, number):
+                said = batch.meter_days()
+                facts = [said.facts(row) for row in range(BATCH)]
+                for name in ("record", "record_again"):
+                    took = timed(partial(record_batch, store, batch, facts))
+                    figures.setdefault(name, []).append(batch.readings / took / 1e6)
+        one_by_one = [timed(partial(commit_one, store, row + 1, later(facts[row]))) for row in range(BATCH)]
+        figures["record_day_ms"] = [seconds * 1e3 for seconds in one_by_one]
+    return {name: statistics.median(found) for name, found in figures.items()}
+
+
+def later(facts: list[IntervalBlock]) -> list[IntervalBlock]:
+    start = (FIRST_DAY + 365) * DAY
+    return [IntervalBlock(fact.obis, fact.scaler_unit, start, PERIOD, fact.counts) for fact in facts]
+
+
+def commit_one(store: Store, meter: int, facts: list[IntervalBlock]) -> None:
     with store.transaction():
-        store.record(number, later, 0)
+        store.record(meter, facts, 0)
 
 
-LABELS = {
-    "block_insert": ("meter-day blocks, encode and insert, commit of 50", "M readings/s"),
-    "row_insert": ("one row per reading, commit of 48,000", "M readings/s"),
-    "record": ("record(): facts merged, with change log", "M readings/s"),
-    "record_again": ("record() of the same again", "M readings/s"),
-    "block_bytes": ("meter-day blocks", "B/reading"),
-    "record_bytes": ("meter-day blocks with change log", "B/reading"),
-    "row_bytes": ("one row per reading", "B/reading"),
-    "record_day_ms": ("record() of one meter-day, durable", "ms"),
-    "read_day_ms": ("read 1 meter, 1 day, 10 channels, one by one", "ms"),
-    "read_channel_days_ms": (f"read 1 meter, 1 channel, {DAYS} days", "ms"),
-    "encode_us": ("encode one meter-day of 960 readings", "us"),
-    "decode_us": ("decode and check it", "us"),
-}
+def record_batch(store: Store, batch: Batch, facts: list[list[IntervalBlock]]) -> None:
+    with store.transaction():
+        for meter, said in zip(batch.meters, facts, strict=True):
+            store.record(meter, said, 0)
+
+
+def ratios(times: Times, name: str) -> list[float]:
+    """Say how many times longer the rows of a day took than our own day of the same readings."""
+    ours = times[f"ours{name}"][::EVERY]
+    return [theirs / one for theirs, one in zip(times[f"{SqliteRows.name}{name}"], ours, strict=True)]
 
 
 def main() -> None:
     """Print a table, and the figures as JSON."""
-    with tempfile.TemporaryDirectory(prefix="headend-bench-") as folder:
-        rounds = [one_round(Path(folder), seed) for seed in range(ROUNDS)]
-    figures = {key: round(statistics.median(found[key] for found in rounds), 3) for key in LABELS}
-    figures["insert_ratio"] = round(
-        statistics.median(found["block_insert"] / found["row_insert"] for found in rounds), 1
+    times: Times = {}
+    with tempfile.TemporaryDirectory(prefix="headend-bench-") as name:
+        folder = Path(name)
+        rivals: list[Rival] = [SqliteRows(folder), DuckRows(folder), DuckArrays(folder), Parquet(folder)]
+        with open_store(folder / "ours.db") as store:
+            empty = size(store)
+            insert_all(store, rivals, times)
+            readings = METERS * DAYS * len(CODES) * (DAY // PERIOD)
+            sizes = {"ours": (size(store) - empty) / readings}
+            some = readings / DAYS * len(range(0, DAYS, EVERY))
+            sizes |= {rival.name: rival.size() / (some if takes_some(rival) else readings) for rival in rivals}
+            with StoreReader.open(store.path) as reader:
+                check_equal(reader, rivals)
+                read_all(reader, rivals, times)
+        beside = write_beside_a_reader(folder / "beside.db")
+        facts = record_facts(folder / "facts.db")
+    median = {key: statistics.median(values) for key, values in times.items()}
+    per_day = readings / DAYS / 1e6
+    print(
+        f"{METERS} meters x {len(CODES)} channels x {DAY // PERIOD} slots x {DAYS} days, commit per {BATCH} meter-days\n"
     )
-    figures["bytes_ratio"] = round(figures["row_bytes"] / figures["record_bytes"], 1)
-    print(f"{METERS} meters x {len(CODES)} channels x {SLOTS} slots x {DAYS} days, median of {ROUNDS} rounds, FULL\n")
-    for key, (label, unit) in LABELS.items():
-        print(f"{label:<52}{figures[key]:>12.3f} {unit}")
-    print(f"{'blocks against rows: insert':<52}{figures['insert_ratio']:>12.1f} x")
-    print(f"{'blocks against rows: bytes':<52}{figures['bytes_ratio']:>12.1f} x less\n")
-    print(json.dumps(figures))
+    print(f"{'':<28}{'insert':>10}{'size':>12}{'day':>10}{'month':>10}{'cross':>10}")
+    print(f"{'':<28}{'M/s':>10}{'B/reading':>12}{'ms':>10}{'ms':>10}{'ms':>10}")
+    for key in ("ours", *(rival.name for rival in rivals)):
+        reads = "".join(f"{median[f'{key} {what}'] * 1e3:>10.3f}" for what in ("day", "month", "cross"))
+        print(f"{key:<28}{per_day / median[key]:>10.2f}{sizes[key]:>12.2f}{reads}")
+    print(
+        "\nday: one meter, one day, 10 channels. month: one meter, all its days. cross: all meters, one channel, one day."
+    )
+    print(
+        "A process that goes on knows a meter's registry entries until the store changes: day_anew_ms reads them, too."
+    )
+    print("Of a commit's time (commit_ms) the device alone takes device_ms.")
+    print("Rows took every third day: their month is a third of the others'.\n")
+    figures = {
+        "insert_vs_row": statistics.median(ratios(times, "")),
+        "insert_vs_row_cpu": statistics.median(ratios(times, " cpu")),
+        "insert_vs_row_total": sum(times[SqliteRows.name]) / sum(times["ours"][::EVERY]),
+        "insert_vs_duckdb": median[DuckArrays.name] / median["ours"],
+        "size_vs_row": sizes[SqliteRows.name] / sizes["ours"],
+        "bytes_per_reading": sizes["ours"],
+        "commit_ms": median["ours"] / (METERS / BATCH) * 1e3,
+        "device_ms": median["device"] * 1e3,
+        "insert_m_per_s": per_day / median["ours"],
+        "day_ms": median["ours day"] * 1e3,
+        "day_anew_ms": median["ours day anew"] * 1e3,
+        "decode_ms": median["decode"] * 1e3,
+        "month_ms": median["ours month"] * 1e3,
+        "cross_ms": median["ours cross"] * 1e3,
+        "cross_vs_duckdb": median[f"{DuckArrays.name} cross"] / median["ours cross"],
+        **beside,
+        **facts,
+    }
+    print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
 
 
 if __name__ == "__main__":

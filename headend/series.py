@@ -1,6 +1,8 @@
 """`Series`: contiguous slots of one channel, values beside their qualities. What store, VEE and export hand each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,13 @@ UInt32 = npt.NDArray[np.uint32]
 
 _HAS_VALUE = np.zeros(256, dtype=np.bool_)
 _HAS_VALUE[[int(state) for state in HAS_VALUE]] = True
+_TYPES: dict[str, np.dtype[Any]] = {
+    "values": np.dtype(np.int32),
+    "state": np.dtype(np.uint8),
+    "reason": np.dtype(np.uint8),
+    "rules": np.dtype(np.uint32),
+}
+_TYPE_LIST = tuple(_TYPES.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +45,9 @@ class Series:
 
     def __post_init__(self) -> None:
         """Refuse arrays of other types or unequal lengths."""
-        for name, dtype in (("values", np.int32), ("state", np.uint8), ("reason", np.uint8), ("rules", np.uint32)):
-            array = getattr(self, name)
-            if array.dtype != dtype or array.shape != self.values.shape or array.ndim != 1:
-                raise ValueError(f"{name} is {array.dtype}{array.shape}, not {np.dtype(dtype)}{self.values.shape}")
+        if self.values.ndim != 1:
+            raise ValueError(f"values has the shape {self.values.shape}, not (n,)")
+        _check_arrays(self)
 
     @classmethod
     def empty(
@@ -80,3 +88,51 @@ class Series:
         return Series(
             start, self.period, self.scaler_unit, self.values[cut], self.state[cut], self.reason[cut], self.rules[cut]
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matrix:
+    """Slots ``start + j * period`` [s UTC] of one channel of many: row i is that of ``ids[i]``; four arrays of shape (rows, slots).
+
+    ``ids``: local ids of end devices (raw) or usage points (validated).  The arrays are contiguous, and as those of `Series`.
+    """
+
+    ids: Sequence[int]
+    start: UtcSeconds
+    period: int
+    scaler_unit: ScalerUnit
+    values: Int32
+    state: UInt8
+    reason: UInt8
+    rules: UInt32
+
+    def __post_init__(self) -> None:
+        """Refuse arrays of other types or unequal shapes."""
+        if self.values.ndim != 2 or len(self.values) != len(self.ids):
+            raise ValueError(f"values has the shape {self.values.shape}, not ({len(self.ids)}, n)")
+        _check_arrays(self)
+
+    def series(self, row: int) -> Series:
+        """Give a row as a series that shares the memory."""
+        return Series(
+            self.start, self.period, self.scaler_unit,
+            self.values[row], self.state[row], self.reason[row], self.rules[row],
+        )  # fmt: skip
+
+    @property
+    def has_value(self) -> npt.NDArray[np.bool_]:
+        """Say for each slot whether it carries a value, shape (rows, slots)."""
+        return _HAS_VALUE[self.state]
+
+
+def _check_arrays(of: Series | Matrix) -> None:
+    shape = of.values.shape
+    # Made ten at a time for each day of a meter that is read: names are looked up only where something is wrong.
+    if (of.values.dtype, of.state.dtype, of.reason.dtype, of.rules.dtype) == _TYPE_LIST and (
+        of.state.shape == shape and of.reason.shape == shape and of.rules.shape == shape
+    ):
+        return
+    for name, dtype in _TYPES.items():
+        array = getattr(of, name)
+        if array.dtype != dtype or array.shape != shape:
+            raise ValueError(f"{name} is {array.dtype}{array.shape}, not {dtype}{shape}")

@@ -55,4 +55,20 @@ def decode_bodies(
     state: npt.NDArray[np.uint8],  # uint8_t[:, ::1], shape (rows, slots); written
     reason: npt.NDArray[np.uint8],  # uint8_t[:, ::1], shape (rows, slots); written
     rules: npt.NDArray[np.uint32],  # uint32_t[:, ::1], shape (rows, slots); written
+    *,
+    first: int = 0,
+    last: int = -1,
+) -> None: ...
+def decode_blocks(
+    blocks: list[bytes],
+    starts: npt.NDArray[np.int64],  # const int64_t[::1], shape (rows,)
+    tail: int,
+    edges: npt.NDArray[np.int64],  # const int64_t[::1], shape (channels + 1,)
+    values: npt.NDArray[np.int32],  # int32_t[:, ::1], shape (rows, slots); written
+    state: npt.NDArray[np.uint8],  # uint8_t[:, ::1], shape (rows, slots); written
+    reason: npt.NDArray[np.uint8],  # uint8_t[:, ::1], shape (rows, slots); written
+    rules: npt.NDArray[np.uint32],  # uint32_t[:, ::1], shape (rows, slots); written
+    *,
+    first: int = 0,
+    last: int = -1,
 ) -> None: ...

@@ -39,10 +39,10 @@ Long, since encoder and decoder of both halves share their inner functions, whic
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from kernels.quality import HAS_VALUE as _HAS_VALUE
 from kernels.quality import State as _State
@@ -54,6 +54,7 @@ cdef extern from "miniblock.h" nogil:
     int decode_segment(
         const uint8_t** at, const uint8_t* end, const uint8_t* readable, size_t count, uint32_t base, int32_t* out
     )
+    int skip_segment(const uint8_t** at, const uint8_t* end, size_t count)
 
 ctypedef const uint8_t* Octets
 
@@ -177,9 +178,9 @@ cdef Py_ssize_t pack(
 
 cdef Fault unpack(
     const uint8_t* at, const uint8_t* end, const uint8_t* readable, const uint8_t* has_value, const int64_t[::1] edges,
-    int32_t* dense, int32_t* out,
+    Py_ssize_t first_channel, Py_ssize_t last_channel, int32_t* dense, int32_t* out,
 ) noexcept nogil:
-    """Read one row; `pack`."""
+    """Read the channels from ``first_channel`` up to ``last_channel``, exclusive, of one row; `pack`."""
     cdef Py_ssize_t channel, first, n, count, i
     cdef uint32_t base = 0
     cdef int32_t* target
@@ -188,20 +189,30 @@ cdef Fault unpack(
         return TRUNCATED
     at += 1
     if (at - 1)[0] == OLD_VERSION:
-        return unpack_old(at, end, has_value, edges[edges.shape[0] - 1], out)
+        # One channel whatever the edges are: all of it is read.
+        fault = unpack_old(at, end, has_value, edges[edges.shape[0] - 1], dense)
+        first = edges[first_channel]
+        if fault == FINE and edges[last_channel] > first:
+            memcpy(out, dense + first, (edges[last_channel] - first) * sizeof(int32_t))
+        return <Fault>fault
     if (at - 1)[0] != VERSION:
         return UNKNOWN_VERSION
-    for channel in range(edges.shape[0] - 1):
+    out -= edges[first_channel]
+    for channel in range(last_channel):
         first = edges[channel]
         n = edges[channel + 1] - first
         count = count_values(has_value + first, n)
         if count == 0:
-            if n:
+            if n and channel >= first_channel:
                 memset(out + first, 0, n * sizeof(int32_t))
             continue
         fault = take_leb(&at, end, &base)
         if fault != FINE:
             return <Fault>fault
+        if channel < first_channel:
+            if skip_segment(&at, end, count) != SEGMENT_FINE:
+                return TRUNCATED
+            continue
         target = out + first if count == n else dense
         fault = decode_segment(&at, end, readable, count, unzigzag(base), target)
         if fault != SEGMENT_FINE:
@@ -216,7 +227,7 @@ cdef Fault unpack(
                     count += 1
                 else:
                     out[first + i] = 0
-    return FINE if at == end else TRAILING
+    return FINE if at == end or last_channel < edges.shape[0] - 1 else TRAILING
 
 
 cdef Fault unpack_old(
@@ -397,12 +408,13 @@ cdef Py_ssize_t pack_body(
 
 cdef Fault unpack_body(
     const uint8_t* at, const uint8_t* end, const uint8_t* readable, const int64_t[::1] edges,
+    Py_ssize_t first_channel, Py_ssize_t last_channel,
     uint8_t* has_value, int32_t* dense, uint32_t* codes,
     int32_t* values, uint8_t* state, uint8_t* reason, uint32_t* rules,
 ) noexcept nogil:
-    """Read one body; `pack_body`."""
+    """Read the channels from ``first_channel`` up to ``last_channel``, exclusive, of one body; `pack_body`."""
     cdef Octets[PARTS] starts, ends
-    cdef Py_ssize_t n = edges[edges.shape[0] - 1], i, length
+    cdef Py_ssize_t n = edges[edges.shape[0] - 1], first = edges[first_channel], last = edges[last_channel], i, length
     cdef uint32_t all_codes = 0, newest = 0
     cdef Fault fault
     cdef int part
@@ -424,15 +436,23 @@ cdef Fault unpack_body(
     for i in range(n):
         all_codes |= codes[i]
         newest = max(newest, codes[i] & 0xFF)
-        state[i] = <uint8_t>codes[i]
-        reason[i] = <uint8_t>(codes[i] >> 8)
-        has_value[i] = CARRIES_VALUE[state[i]]
     if all_codes > 0xFFFF or newest > NEWEST_STATE:
         return BAD_STATE
-    fault = unroll(starts[2], ends[2], n, rules)
+    # Values of version 1 are one channel, which is read to its end.
+    for i in range(n if starts[0] < ends[0] and starts[0][0] == OLD_VERSION else last):
+        has_value[i] = CARRIES_VALUE[<uint8_t>codes[i]]
+    for i in range(first, last):
+        state[i - first] = <uint8_t>codes[i]
+        reason[i - first] = <uint8_t>(codes[i] >> 8)
+    if last - first == n:
+        fault = unroll(starts[2], ends[2], n, rules)
+    else:
+        fault = unroll(starts[2], ends[2], n, codes)
+        if last > first:
+            memcpy(rules, codes + first, (last - first) * sizeof(uint32_t))
     if fault != FINE:
         return fault
-    return unpack(starts[0], ends[0], readable, has_value, edges, dense, values)
+    return unpack(starts[0], ends[0], readable, has_value, edges, first_channel, last_channel, dense, values)
 
 
 cdef Py_ssize_t check_edges(const int64_t[::1] edges, Py_ssize_t slots) except -1:
@@ -571,8 +591,8 @@ def decode_rows(
                 fault = BAD_SPAN
             else:
                 fault = unpack(
-                    bytes_ + start, bytes_ + end, bytes_ + data.shape[0], has_first + row * slots, edges, scratch.dense,
-                    first + row * slots,
+                    bytes_ + start, bytes_ + end, bytes_ + data.shape[0], has_first + row * slots, edges,
+                    0, edges.shape[0] - 1, scratch.dense, first + row * slots,
                 )
             if fault != FINE:
                 break
@@ -645,28 +665,47 @@ def encode_bodies(
     return used
 
 
-def decode_bodies(
-    const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None,
-    const int64_t[::1] edges not None, int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None,
-    uint8_t[:, ::1] reason not None, uint32_t[:, ::1] rules not None,
-):
-    """Decode bodies into arrays of the shape (rows, slots); body i lies in ``data`` from ``starts[i]`` to ``ends[i]``.
+@cython.internal
+@cython.auto_pickle(False)
+cdef class Spans:
+    """Where bodies lie: from ``starts[i]`` to ``ends[i]``, in memory that may be read up to ``readable[i]``."""
 
-    Raises `ValueError` on damaged data (the arrays are then undefined), which names the row, or if shapes, types or edges
-    differ.
-    """
-    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, at
-    cdef int64_t start = 0, end = 0
+    cdef Octets* starts
+    cdef Octets* ends
+    cdef Octets* readable
+    cdef Py_ssize_t rows
+
+    def __cinit__(self, Py_ssize_t rows):
+        self.rows = rows
+        self.starts = <Octets*>malloc(3 * rows * sizeof(Octets) + 1)
+        if self.starts == NULL:
+            raise MemoryError
+        self.ends = self.starts + rows
+        self.readable = self.ends + rows
+
+    def __dealloc__(self):
+        free(self.starts)
+
+    cdef int put(
+        self, Py_ssize_t row, const uint8_t* data, Py_ssize_t length, int64_t start, int64_t end, Py_ssize_t slots
+    ) except -1:
+        if start < 0 or end < start or end > length:
+            raise ValueError(fault_text("body", row, slots, end - start, BAD_SPAN))
+        self.starts[row] = data + start
+        self.ends[row] = data + end
+        self.readable[row] = data + length
+        return 0
+
+
+cdef int unpack_bodies(
+    Spans spans, const int64_t[::1] edges, Py_ssize_t first, Py_ssize_t last, int32_t[:, ::1] values,
+    uint8_t[:, ::1] state, uint8_t[:, ::1] reason, uint32_t[:, ::1] rules,
+) except -1:
+    """Decode bodies into the arrays; raises `ValueError` naming the row that is damaged."""
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], row, at, whole = edges[edges.shape[0] - 1]
     cdef Fault fault = FINE
-    check_shape("state", rows, slots, state.shape[0], state.shape[1])
-    check_shape("reason", rows, slots, reason.shape[0], reason.shape[1])
-    check_shape("rules", rows, slots, rules.shape[0], rules.shape[1])
-    check_ends("starts", starts.shape[0], rows)
-    check_ends("ends", ends.shape[0], rows)
-    check_edges(edges, slots)
-    cdef Scratch scratch = Scratch(slots)
+    cdef Scratch scratch = Scratch(whole)
     cdef bint has_slots = rows > 0 and slots > 0
-    cdef const uint8_t* bytes_ = &data[0] if data.shape[0] else NULL
     cdef int32_t* values_at = &values[0, 0] if has_slots else NULL
     cdef uint8_t* state_at = &state[0, 0] if has_slots else NULL
     cdef uint8_t* reason_at = &reason[0, 0] if has_slots else NULL
@@ -674,16 +713,79 @@ def decode_bodies(
     with nogil:
         for row in range(rows):
             at = row * slots
-            start, end = starts[row], ends[row]
-            if start < 0 or end < start or end > data.shape[0]:
-                fault = BAD_SPAN
-            else:
-                fault = unpack_body(
-                    bytes_ + start, bytes_ + end, bytes_ + data.shape[0], edges,
-                    scratch.has_value, scratch.dense, scratch.codes,
-                    values_at + at, state_at + at, reason_at + at, rules_at + at,
-                )
+            fault = unpack_body(
+                spans.starts[row], spans.ends[row], spans.readable[row], edges, first, last,
+                scratch.has_value, scratch.dense, scratch.codes,
+                values_at + at, state_at + at, reason_at + at, rules_at + at,
+            )
             if fault != FINE:
                 break
     if fault != FINE:
-        raise ValueError(fault_text("body", row, slots, end - start, fault))
+        raise ValueError(fault_text("body", row, whole, spans.ends[row] - spans.starts[row], fault))
+    return 0
+
+
+cdef Py_ssize_t check_arrays(
+    const int64_t[::1] edges, Py_ssize_t first, Py_ssize_t last, int32_t[:, ::1] values, uint8_t[:, ::1] state,
+    uint8_t[:, ::1] reason, uint32_t[:, ::1] rules,
+) except -1:
+    """Refuse arrays that do not hold the channels from ``first`` to ``last``, -1 for all behind. Returns the last."""
+    cdef Py_ssize_t rows = values.shape[0], slots = values.shape[1], channels = edges.shape[0] - 1, whole = slots
+    check_shape("state", rows, slots, state.shape[0], state.shape[1])
+    check_shape("reason", rows, slots, reason.shape[0], reason.shape[1])
+    check_shape("rules", rows, slots, rules.shape[0], rules.shape[1])
+    if channels >= 0 and (first, last) != (0, -1):
+        whole = edges[channels]
+    check_edges(edges, whole)
+    last = channels if last == -1 else last
+    if not 0 <= first <= last <= channels:
+        raise ValueError(f"channels {first} to {last} are not among {channels}")
+    if edges[last] - edges[first] != slots:
+        raise ValueError(f"channels {first} to {last} have {edges[last] - edges[first]} slots, not {slots}")
+    return last
+
+
+def decode_bodies(
+    const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None,
+    const int64_t[::1] edges not None, int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None,
+    uint8_t[:, ::1] reason not None, uint32_t[:, ::1] rules not None, *, Py_ssize_t first=0, Py_ssize_t last=-1,
+):
+    """Decode bodies into arrays of the shape (rows, slots); body i lies in ``data`` from ``starts[i]`` to ``ends[i]``.
+
+    ``first``, ``last``: only these channels, last exclusive, -1 for all behind; ``slots`` are theirs alone, and of the others'
+    values no more is looked at than needed. Raises `ValueError` on damaged data (the arrays are then undefined), which names the
+    row, or if shapes, types or edges differ.
+    """
+    cdef Py_ssize_t rows = values.shape[0], row
+    last = check_arrays(edges, first, last, values, state, reason, rules)
+    check_ends("starts", starts.shape[0], rows)
+    check_ends("ends", ends.shape[0], rows)
+    cdef const uint8_t* bytes_ = &data[0] if data.shape[0] else NULL
+    cdef Spans spans = Spans(rows)
+    for row in range(rows):
+        spans.put(row, bytes_, data.shape[0], starts[row], ends[row], edges[edges.shape[0] - 1])
+    unpack_bodies(spans, edges, first, last, values, state, reason, rules)
+
+
+def decode_blocks(
+    list blocks not None, const int64_t[::1] starts not None, Py_ssize_t tail, const int64_t[::1] edges not None,
+    int32_t[:, ::1] values not None, uint8_t[:, ::1] state not None, uint8_t[:, ::1] reason not None,
+    uint32_t[:, ::1] rules not None, *, Py_ssize_t first=0, Py_ssize_t last=-1,
+):
+    """Do as `decode_bodies`, of bodies that each lie in bytes of their own: from ``starts[i]`` on, up to ``tail`` before the end.
+
+    Blocks are used where they lie: fetching and decoding many touches no memory but theirs and the caller's.
+    """
+    cdef Py_ssize_t rows = values.shape[0], row
+    cdef bytes block
+    last = check_arrays(edges, first, last, values, state, reason, rules)
+    check_ends("starts", starts.shape[0], rows)
+    check_ends("blocks", len(blocks), rows)
+    cdef Spans spans = Spans(rows)
+    for row in range(rows):
+        block = blocks[row]
+        spans.put(
+            row, <const uint8_t*>PyBytes_AS_STRING(block), len(block), starts[row], len(block) - tail,
+            edges[edges.shape[0] - 1],
+        )
+    unpack_bodies(spans, edges, first, last, values, state, reason, rules)

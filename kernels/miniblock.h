@@ -251,4 +251,28 @@ static int decode_segment(const uint8_t **from, const uint8_t *end, const uint8_
     return SEGMENT_FINE;
 }
 
+/* Move *from behind a segment of `count` >= 1 values by its widths alone; what the fields hold is not looked at. */
+static int skip_segment(const uint8_t **from, const uint8_t *end, size_t count) {
+    const uint8_t *widths = *from;
+    uint64_t waiting = 0, bytes = widths_size(count);
+    unsigned held = 0;
+    if ((size_t)(end - widths) < bytes)
+        return SEGMENT_TRUNCATED;
+    for (size_t first = 0; first < count; first += BLOCK) {
+        const size_t size = count - first < BLOCK ? count - first : BLOCK;
+        if (held < WIDTH_BITS) {
+            waiting |= (uint64_t)*widths++ << held;
+            held += 8;
+        }
+        const unsigned w = waiting & 31;
+        waiting >>= WIDTH_BITS;
+        held -= WIDTH_BITS;
+        bytes += (size * (w == 31 ? 32 : w) + 7) / 8;
+    }
+    if ((size_t)(end - *from) < bytes)
+        return SEGMENT_TRUNCATED;
+    *from += bytes;
+    return SEGMENT_FINE;
+}
+
 #endif

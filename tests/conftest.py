@@ -10,11 +10,11 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.postgres import Postgres, running
+
 # How long an example takes is the machine's business, never a test's.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
-
-from tests.postgres import Postgres, running
 
 
 @pytest.fixture(autouse=True)

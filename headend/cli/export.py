@@ -8,7 +8,7 @@ import click
 from drivers.obis import Obis, resolve
 from headend.cli.app import App
 from headend.cli.exits import Exit
-from headend.cli.options import DAY, output_option
+from headend.cli.options import DAY, node_options, output_option
 from headend.cli.output import Column, Document
 from headend.errors import RegistryError
 from headend.export.formats import whole_days
@@ -39,6 +39,7 @@ def _export(format_name: str) -> click.Command:
     @click.option("--from", "first", type=DAY, required=True, help="First day.")
     @click.option("--to", "last", type=DAY, required=True, help="Last day, inclusive.")
     @click.option("--meter", "usage_points", multiple=True, help="Only this usage point or meter; may be repeated.")
+    @node_options
     @click.option(
         "--channel", "channels", multiple=True, callback=_channels, help="Only this channel; may be repeated."
     )
@@ -50,6 +51,7 @@ def _export(format_name: str) -> click.Command:
     @click.pass_context
     def run(
         ctx: click.Context,
+        /,
         *,
         first: date,
         last: date,
@@ -57,13 +59,14 @@ def _export(format_name: str) -> click.Command:
         channels: tuple[Obis, ...],
         directory: Path | None,
         format_name: str,
+        **node: str | None,
     ) -> None:
         app = App.of(ctx, format_name)
         if last < first:
             raise click.UsageError(f"--to {last} is before --from {first}")
         start, end = whole_days(name, (first - EPOCH).days, (last - EPOCH).days)
         with app.reader() as reader, app.output.busy(f"exporting {name}"):
-            points = [_usage_point(reader, text) for text in usage_points] or None
+            points = _chosen(reader, usage_points, node)
             result = export(
                 reader, name, points, channels or None, start, end, _directory(app, directory), app.now(),
                 sender=app.settings.export.sender, receiver=app.settings.export.receiver,
@@ -77,6 +80,22 @@ def _export(format_name: str) -> click.Command:
     name = format_name
     days = "UTC+10:00, as NEM12 counts them" if name == "nem12" else "UTC"
     return click.command(name, help=f"Write whole days ({days}) as {name}.")(run)
+
+
+def _chosen(reader: StoreReader, names: tuple[str, ...], node: dict[str, str | None]) -> list[str] | None:
+    """List the usage points of some names and under a node, None for all. Raises `RegistryError` where that leaves none."""
+    chosen = [_usage_point(reader, name) for name in names] or None
+    where = {kind: name for kind, name in node.items() if name is not None}
+    if not where:
+        return chosen
+    under = [point.name for point in reader.usage_points(**where)]
+    found = under if chosen is None else [name for name in chosen if name in under]
+    if not found:
+        place = ", ".join(f"{kind} {name}" for kind, name in where.items())
+        raise RegistryError(
+            f"no such usage point belongs to {place}; `headend meter list -o json` shows where each belongs"
+        )
+    return found
 
 
 def _usage_point(reader: StoreReader, name: str) -> str:

@@ -29,6 +29,13 @@ class Globals:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+def node_options(command: F) -> F:
+    """Add the options that name a node of the network; together they mean what is under all of them."""
+    for name in ("box", "feeder", "transformer", "area"):
+        command = click.option(f"--{name}", help=f"Only usage points of this {name}.")(command)
+    return command
+
+
 class Day(click.ParamType):  # type: ignore[type-arg]  # it takes none before click 8.5
     """A day, written ``2026-11-01``; within the years that every zone can represent."""
 

@@ -32,7 +32,7 @@ from headend.registry.model import DAY, MAX_NAME_BYTES
 from headend.series import Int32, Int64, Series, UInt8, UInt32
 from headend.store.errors import BlockError
 from headend.store.model import Layer
-from kernels.blocks import body_bound, decode_bodies, encode_bodies
+from kernels.blocks import body_bound, decode_blocks, encode_bodies
 from kernels.quality import HAS_VALUE
 
 MAGIC = b"HEBK"
@@ -44,9 +44,14 @@ HAS_VALUE_BY_STATE = np.zeros(256, dtype=np.bool_)
 """Whether a state, taken as index, carries a value; shape (256,)."""
 HAS_VALUE_BY_STATE[[int(state) for state in HAS_VALUE]] = True
 _FIXED = struct.Struct("<4sBBiH")
+FIXED_SIZE = _FIXED.size
+"""Where the head begins. [B]"""
 _LENGTH = struct.Struct("<I")
 _CHANNEL = struct.Struct("<6sbBB")
 _PRIMARY = 1
+_LAYERS = {int(layer): layer for layer in Layer}
+_RESIDUE = 0x2144DF1C
+"""CRC-32 of anything with its own CRC-32 behind it, lowest octet first."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,12 +92,24 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Where each channel's slots lie in a block's arrays: ``spans`` by name, ``edges`` in a row. Channels are sorted."""
+    """Where each channel's slots lie in a block's arrays: ``spans`` by name, ``edges`` in a row. Channels are sorted.
+
+    ``by_code``: numbers of the channels of a code, rising.
+    """
 
     channels: tuple[Channel, ...]
     spans: Mapping[Channel, slice]
     slots: int
     edges: Int64
+    by_code: Mapping[Obis, tuple[int, ...]]
+
+    def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> Channel | None:
+        """Find a channel by its code, and by its grid where given; None where there is none."""
+        for number in self.by_code.get(obis, ()):
+            channel = self.channels[number]
+            if grid is None or channel.grid == grid:
+                return channel
+        return None
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +124,10 @@ def layout_of(channels: tuple[Channel, ...]) -> Layout:
     if len(spans) != len(channels):
         raise ValueError("a channel stands there twice")
     edges = np.array([0, *(span.stop for span in spans.values())], np.int64)
-    return Layout(ordered, spans, at, edges)
+    by_code: dict[Obis, tuple[int, ...]] = {}
+    for number, channel in enumerate(ordered):
+        by_code[channel.obis] = (*by_code.get(channel.obis, ()), number)
+    return Layout(ordered, spans, at, edges, by_code)
 
 
 @dataclass(slots=True, eq=False)
@@ -159,10 +179,7 @@ class Block:
 
     def find(self, obis: Obis, grid: tuple[int, int, ScalerUnit] | None = None) -> Channel | None:
         """Find a channel by its code, and by its grid where given; None where there is none."""
-        for channel in self.channels:
-            if channel.obis == obis and (grid is None or channel.grid == grid):
-                return channel
-        return None
+        return self.layout.find(obis, grid)
 
     def with_channels(self, channels: Iterable[Channel], dropped: Iterable[Channel] = ()) -> "Block":
         """Copy the block with ``channels`` added (no slot of theirs expected) and ``dropped`` left out."""
@@ -183,43 +200,109 @@ class Block:
 
 def encode(block: Block) -> bytes:
     """Write a block. Slots without value count as 0. Raises `ValueError` where a head does not fit the format."""
-    head = _encode_head(block.identity, block.channels)
-    edges = block.layout.edges
-    out = np.empty(body_bound(edges), np.uint8)
-    used = encode_bodies(
-        block.values[None], block.state[None], block.reason[None], block.rules[None], edges, out, np.empty(1, np.int64)
-    )
-    start = _FIXED.pack(MAGIC, FORMAT_VERSION, block.layer, block.day, len(head))
-    body = b"".join((start, head, out[:used].tobytes()))
-    return body + _LENGTH.pack(zlib.crc32(body))
+    head = whole_head(block.layer, block.day, encode_head(block.identity, block.channels))
+    rows = block.values[None], block.state[None], block.reason[None], block.rules[None]
+    return encode_rows_of(block.layout, [head], *rows)[0]
+
+
+def whole_head(layer: Layer, day: int, head: bytes) -> bytes:
+    """Give all that stands before a block's body. ``head``: of `encode_head`."""
+    return _start(layer, day, len(head)) + head
+
+
+def encode_rows_of(
+    layout: Layout, heads: Sequence[bytes], values: Int32, state: UInt8, reason: UInt8, rules: UInt32
+) -> list[bytes]:
+    """Write blocks that share a layout: a row each of arrays of shape (blocks, slots), behind a head of `whole_head`."""
+    out, ends = np.empty(len(heads) * body_bound(layout.edges), np.uint8), np.empty(len(heads), np.int64)
+    used = encode_bodies(values, state, reason, rules, layout.edges, out, ends)
+    bodies, at = out[:used].tobytes(), 0
+    blocks: list[bytes] = []
+    for head, end in zip(heads, ends.tolist(), strict=True):
+        content = head + bodies[at:end]
+        blocks.append(content + _LENGTH.pack(zlib.crc32(content)))
+        at = end
+    return blocks
+
+
+@dataclass(slots=True, eq=False)
+class Opened:
+    """What a block says of itself. ``at``: where its body begins."""
+
+    layer: Layer
+    identity: str
+    day: int
+    layout: Layout
+    at: int
 
 
 def decode(data: bytes) -> Block:
     """Read a block. Raises `BlockError` for anything but exactly one whole, undamaged block of a known format."""
-    if len(data) < _FIXED.size + 4:
+    opened = unseal(data)
+    values, state, reason, rules = decode_rows_of(opened.layout, [data], [opened.at])
+    return Block(opened.layer, opened.identity, opened.day, opened.layout, values[0], state[0], reason[0], rules[0])
+
+
+def unseal(data: bytes) -> Opened:
+    """Check a block and read its head, but not its body. Raises `BlockError`."""
+    if len(data) < FIXED_SIZE + 4:
         raise BlockError(f"a block of {len(data)} bytes is cut off")
-    if zlib.crc32(memoryview(data)[:-4]) != _LENGTH.unpack_from(data, len(data) - 4)[0]:
+    if zlib.crc32(data) != _RESIDUE:
         raise BlockError("the block's checksum does not match its content")
     magic, version, layer, day, head_length = _FIXED.unpack_from(data)
     if magic != MAGIC:
         raise BlockError(f"a block begins with {MAGIC!r}, not {magic!r}")
     if version != FORMAT_VERSION:
         raise BlockError(f"block format {version} is newer than this program, which knows {FORMAT_VERSION}; upgrade it")
+    at = FIXED_SIZE + head_length
     try:
-        return _decode_body(data, Layer(layer), day, _FIXED.size + head_length)
-    except (ValueError, struct.error) as error:
+        identity, layout = _decode_head(data[FIXED_SIZE:at])
+        return Opened(_LAYERS[layer], identity, day, layout, at)
+    except (ValueError, KeyError, struct.error) as error:
         raise BlockError(f"the block's content makes no sense: {error}") from error
 
 
-def _decode_body(data: bytes, layer: Layer, day: int, at: int) -> Block:
-    """Read head and body; the head ends at ``at``. Raises `ValueError`, `struct.error`."""
-    identity, layout = _decode_head(data[_FIXED.size : at])
-    shape = (1, layout.slots)
-    values, rules = np.empty(shape, np.int32), np.empty(shape, np.uint32)
-    state, reason = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    starts, ends = np.array([at], np.int64), np.array([len(data) - _LENGTH.size], np.int64)
-    decode_bodies(data, starts, ends, layout.edges, values, state, reason, rules)
-    return Block(layer, identity, day, layout, values[0], state[0], reason[0], rules[0])
+def head_of(data: bytes, opened: Opened) -> bytes:
+    """Give the part of a block that says whose it is, and which channels it has."""
+    return data[FIXED_SIZE : opened.at]
+
+
+def is_whole(data: bytes, layer: Layer, day: int, head: bytes) -> bool:
+    """Say whether a block is undamaged, and has exactly this layer, day and head: as `unseal`, where that is known before."""
+    start = _start(layer, day, len(head))
+    return zlib.crc32(data) == _RESIDUE and data.startswith(start) and data.startswith(head, FIXED_SIZE)
+
+
+def are_whole(blocks: Sequence[bytes], layer: Layer, day: int, at: Sequence[int], heads: bytes) -> bool:
+    """Say `is_whole` of all of some blocks of one day, whose bodies begin ``at``; ``heads``: theirs, one after the other."""
+    return (
+        [zlib.crc32(block) for block in blocks].count(_RESIDUE) == len(blocks)
+        and {(block[:FIXED_SIZE], begin) for block, begin in zip(blocks, at, strict=True)}
+        <= {(_start(layer, day, begin - FIXED_SIZE), begin) for begin in set(at)}
+        and b"".join([block[FIXED_SIZE:begin] for block, begin in zip(blocks, at, strict=True)]) == heads
+    )
+
+
+@lru_cache(maxsize=1024)
+def _start(layer: Layer, day: int, head_length: int) -> bytes:
+    return _FIXED.pack(MAGIC, FORMAT_VERSION, layer, day, head_length)
+
+
+def decode_rows_of(
+    layout: Layout, blocks: list[bytes], at: Sequence[int], first: int = 0, last: int = -1
+) -> tuple[Int32, UInt8, UInt8, UInt32]:
+    """Decode blocks of one layout, whose bodies begin ``at``, into values, state, reason and rules of shape (blocks, slots) each.
+
+    ``first``, ``last``: only these of its channels, last exclusive, -1 for all. Raises `BlockError`.
+    """
+    edges = layout.edges
+    shape = (len(blocks), int(edges[last] - edges[first]))
+    arrays = np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.uint32)
+    try:
+        decode_blocks(blocks, np.array(at, np.int64), _LENGTH.size, edges, *arrays, first=first, last=last)
+    except ValueError as error:
+        raise BlockError(f"the block's content makes no sense: {error}") from error
+    return arrays
 
 
 channel_of = lru_cache(maxsize=65_536)(Channel)
@@ -227,7 +310,8 @@ channel_of = lru_cache(maxsize=65_536)(Channel)
 
 
 @lru_cache(maxsize=4096)
-def _encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+def encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
+    """Write what a block says of itself behind its day: whose it is, and its channels. Raises `ValueError` where it does not fit."""
     name = identity.encode()
     if not 0 < len(name) <= MAX_NAME_BYTES:
         raise ValueError(f"identity {identity[:40]!r} has {len(name)} bytes, not 1 to {MAX_NAME_BYTES}")
@@ -243,14 +327,17 @@ def _encode_head(identity: str, channels: tuple[Channel, ...]) -> bytes:
     return b"".join(parts)
 
 
-@lru_cache(maxsize=4096)
 def _decode_head(head: bytes) -> tuple[str, Layout]:
     if not head or len(head) < 2 + head[0]:
         raise ValueError("its head is cut off")
     at = 1 + head[0]
-    identity = head[1:at].decode()
-    count = head[at]
-    at += 1
+    return head[1:at].decode(), _decode_channels(head[at:])
+
+
+@lru_cache(maxsize=4096)
+def _decode_channels(head: bytes) -> Layout:
+    """Read what stands behind the identity: meters of one kind have it alike."""
+    count, at = head[0], 1
     channels: list[Channel] = []
     for _ in range(count):
         code, scaler, unit, flags = _CHANNEL.unpack_from(head, at)
@@ -266,7 +353,7 @@ def _decode_head(head: bytes) -> tuple[str, Layout]:
         raise ValueError("its head is longer than its channels")
     if channels != sorted(channels) or sum(channel.slots for channel in channels) > MAX_SLOTS:
         raise ValueError(f"its channels are not in order, or have more than {MAX_SLOTS} slots")
-    return identity, layout_of(tuple(channels))
+    return layout_of(tuple(channels))
 
 
 def _leb(number: int) -> bytes:

@@ -8,7 +8,7 @@ from headend.store.block import Block, Channel, channel_of, encode
 from headend.store.journalwrites import JournalWrites
 from headend.store.model import Layer
 from headend.store.registrywrites import RegistryWrites
-from headend.store.seriesreads import SeriesReads, block_key
+from headend.store.seriesreads import TABLES, SeriesReads, block_key
 
 _PUT = {
     Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
@@ -60,6 +60,10 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
                 channel = channel_of(entry.obis, entry.period, entry.offset, entry.scaler_unit)
                 lines.setdefault(entry.obis, []).append((entry, channel))
         return lines
+
+    def _put_blocks(self, layer: Layer, keys: Sequence[int], blocks: Sequence[bytes]) -> None:
+        """Write blocks of rows that are not there yet."""
+        self._put_many(TABLES[layer], ("k", "block"), zip(keys, blocks, strict=True))
 
     def _put_block(self, block: Block, local_id: int) -> None:
         self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))

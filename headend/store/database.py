@@ -95,6 +95,11 @@ class Database:
         """Run a statement whose last column is the checksum of those before it; give its rows without. Raises `StoreError`."""
         return list(unsealed(self._rows(sql, bindings), self.path, table))
 
+    def _stamp(self) -> object:
+        """Give what is another once another connection has changed the store, within one view; None: nothing may be remembered."""
+        self._check_usable()
+        return self._engine.stamp()
+
     def _run(self, sql: str, bindings: Bindings = ()) -> None:
         """Run one statement for its effect."""
         self._check_usable()
@@ -143,6 +148,9 @@ class WritableDatabase(Database):
         """Raise ``error`` again where it cost the whole transaction, and not only the part it happened in."""
         if self._engine.fault is not None or not self._engine.in_transaction:
             raise error
+
+    def _stamp(self) -> None:
+        """Give None: what this connection itself changes does not show in a stamp."""
 
     def _undo(self, *, is_outermost: bool) -> None:
         self._forget()

@@ -42,8 +42,8 @@ class Engine(Protocol):
     def put_many(self, table: str, columns: Sequence[str], rows: Iterable[Bindings]) -> None:
         """Insert many rows, none of which is there yet: integers, octets and None."""
 
-    def present(self, table: str, keys: Sequence[int]) -> set[int]:
-        """Say which of some keys a table of blocks has."""
+    def stamp(self) -> object:
+        """Give what is another once another connection has changed the store."""
 
     def begin(self, *, writes: bool) -> None:
         """Begin a transaction; one that only reads sees the store as it was at its first statement."""

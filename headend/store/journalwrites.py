@@ -1,6 +1,7 @@
 """Writing plain rows. Each method needs a transaction."""
 
 import hashlib
+from collections.abc import Sequence
 
 from drivers.errors import CounterError
 from drivers.facts import UtcSeconds
@@ -19,6 +20,8 @@ MAX_LINKS = 100_000
 """Most links whose latencies are kept."""
 MAX_TEXT = 2_000
 """Longest text kept of an error or an event. [characters]"""
+_LOG_COLUMNS = ("layer", "entity_id", "day", "channels", "version", "run_id", "at")
+_LOG = f"INSERT INTO change_log ({', '.join(_LOG_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
 
 
 class JournalWrites(WritableDatabase, JournalReads):
@@ -222,10 +225,28 @@ class JournalWrites(WritableDatabase, JournalReads):
         run_id: int | None = None,
     ) -> int:
         """Append to the change log and give the commit number."""
-        return self._insert(
-            "INSERT INTO change_log (layer, entity_id, day, channels, version, run_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (int(layer), entity_id, day, b"".join(code.to_bytes() for code in channels), version, run_id, at),
+        return self._insert(_LOG, (int(layer), entity_id, day, _codes(channels), version, run_id, at))
+
+    def _log_changes(
+        self,
+        layer: Layer,
+        places: Sequence[tuple[int, int]],
+        channels: tuple[Obis, ...],
+        *,
+        at: UtcSeconds,
+        run_id: int | None,
+    ) -> None:
+        """Append to the change log, for many places, entity and day, where the same channels changed."""
+        codes = _codes(channels)
+        self._put_many(
+            "change_log",
+            _LOG_COLUMNS,
+            [(int(layer), entity_id, day, codes, 0, run_id, at) for entity_id, day in places],
         )
+
+
+def _codes(channels: tuple[Obis, ...]) -> bytes:
+    return b"".join(code.to_bytes() for code in channels)
 
 
 def _cut(key: str) -> str:

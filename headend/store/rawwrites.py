@@ -60,9 +60,9 @@ class RawWrites(BlockWrites):
         days: dict[int, list[Piece]] = {}
         unexpected: list[IntervalBlock] = []
         for fact in facts:
-            _check_instant(name, fact)
+            check_instant(name, fact)
             if isinstance(fact, IntervalBlock):
-                if channel := _channel_for(name, fact, lines.get(fact.obis, ())):
+                if channel := channel_for(name, fact, lines.get(fact.obis, ())):
                     for day, piece in _pieces(fact, channel):
                         days.setdefault(day, []).append(piece)
                 else:
@@ -179,7 +179,7 @@ class RawWrites(BlockWrites):
             values[:], state[:] = piece.values, State.MEASURED
             block.reason[cut], rules[:] = 0, 0 if piece.rules is None else piece.rules
             if piece.rules is not None:
-                _doubt(state, rules)
+                doubt(state, rules)
             return Recorded(new=len(values)), True
         has = np.ones(len(values), np.bool_) if piece.has is None else piece.has
         fresh = has & ~held
@@ -189,7 +189,7 @@ class RawWrites(BlockWrites):
             state[fresh] = State.MEASURED
             block.reason[cut][fresh] = 0
             rules[fresh] = 0 if piece.rules is None else piece.rules[fresh]
-            _doubt(state, rules)
+            doubt(state, rules)
         again = has & held
         repeated = int(np.count_nonzero(again))
         if not repeated:
@@ -200,7 +200,7 @@ class RawWrites(BlockWrites):
             # The same count, but the meter has since come to doubt it: the doubt is news.
             doubted = again & ~differing & (piece.rules & ~rules != 0)
             rules[doubted] |= piece.rules[doubted]
-            _doubt(state, rules)
+            doubt(state, rules)
             is_changed |= bool(doubted.any())
         conflicts = np.flatnonzero(differing).tolist()
         if conflicts:
@@ -336,7 +336,7 @@ def told_causes(fact: IntervalBlock) -> Iterator[tuple[UtcSeconds, UtcSeconds, R
         at = end
 
 
-def _doubt(state: UInt8, rules: UInt32) -> None:
+def doubt(state: UInt8, rules: UInt32) -> None:
     """Make measured slots that their own meter doubts questionable, in place; the value stays."""
     state[(state == State.MEASURED) & (rules & np.uint32(Rule.METER_STATUS) != 0)] = State.QUESTIONABLE
 
@@ -374,7 +374,7 @@ def _pieces(fact: IntervalBlock, channel: Channel) -> Iterator[tuple[int, Piece]
             yield day, Piece(channel, index, values[cut], None if has is None else has[cut], cut_rules)
 
 
-def _channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExpectation, Channel]]) -> Channel | None:
+def channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExpectation, Channel]]) -> Channel | None:
     """Find the channel on the fact's grid; None where its code is never expected. Raises `RegistryError`."""
     for _, channel in lines:
         on_grid = (fact.start - channel.offset) % channel.period == 0
@@ -394,7 +394,7 @@ def _channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelEx
     )
 
 
-def _check_instant(name: str, fact: Fact) -> None:
+def check_instant(name: str, fact: Fact) -> None:
     """Refuse what no calendar holds: before 1970 or after the year 9999. Raises `StoreError`."""
     if isinstance(fact, IntervalBlock):
         first, last = fact.start, fact.end

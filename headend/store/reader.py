@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Self
 
 from headend.store.checkreads import CheckReads
+from headend.store.matrixreads import MatrixReads
 from headend.store.place import Place, server_of
 from headend.store.server import server_connections
 from headend.store.sqlite import SqliteEngine, connect_reading
 
 
-class StoreReader(CheckReads):
+class StoreReader(MatrixReads, CheckReads):
     """A reading connection; sees each commit of the writer as soon as it is made. One thread at a time."""
 
     @classmethod

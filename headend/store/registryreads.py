@@ -1,9 +1,10 @@
 """Reading the registry."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
@@ -20,6 +21,9 @@ _INSTALLATION = 'SELECT usage_point_id, end_device_id, start, "end", multiplier,
 _EXPECTATION = (
     """SELECT end_device_id, obis, period, "offset", scaler, unit, origin, start, "end", dials, crc FROM expectation"""
 )
+
+KEYS_AT_ONCE = 500
+"""Most rows asked for by their keys in one statement."""
 
 
 class RegistryReads(Database):
@@ -47,9 +51,20 @@ class RegistryReads(Database):
             raise RegistryError(f"{self.path}: no end device has the local id {end_device_id}")
         return _end_device(rows[0])
 
-    def usage_points(self) -> list[UsagePoint]:
-        """List all usage points, by name."""
-        return [_usage_point(row) for row in self._sealed("usage_point", f"{_USAGE_POINT} ORDER BY name")]
+    def usage_points(
+        self,
+        *,
+        area: str | None = None,
+        transformer: str | None = None,
+        feeder: str | None = None,
+        box: str | None = None,
+    ) -> list[UsagePoint]:
+        """List the usage points under a node of the network, all where none is named, by name."""
+        under = {"area": area, "transformer": transformer, "feeder": feeder, "box": box}
+        named = {column: value for column, value in under.items() if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in named) or "1 = 1"
+        rows = self._sealed("usage_point", f"{_USAGE_POINT} WHERE {where} ORDER BY name", tuple(named.values()))
+        return [_usage_point(row) for row in rows]
 
     def usage_point(self, name: str) -> UsagePoint:
         """Find a usage point by its global name. Raises `RegistryError`."""
@@ -70,6 +85,31 @@ class RegistryReads(Database):
         if not rows:
             raise RegistryError(f"{self.path}: no usage point has the local id {usage_point_id}")
         return _usage_point(rows[0])
+
+    def names_of(self, table: Literal["end_device", "usage_point"], ids: Sequence[int]) -> dict[int, str]:
+        """Give the names of end devices or usage points, in the order of their local ids. Raises `RegistryError`."""
+        sql = _END_DEVICE if table == "end_device" else _USAGE_POINT
+        found = {row[0]: row[1] for row in self._sealed_of(table, f"{sql} WHERE id", ids)}
+        if unknown := [number for number in ids if number not in found]:
+            raise RegistryError(f"{self.path}: no {table.replace('_', ' ')} has the local id {unknown[0]}")
+        return {number: found[number] for number in ids}
+
+    def expectations_of(self, end_device_ids: Sequence[int], obis: Obis) -> dict[int, list[ChannelExpectation]]:
+        """Give what each of many end devices should deliver of one channel, by start; nothing for one that should not."""
+        found: dict[int, list[ChannelExpectation]] = {number: [] for number in end_device_ids}
+        for row in self._sealed_of(
+            "expectation", f"{_EXPECTATION} WHERE obis = ? AND end_device_id", end_device_ids, obis.to_bytes()
+        ):
+            found[row[0]].append(_expectation(row))
+        for entries in found.values():
+            entries.sort(key=lambda entry: entry.start)
+        return found
+
+    def _sealed_of(self, table: str, sql: str, ids: Sequence[int], *bindings: object) -> Iterator[tuple[Any, ...]]:
+        """Run a statement that ends with a column, for the rows where that is one of ``ids``; see `_sealed`."""
+        for first in range(0, len(ids), KEYS_AT_ONCE):
+            some = ids[first : first + KEYS_AT_ONCE]
+            yield from self._sealed(table, f"{sql} IN ({', '.join('?' * len(some))})", (*bindings, *some))
 
     def installations(self, usage_point_id: int | None = None, end_device_id: int | None = None) -> list[Installation]:
         """List installations, of one usage point or end device where given, by start."""
@@ -107,6 +147,7 @@ def _usage_point(row: tuple[Any, ...]) -> UsagePoint:
     return UsagePoint(number, name, zone, area, transformer, feeder, box, check_meter, Fraction(ratio), dated)
 
 
+@lru_cache(maxsize=16_384)
 def _expectation(row: tuple[Any, ...]) -> ChannelExpectation:
     end_device_id, code, period, offset, scaler, unit, origin, start, end, dials = row
     return ChannelExpectation(

@@ -2,20 +2,27 @@
 
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import apsw
 
 from headend.errors import StoreError
 
+_NAMES = {kind: kind.__name__.encode() for kind in (int, float, str, bytes, type(None))}
 
+
+@lru_cache(maxsize=16_384, typed=True)  # typed: 1 and 1.0 are other columns
 def row_crc(*columns: float | str | bytes | None) -> int:
-    """Make the CRC-32 of a row's columns, in order, each with its type and length."""
-    crc = 0
+    """Make the CRC-32 of a row's columns, in order, each with its type and length.
+
+    Remembers rows: readers hold those of the registry against their checksums again with each new view.
+    """
+    parts: list[bytes] = []
     for column in columns:
         octets = column if isinstance(column, bytes) else str(column).encode()
-        crc = zlib.crc32(b"%s %d:%s" % (type(column).__name__.encode(), len(octets), octets), crc)
-    return crc
+        parts.append(b"%b %d:%b" % (_NAMES[type(column)], len(octets), octets))
+    return zlib.crc32(b"".join(parts))
 
 
 def teach(connection: apsw.Connection) -> None:

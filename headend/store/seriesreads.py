@@ -1,6 +1,7 @@
 """Reading blocks back as series: the ledger's grid with what is stored laid over it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,19 +11,20 @@ from drivers.units import ScalerUnit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Series
-from headend.store.block import Block, Channel, decode
+from headend.store.block import Block, Channel, Opened, decode, unseal
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun, Version
-from headend.store.registryreads import RegistryReads
+from headend.store.registryreads import KEYS_AT_ONCE, RegistryReads
 from kernels.quality import State
 
 MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
-_TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
+TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
 _ONE_DAY = 1 << 32
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
 Grid = tuple[int, int, ScalerUnit]
+Read = TypeVar("Read", Block, Opened)
 
 
 def block_key(day: int, local_id: int) -> int:
@@ -59,7 +61,7 @@ class SeriesReads(RegistryReads):
         """
         with self.snapshot():
             entries = self._channel_expectations(end_device_id, obis)
-            grid = _grid_within(entries, start, end)
+            grid = grid_within(entries, start, end)
             series = _empty(grid, start, end)
             name = self._device_name(end_device_id)
             for block in self._blocks(Layer.RAW, end_device_id, name, series.start, series.end):
@@ -88,7 +90,7 @@ class SeriesReads(RegistryReads):
             )
         if not grids and not entries:
             raise RegistryError(f"usage point {name}: no meter installed there is expected to deliver {obis}")
-        grid = grids.pop() if grids else _grid_within(entries, start, end)
+        grid = grids.pop() if grids else grid_within(entries, start, end)
         series = _empty(grid, start, end)
         for block, channel in found:
             _lay_over(series, block, channel)
@@ -191,28 +193,51 @@ class SeriesReads(RegistryReads):
 
     def _blocks(self, layer: Layer, local_id: int, name: str, start: UtcSeconds, end: UtcSeconds) -> Iterator[Block]:
         """Read the blocks of the UTC days that ``[start, end)`` touches, oldest first."""
+        for key, data in self._block_rows(layer, local_id, start, end):
+            yield self._decode(data, f"row {key} of table {TABLES[layer]}", layer, name, key >> 32)
+
+    def _block_rows(self, layer: Layer, local_id: int, start: UtcSeconds, end: UtcSeconds) -> list[tuple[Any, ...]]:
         if start >= end:
-            return
+            return []
         first, last = start // DAY, (end - 1) // DAY
-        table = _TABLES[layer]
-        rows = self._rows(
+        table = TABLES[layer]
+        return self._rows(
             f"WITH RECURSIVE day (k) AS (SELECT CAST(?1 AS BIGINT) UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
             f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} WHERE {table}.k = day.k",
             (block_key(first, local_id), block_key(last, local_id)),
         )
-        for key, data in rows:
-            yield self._decode(data, f"row {key} of table {table}", layer, name, key >> 32)
+
+    def _stored_blocks(self, layer: Layer, keys: Sequence[int]) -> dict[int, bytes]:
+        """Give the blocks of some rows as they are stored, of those there are."""
+        return dict(self._rows_in(f"SELECT k, block FROM {TABLES[layer]} WHERE k", keys))  # noqa: S608  the table's name is ours
+
+    def _rows_in(self, sql: str, keys: Sequence[int]) -> list[tuple[Any, ...]]:
+        """Run a statement that ends with a column, for the rows where that is one of ``keys``."""
+        found: list[tuple[Any, ...]] = []
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[first : first + KEYS_AT_ONCE]
+            found += self._rows(f"{sql} IN ({', '.join('?' * len(some))})", some)
+        return found
 
     def _block(self, layer: Layer, local_id: int, name: str, day: int) -> Block | None:
         """Read one block, None where there is none."""
-        table, key = _TABLES[layer], block_key(day, local_id)
+        table, key = TABLES[layer], block_key(day, local_id)
         row = self._row(f"SELECT block FROM {table} WHERE k = ?", (key,))  # noqa: S608  the table's name is ours
         return None if row is None else self._decode(row[0], f"row {key} of table {table}", layer, name, day)
 
     def _decode(self, data: bytes, where: str, layer: Layer, name: str, day: int) -> Block:
         """Decode a block and hold its own account of what it is against where it was found."""
+        return self._checked(decode, data, where, layer, name, day)
+
+    def _unseal(self, data: bytes, where: str, layer: Layer, name: str, day: int) -> Opened:
+        """Do as `_decode`, up to the body."""
+        return self._checked(unseal, data, where, layer, name, day)
+
+    def _checked(
+        self, read: Callable[[bytes], Read], data: bytes, where: str, layer: Layer, name: str, day: int
+    ) -> Read:
         try:
-            block = decode(data)
+            block = read(data)
         except BlockError as error:
             raise BlockError(
                 f"{self.path}: {where} is damaged: {error}; keep the file, restore a backup or read the meter again"
@@ -225,7 +250,7 @@ class SeriesReads(RegistryReads):
         return block
 
 
-def _grid_within(entries: Sequence[ChannelExpectation], start: UtcSeconds, end: UtcSeconds) -> Grid:
+def grid_within(entries: Sequence[ChannelExpectation], start: UtcSeconds, end: UtcSeconds) -> Grid:
     """Choose the one grid in force within the window; outside all expectations, that of the nearest before, or the first."""
     ordered = sorted(entries, key=lambda entry: entry.start)
     inside = [entry for entry in ordered if entry.start < end and (entry.end is None or start < entry.end)]

@@ -1,6 +1,5 @@
 """The store's embedded engine: SQLite through APSW."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -122,10 +121,9 @@ class SqliteEngine:
         except apsw.Error as error:
             raise self._translated(error) from error
 
-    def present(self, table: str, keys: Sequence[int]) -> set[int]:
-        """Say which of some keys a table of blocks has."""
-        query = f"SELECT k FROM {table} WHERE k IN (SELECT value FROM json_each(?))"  # noqa: S608  a name of the schema's
-        return {key for (key,) in self.rows(query, (json.dumps(list(keys)),))}
+    def stamp(self) -> object:
+        """Give what is another once another connection has changed the store."""
+        return self.rows("PRAGMA data_version")[0][0]
 
     def begin(self, *, writes: bool) -> None:
         """Begin a transaction."""

@@ -7,7 +7,7 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
-from headend.store.blockloads import BlockLoads
+from headend.store.bulkwrites import BulkWrites
 from headend.store.engine import Engine
 from headend.store.errors import translate
 from headend.store.keychanges import KeyChanges
@@ -25,7 +25,7 @@ PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
 
-class Store(BlockLoads, ValidatedWrites, KeyChanges, StoreReader):
+class Store(BulkWrites, ValidatedWrites, KeyChanges, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
     def __init__(self, engine: Engine, now: Callable[[], UtcSeconds], lock: WriterLock | None = None) -> None:

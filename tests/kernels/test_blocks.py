@@ -143,6 +143,67 @@ def test_bodies_come_back_and_agree_with_the_twin(grid: tuple[list[list[Any]], l
         assert np.array_equal(column, theirs)
 
 
+@given(grids(CELL), st.booleans(), st.data())
+def test_some_channels_alone_are_what_they_are_among_all(
+    grid: tuple[list[list[Any]], list[int]], is_old: bool, draw: st.DataObject
+) -> None:
+    rows, cuts = grid
+    first = draw.draw(st.integers(0, len(cuts) - 1))
+    last = draw.draw(st.integers(first, len(cuts) - 1))
+    encode_one = old_body if is_old else encode_body
+    bodies = [encode_one(list(zip(*row, strict=True)) if row else [()] * 4, cuts) for row in rows]
+    lengths = np.array([len(body) for body in bodies], np.int64)
+    data, ends = b"".join(bodies), np.cumsum(lengths)
+    starts = ends - lengths
+    of_all, (alone, apart) = room(len(rows), cuts[-1]), (room(len(rows), cuts[last] - cuts[first]) for _ in range(2))
+
+    blocks.decode_bodies(data, starts, ends, np.array(cuts), *of_all)
+    blocks.decode_bodies(data, starts, ends, np.array(cuts), *alone, first=first, last=last)
+    framed = [b"head" + body + b"tail" for body in bodies]
+    blocks.decode_blocks(framed, np.full(len(rows), 4), 4, np.array(cuts), *apart, first=first, last=last)
+
+    for some, others, every in zip(alone, apart, of_all, strict=True):
+        assert np.array_equal(some, every[:, cuts[first] : cuts[last]])
+        assert np.array_equal(some, others)
+
+
+def room(rows: int, slots: int) -> Any:
+    """Arrays for what `blocks.decode_bodies` writes."""
+    return [np.full((rows, slots), GUARD, dtype) for dtype in (np.int32, np.uint8, np.uint8, np.uint32)]
+
+
+def old_body(row: list[Any], _cuts: list[int]) -> bytes:
+    """A body whose parts are of version 1."""
+    values, state, reason, rules = row
+    carried = [value if code in HAS_VALUE else None for value, code in zip(values, state, strict=True)]
+    codes = [one + 256 * other for one, other in zip(state, reason, strict=True)]
+    parts = reference.encode_old_row(carried), reference.encode_old_runs(codes), reference.encode_old_runs(rules)
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+
+
+def test_block_that_is_too_short_for_its_head_and_tail_is_an_error() -> None:
+    out = room(1, 3)
+
+    for block, start in ((b"1234567", 4), (b"", 0), (b"12345678", -1)):
+        with pytest.raises(ValueError, match=r"body 0 of 3 slots, .* does not lie within its buffer"):
+            blocks.decode_blocks([block], np.array([start]), 4, whole(3), *out)
+    with pytest.raises(ValueError, match="blocks has 2 entries, there are 1 rows"):
+        blocks.decode_blocks([b"", b""], np.zeros(1, np.int64), 4, whole(3), *out)
+
+
+def test_channels_that_a_row_does_not_have_are_value_errors() -> None:
+    out, ends = room(1, 2), np.zeros(1, np.int64)
+
+    for first, last, what in (
+        (1, 3, "not among 2"),
+        (-1, 1, "not among 2"),
+        (1, 0, "not among 2"),
+        (0, 1, "have 3 slots"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            blocks.decode_bodies(b"", ends, ends, np.array([0, 3, 5]), *out, first=first, last=last)
+
+
 def test_value_under_a_slot_without_value_is_not_stored() -> None:
     has_value = np.array([[1, 0, 1]], np.uint8)
 

@@ -15,10 +15,12 @@ from headend.store.postgresql.dialect import returning, to_wire, translated
 from headend.store.postgresql.errors import is_fatal, translate
 
 T = TypeVar("T")
+MAX_PREPARED = 500
+"""Most statements that are kept parsed; those that ask for a number of keys are one for each number."""
 
 
 class PostgresEngine:
-    """An `Engine` on an open connection. Each statement is parsed once for the connection's life."""
+    """An `Engine` on an open connection. Each statement is parsed once, in the rule."""
 
     def __init__(self, path: str, connection: CoreConnection) -> None:
         self.path = path
@@ -66,10 +68,9 @@ class PostgresEngine:
         sql = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
         self._guarded(lambda: self._connection.execute_unnamed(sql, stream=chunks))
 
-    def present(self, table: str, keys: Sequence[int]) -> set[int]:
-        """Say which of some keys a table of blocks has."""
-        wanted = f"{{{','.join(map(str, keys))}}}"
-        return {key for (key,) in self.rows(f"SELECT k FROM {table} WHERE k = ANY (CAST(? AS BIGINT[]))", (wanted,))}  # noqa: S608  a name of the schema's
+    def stamp(self) -> object:
+        """Give what is another once any transaction of the server has changed anything."""
+        return self.rows("SELECT CAST(pg_current_snapshot() AS TEXT)")[0][0]
 
     def begin(self, *, writes: bool) -> None:
         """Begin a transaction; one that only reads sees the store as it was at its first statement."""
@@ -149,6 +150,9 @@ class PostgresEngine:
         def work() -> Any:
             statement = self._prepared.get(sql)
             if statement is None:
+                if len(self._prepared) >= MAX_PREPARED:
+                    self._connection.execute_simple("DEALLOCATE ALL")
+                    self._prepared.clear()
                 statement = self._prepared[sql] = self._connection.prepare_statement(translated(sql), ())
             name, columns, converters = statement
             return self._connection.execute_named(name, values, columns, converters, sql)

@@ -243,6 +243,18 @@ def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path,
     assert run("export", "verify", "--directory", str(tmp_path / "out")).code == Exit.CHECK_FAILED
 
 
+def test_export_of_an_area_takes_what_belongs_to_it(run: Run, filled: Path, tmp_path: Path) -> None:
+    assert filled.exists()
+    day = ("--from", "2024-11-20", "--to", "2024-11-20", "--directory", str(tmp_path))
+
+    north = run("export", "csv", *day, "--area", "north", "-o", "json")
+    other = run("export", "csv", *day, "--area", "north", "--meter", "UP2")
+
+    assert {row["usage_point"] for row in json.loads(north.out)["rows"]} == {"UP1"}
+    assert other.code == Exit.USAGE
+    assert "no such usage point belongs to area north" in other.err
+
+
 @pytest.mark.parametrize(
     ("question", "words"),
     [

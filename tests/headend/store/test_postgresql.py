@@ -11,10 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 from headend.errors import StoreError
+from headend.store.block import channel_of
 from headend.store.errors import StoreFull, StoreUnavailable
+from headend.store.meterdays import MeterDays
 from headend.store.model import Recorded
 from headend.store.place import ServerPlace, parse_place
 from headend.store.postgresql.connect import connect_writing
@@ -24,9 +27,11 @@ from headend.store.reader import StoreReader, is_there
 from headend.store.seal import row_crc
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
-from tests.headend.store.builders import IMPORT, NOW, PERIOD, START, block, open_store
+from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, open_store
 from tests.headend.store.test_seal import SEALED, fill
 from tests.postgres import Postgres, running
+
+HEAD = channel_of(IMPORT, PERIOD, 0, WH)
 
 
 @pytest.fixture
@@ -265,6 +270,36 @@ def test_long_keys_fit_the_servers_index(store: Store) -> None:
 
     assert len(store.events(1)) == len(store.set_asides()) == len(store.quarantine("influx")) == 1
     assert store.quarantine("influx")[0].times == 2
+
+
+def test_whole_days_copied_to_the_server_are_octet_for_octet_those_of_a_file(store: Store, tmp_path: Path) -> None:
+    days = [
+        MeterDays(FIRST_DAY + day, [1], (HEAD,), np.arange(48, dtype=np.int32)[None] * (day + 1)) for day in range(40)
+    ]
+    with open_store(tmp_path / "s.db") as file:
+        for held in (store, file):
+            with held.transaction():
+                assert [held.record_days(said, NOW) for said in days] == [Recorded(new=48)] * 40
+            with held.transaction():
+                assert held.record_days(days[3], NOW) == Recorded(same=48)
+
+        blocks = "SELECT k, block FROM raw ORDER BY k"
+        assert store._rows(blocks) == file._rows(blocks)
+        assert len(store.changes(0)) == len(file.changes(0)) == 40
+    assert list(store.faults()) == []
+
+
+def test_a_reader_sees_a_changed_registry_and_asks_for_any_number_of_keys(place: ServerPlace) -> None:
+    with open_store(place) as store, StoreReader.open(place) as reader:
+        record(store, 0)
+        before = reader._stamp()
+        assert reader._stamp() == before
+        assert [len(reader._rows_in("SELECT k FROM raw WHERE k", range(number))) for number in range(1, 520)] == [
+            0
+        ] * 519
+        with store.transaction():
+            store.set_disabled("SIM:1", disabled=True)
+        assert reader._stamp() != before
 
 
 # trouble
