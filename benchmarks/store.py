@@ -44,6 +44,8 @@ from headend.store.store import Store
 EVERY = 3
 """Days between those that rows take."""
 READS = 60
+IN_A_ROW = 5
+"""Days of a meter that are read before it is another's turn."""
 SEGMENT = 3
 """Days written in a row with the second process reading, and then without it."""
 
@@ -114,7 +116,7 @@ def cross(reader: StoreReader, channel: int, day: int) -> Any:
     return reader.matrix(range(1, METERS + 1), CODES[channel], day * DAY, (day + 1) * DAY)
 
 
-def one_meter(reader: StoreReader, meter: int, first: int, days: int) -> Any:
+def one_meter(reader: StoreReader, meter: int, first: int, days: int = 1) -> Any:
     return reader.series([(meter, code) for code in CODES], first * DAY, (first + days) * DAY)
 
 
@@ -124,21 +126,28 @@ def read_all(reader: StoreReader, rivals: list[Rival], times: Times) -> None:
     blocks = reader._rows("SELECT block FROM raw LIMIT 500")  # noqa: SLF001  what a read cannot do without
     for count in range(READS):
         meter = int(random.integers(1, METERS + 1))
-        day = FIRST_DAY + EVERY * int(random.integers(0, DAYS // EVERY))
+        days = [FIRST_DAY + EVERY * int(number) for number in random.permutation(DAYS // EVERY)[:IN_A_ROW]]
+        day = days[0]
         wanted: dict[str, Callable[[], object]] = {
-            "decode": partial(decode, blocks[count * 7][0]),
-            "ours day anew": partial(one_meter, reader, meter, day, 1),
-            "ours day": partial(one_meter, reader, meter, day + 1, 1),
+            "ours day anew": partial(one_meter, reader, meter, day),
+            "ours day": partial(each_of, partial(one_meter, reader, meter), days),
+            "decode": partial(each_of, decode, [blocks[count * 7 + at][0] for at in range(IN_A_ROW)]),
             "ours month": partial(one_meter, reader, meter, FIRST_DAY, DAYS),
             "ours cross": partial(cross, reader, count % 10, day),
         }
         for rival in rivals:
             if count < READS // 3 or not takes_some(rival):
-                wanted[f"{rival.name} day"] = partial(rival.day, meter, day)
+                wanted[f"{rival.name} day"] = partial(each_of, partial(rival.day, meter), days)
                 wanted[f"{rival.name} month"] = partial(rival.month, meter)
                 wanted[f"{rival.name} cross"] = partial(rival.cross, count % 10, day)
         for name, work in wanted.items():
-            times.setdefault(name, []).append(timed(work))
+            took = timed(work)
+            times.setdefault(name, []).append(took / IN_A_ROW if name.endswith((" day", "decode")) else took)
+
+
+def each_of(read: Callable[[Any], object], what: Sequence[Any]) -> None:
+    for one in what:
+        read(one)
 
 
 class Beside:

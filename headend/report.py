@@ -177,6 +177,7 @@ def day_slots(
 ) -> tuple[list[Slot], tzinfo]:
     """Read the slots of one local day of a usage point or a meter that were expected and have fallen due, by time.
 
+    Those that retention has dropped are not expected, with that reason.
     Validated slots where there are any, else what the meter said times the installation's multiplier. ``day``: None for
     the day of ``now``. Also gives the zone of the day. Raises `RegistryError` for an unknown name or channel.
     """
@@ -210,14 +211,15 @@ def _slots(
         raw = series.window(first, last)
         slots.update({slot.start: slot for slot in _expected(raw, installation.multiplier)})
         validated = reader.validated_series(installation.usage_point_id, obis, first, last)
-        slots.update({slot.start: slot for slot in _expected(validated, 1) if slot.state is not State.EXPECTED})
+        unseen = (State.EXPECTED, State.NOT_EXPECTED)
+        slots.update({slot.start: slot for slot in _expected(validated, 1) if slot.state not in unseen})
     return slots
 
 
 def _expected(series: Series, multiplier: int) -> Iterator[Slot]:
     columns = (series.values.tolist(), series.state.tolist(), series.reason.tolist(), series.has_value.tolist())
     for index, (value, state, reason, has_value) in enumerate(zip(*columns, strict=True)):
-        if state != State.NOT_EXPECTED:
+        if state != State.NOT_EXPECTED or reason == Reason.DROPPED:
             exact = series.scaler_unit.to_decimal(value * multiplier) if has_value else None
             start = series.start + index * series.period
             yield Slot(start, series.period, exact, series.scaler_unit.unit, State(state), Reason(reason))

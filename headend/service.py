@@ -38,6 +38,7 @@ from headend.ingest.dial_in import DialIn
 from headend.ingest.mqtt import OtherProfile, ingest
 from headend.secrets import Secrets
 from headend.settings import ProxySettings, Settings
+from headend.sinks.journal import PREFIX
 from headend.sinks.run import open_sinks
 from headend.store.condition import condition_of
 from headend.store.errors import StoreFull, StoreUnavailable
@@ -45,6 +46,7 @@ from headend.store.model import Recorded
 from headend.store.place import Place
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
+from headend.upkeep import Upkeep
 from headend.validation import ValidationSummary, Validator
 from headend.vee.calendar import load_calendars
 from headend.vee.rules import load_rules
@@ -125,6 +127,9 @@ async def serve(
         tasks: list[Coroutine[Any, Any, None]] = []
         if not once:
             tasks += open_sinks(settings.sinks, store_path, writer, clock, secrets, stop)
+            waited_for = [PREFIX + name for name in settings.sinks]
+            upkeep = Upkeep(writer.from_reserve, store_path, settings.retention, waited_for, clock)
+            tasks.append(upkeep.run(stop))
         if settings.mqtt.url:
             tasks.append(intake.run(settings, profiles, secrets))
         if once:

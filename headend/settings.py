@@ -23,6 +23,8 @@ from headend.toml_file import TomlFileError, read_toml
 ENVIRONMENT_PREFIX = "HEADEND_"
 SEARCHED = (Path("headend.toml"), Path("/etc/headend/headend.toml"))
 MAX_SHOWN = 60
+SHORTEST_TERM = 35
+"""Shortest time that anything stored may be kept. [d]"""
 SINKS = "sinks"
 """The section whose tables are one deeper: each has a name of the user's."""
 _SINK_NAME = re.compile(r"[a-z0-9](?:_?[a-z0-9]){0,31}")
@@ -112,6 +114,37 @@ class StoreSettings(_Section):
     url: Annotated[str, AfterValidator(_store_url)] = ""
     password_ref: Reference = ""
     reserve_mib: int = Field(default=64, ge=0, le=2**30)
+
+
+def _days(days: int) -> int:
+    """Refuse a term so short that validation or a second reading would miss what it drops."""
+    if 0 < days < SHORTEST_TERM:
+        raise ValueError(f"at least {SHORTEST_TERM} days, or 0: kept for good")
+    return days
+
+
+Days = Annotated[int, Field(ge=0, le=36_500), AfterValidator(_days)]
+
+
+class RetentionSettings(_Section):
+    """How long what is stored is kept; 0: for good, as everything is unless said otherwise. [d]
+
+    ``raw_days``: what meters said of intervals.  ``validated_days``: what validation made of it; ``keep_sums``: what is left of
+    a day then, kept for ``sums_days``.  ``register_days``, ``event_days``, ``job_run_days``, ``set_aside_days``: as they say.
+    ``change_days``: the change log, from which sinks read.  ``sink_wait_days``: how much longer all of it is kept for a sink
+    that is behind, before it is dropped with a gap record.  The registry, conflicts and the audit are never dropped.
+    """
+
+    raw_days: Days = 0
+    validated_days: Days = 0
+    keep_sums: Literal["hour", "day", "none"] = "hour"
+    sums_days: Days = 0
+    register_days: Days = 0
+    event_days: Days = 0
+    job_run_days: Days = 0
+    set_aside_days: Days = 0
+    change_days: Days = 0
+    sink_wait_days: int = Field(default=30, ge=0, le=36_500)
 
 
 class ProfileSettings(_Section):
@@ -245,6 +278,7 @@ class Settings(_Section):
     """All settings. ``Settings()`` is every default."""
 
     store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
     profiles: ProfileSettings = ProfileSettings()
     collect: CollectSettings = CollectSettings()
     mqtt: MqttSettings = MqttSettings()
@@ -305,6 +339,7 @@ def load_settings(
         layers.put("flag", section, key, value)
     try:
         settings = Settings.model_validate(layers.tree())
+        faults += _contradictions(settings, layers.origins)
     except ValidationError as error:
         faults += _faults(error, layers.origins)
     if faults:
@@ -387,6 +422,16 @@ def _origin(dotted: str, origins: Mapping[str, str]) -> str:
     table = dotted.rpartition(".")[0]
     near = [key for key in origins if key == table or (table.count(".") and key.startswith(f"{table}."))]
     return next((origins[key] for key in (dotted, *near) if key in origins), "default")
+
+
+def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    """Name terms shorter than back-fill, which would fetch again what they drop, or not know how often it had asked."""
+    for name in ("raw_days", "job_run_days"):
+        if 0 < getattr(settings.retention, name) < settings.collect.backfill_days:
+            yield (
+                f"{_origin(f'retention.{name}', origins)}: retention.{name}: at least collect.backfill_days"
+                f" ({settings.collect.backfill_days}), within which holes are fetched again"
+            )
 
 
 def _faults(error: ValidationError, origins: Mapping[str, str]) -> list[str]:

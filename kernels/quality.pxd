@@ -28,6 +28,7 @@ cpdef enum CReason:
     NO_LINE_TIME = 14
     SET_ASIDE = 15
     DISABLED = 16
+    DROPPED = 17
     # methods of an estimate
     LINEAR = 64
     LIKE_DAY = 65

@@ -27,6 +27,7 @@ class Reason(IntEnum):
     NO_LINE_TIME = 14
     SET_ASIDE = 15
     DISABLED = 16
+    DROPPED = 17
     LINEAR = 64
     LIKE_DAY = 65
     PREVIOUS_YEAR = 66

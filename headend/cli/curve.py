@@ -42,9 +42,14 @@ def command(ctx: click.Context, *, meter: str, day: date | None, channel: Obis, 
     with app.reader() as reader:
         slots, zone = day_slots(reader, meter, channel, day, app.now())
     if format_name == "table":
-        if slots:
-            app.output.draw(draw(slots, zone, width=app.output.width, height=height, is_ascii=app.output.is_ascii))
-        else:
+        shown = [slot for slot in slots if slot.reason is not Reason.DROPPED]
+        if shown:
+            app.output.draw(draw(shown, zone, width=app.output.width, height=height, is_ascii=app.output.is_ascii))
+        if len(shown) < len(slots):
+            app.output.say(
+                f"{len(slots) - len(shown)} slots were dropped by retention; what is left of validated days: headend store sums"
+            )
+        elif not shown:
             app.output.say(f"nothing of {meter} was due on this day")
         return
     app.output.emit(

@@ -30,7 +30,7 @@ COMMANDS = {
     "curve": ("headend.cli.curve", "Draw a meter's day in the terminal, gaps as gaps."),
     "vee": ("headend.cli.vee", "Explain a validated slot: rules it failed, what filled it."),
     "export": ("headend.cli.export", "Write billing files: csv or nem12."),
-    "store": ("headend.cli.store", "Care for the store: check, stats, backup, restore, compact."),
+    "store": ("headend.cli.store", "Care for the store: check, stats, backup, restore, retain, sums, compact."),
     "sink": ("headend.cli.sink", "Show where readings are taken to, and what could not be delivered."),
     "config": ("headend.cli.config", "Check and show settings; reads no meter."),
     "trace": ("headend.cli.trace", "Take recorded wire traces apart, offline."),

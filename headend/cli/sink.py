@@ -16,6 +16,7 @@ COLUMNS = (
     Column("newest", "Newest", is_number=True),
     Column("waiting_s", "Waiting [s]", is_number=True),
     Column("quarantined", "Quarantined", is_number=True),
+    Column("gaps", "Gaps", is_number=True),
     Column("error", "Cannot deliver"),
     Column("error_since", "Since"),
 )
@@ -40,7 +41,8 @@ def command() -> None:
 def status(ctx: click.Context, format_name: str) -> None:
     """Show each sink's cursor on the change log, how long the oldest change has waited, and what is wrong.
 
-    A sink that is in the store and no longer in the settings has no kind; its cursor stands.
+    A sink that is in the store and no longer in the settings has no kind; its cursor stands. Gaps are what retention dropped
+    before the sink had taken it.
     """
     app = App.of(ctx, format_name)
     now = app.now()
@@ -50,6 +52,7 @@ def status(ctx: click.Context, format_name: str) -> None:
             name.removeprefix(PREFIX): state for name, state in reader.sink_states().items() if name.startswith(PREFIX)
         }
         fresh = SinkState(waiting_since=reader.first_change_at())
+        gaps = reader.gaps()
     rows = []
     for name in sorted(states.keys() | app.settings.sinks.keys()):
         state, sink = states.get(name, fresh), app.settings.sinks.get(name)
@@ -60,10 +63,15 @@ def status(ctx: click.Context, format_name: str) -> None:
             "newest": newest,
             "waiting_s": None if state.waiting_since is None else max(0, now - state.waiting_since),
             "quarantined": state.quarantined,
+            "gaps": sum(gap.sink == PREFIX + name for gap in gaps),
             "error": state.error,
             "error_since": None if state.error_since is None else instant(state.error_since),
         })  # fmt: skip
     app.output.emit(Document("headend.sink/1", COLUMNS, rows, {"at": instant(now)}))
+    for gap in gaps:
+        app.output.say(
+            f"{gap.sink.removeprefix(PREFIX)} {'will not get' if gap.reached_at is None else 'did not get'} {gap}"
+        )
     if not rows:
         app.output.say("no sink is set up; see [sinks.NAME] in docs/integrator.md")
 

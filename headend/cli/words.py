@@ -22,6 +22,7 @@ _ADVICE: dict[Reason, str] = {
     Reason.NO_LINE_TIME: "the bus has no time left: raise the baud rate, or split the bus",
     Reason.SET_ASIDE: "a message could not be understood: read its reason among the set-asides",
     Reason.DISABLED: "the meter is disabled in the registry",
+    Reason.DROPPED: "nothing: retention has dropped it; sums of validated days: headend store sums",
 }
 
 

@@ -20,7 +20,7 @@ from headend.export.rows import Piece, Row, rows
 from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint
 from headend.series import Series
 from headend.store.model import Version
-from kernels.quality import State
+from kernels.quality import Reason, State
 
 DAY = 86_400
 
@@ -182,11 +182,16 @@ def _day_rows(
         multiplier=Decimal(span.multiplier),
     )
     versions = store.versions(channel.usage_point.id, channel.obis, start // DAY)
+    series = store.validated_series(channel.usage_point.id, channel.obis, start, end)
+    if _has_dropped(series) or (not versions and _has_dropped(raw)):
+        raise NotExportable(
+            f"{channel.usage_point.name}, {channel.obis}: day {start // DAY} since 1970 has been dropped by retention; export"
+            " what is younger (headend store stats says from when on)"
+        )
     if not versions:
         yield from rows(unvalidated)
         return
     newest = max(versions, key=lambda version: version.version)
-    series = store.validated_series(channel.usage_point.id, channel.obis, start, end)
     validated = Piece(
         channel.usage_point.name,
         span.meter.name,
@@ -210,6 +215,10 @@ def _day_rows(
     of_version = {row.start: row for row in rows(validated)}
     of_meter = {row.start: row for row in rows(unvalidated)}
     yield from (of_version.get(at) or of_meter[at] for at in sorted({*of_version, *of_meter}))
+
+
+def _has_dropped(series: Series) -> bool:
+    return bool(((series.state == State.NOT_EXPECTED) & (series.reason == Reason.DROPPED)).any())
 
 
 def _same_grid(one: Series, other: Series) -> bool:

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import structlog
+
 from headend.sinks.model import Poison, Window
 from headend.sinks.window import Form, read_window
 from headend.store.reader import StoreReader
+from headend.store.retention import Gap
 from headend.store.store import Store
 
+_log = structlog.get_logger(__name__)
 PREFIX = "sink/"
 """What sinks' cursors begin with; validation has one of its own."""
 
@@ -20,7 +24,7 @@ class StoreJournal:
         self,
         name: str,
         reader: StoreReader,
-        submit: Callable[[Callable[[Store], None]], Awaitable[None]],
+        submit: Callable[[Callable[[Store], Any]], Awaitable[Any]],
         form: Form,
         most_lines: int,
         call: Callable[..., Awaitable[Any]] = asyncio.to_thread,
@@ -43,14 +47,15 @@ class StoreJournal:
         return window
 
     async def acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:
-        """Move the cursor and keep what was quarantined, in one transaction. Raises `StoreError`."""
+        """Move the cursor and keep what was quarantined, in one transaction; say what had been dropped on the way. Raises `StoreError`."""
 
-        def change(store: Store) -> None:
+        def change(store: Store) -> Sequence[Gap]:
             for item in poison:
                 store.quarantine_point(self._name, item.point, item.reason, seq)
-            store.advance_cursor(self._name, seq)
+            return store.advance_cursor(self._name, seq)
 
-        await self._submit(change)
+        for gap in await self._submit(change):
+            _log.warning("retention had dropped what this sink has not had", sink=self._name, what=str(gap))
 
     async def report(self, error: str) -> None:
         """Note why nothing can be delivered; empty: it can again. Raises `StoreError`."""

@@ -17,7 +17,7 @@ from headend.store.lock import WriterLock
 from headend.store.quarantine import mark_of, quarantine, why_quarantined
 from headend.store.reader import StoreReader
 from headend.store.store import Store
-from headend.store.unclean import sync_directory
+from headend.store.unclean import owed_since, settle_check, sync_directory
 from headend.store.vault import seal, unseal
 
 COUNTER_JUMP = 2**24
@@ -121,6 +121,7 @@ def _put_in_place(incoming: Path, store: str, at: UtcSeconds) -> str:
         quarantine(kept_as, before)
     incoming.rename(store)
     sync_directory(store)
+    settle_check(store, owed_since(store))  # what was restored has been checked as a whole
     mark_of(store).unlink()
     sync_directory(store)
     return kept_as if "" in there else ""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from drivers.obis import Obis
 from headend.registry.model import ChannelExpectation
 from headend.store.block import Block, Channel, channel_of, encode
-from headend.store.journalwrites import JournalWrites
 from headend.store.model import Layer
 from headend.store.registrywrites import RegistryWrites
+from headend.store.retentionwrites import RetentionWrites
 from headend.store.seriesreads import TABLES, SeriesReads, block_key
 
 _PUT = {
@@ -20,7 +20,7 @@ REMEMBERED = 20_000
 Lines = dict[Obis, list[tuple[ChannelExpectation, Channel]]]
 
 
-class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
+class BlockWrites(RetentionWrites, RegistryWrites, SeriesReads):
     """The writer alone changes the registry, so it may remember it; undoing a transaction forgets all."""
 
     _known_expectations: dict[int, Sequence[ChannelExpectation]]
@@ -45,6 +45,7 @@ class BlockWrites(RegistryWrites, JournalWrites, SeriesReads):
         return name
 
     def _forget(self) -> None:
+        super()._forget()
         self._known_expectations = {}
         self._known_names = {}
         self._known_channels = {}

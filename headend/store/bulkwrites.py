@@ -15,6 +15,7 @@ from headend.store.blockwrites import REMEMBERED
 from headend.store.meterdays import MeterDays, whole_days
 from headend.store.model import Layer, Recorded
 from headend.store.rawwrites import LAST_INSTANT, Piece, RawWrites, channel_for, check_instant, doubt
+from headend.store.retention import Kept
 from headend.store.seriesreads import block_key
 from kernels.quality import State
 
@@ -87,6 +88,11 @@ class BulkWrites(RawWrites):
         self._require_transaction()
         if said.day < 0 or (said.day + 1) * DAY > LAST_INSTANT:
             raise StoreError(f"day {said.day} lies outside 1970 to 9999; the meters' clocks are wrong")
+        if said.day < self.floor(Kept.RAW).day:
+            told = Recorded()
+            for row, meter in enumerate(said.end_device_ids):
+                told += super().record(meter, said.facts(row), received_at, run_id)
+            return told
         known = [self._known_kind(meter, said.channels) for meter in said.end_device_ids]
         for row, kind in enumerate(known):
             if not kind.is_expected:
@@ -151,7 +157,7 @@ class BulkWrites(RawWrites):
         """Do as `RawWrites.record`; whole days that are not stored yet, or exactly so, are encoded together."""
         self._require_transaction()
         days = whole_days([fact for fact in facts if isinstance(fact, IntervalBlock)])
-        if days is None or days.first < 0:
+        if days is None or days.first < self.floor(Kept.RAW).day:
             return super().record(end_device_id, facts, received_at, run_id)
         name, kind = self._device_name(end_device_id), self._known_kind(end_device_id, days.channels)
         places = [(end_device_id, days.first + number) for number in range(len(days.values))]

@@ -33,6 +33,10 @@ class Database:
             raise StoreError(f"{self.path}: this is no SQLite file")
         return self._engine.connection
 
+    @property
+    def _is_file(self) -> bool:
+        return isinstance(self._engine, SqliteEngine)
+
     def __enter__(self) -> Self:
         """Give the store itself; leaving closes it."""
         return self
@@ -42,6 +46,20 @@ class Database:
     ) -> None:
         """Close."""
         self.close()
+
+    def structure(self) -> str:
+        """Check the file's structure as a whole, and give the verdict: ``ok``, or what is wrong. Minutes for tens of gigabytes."""
+        self._check_usable()
+        try:
+            return str(self._connection.pragma("quick_check"))
+        except apsw.CorruptError as error:
+            return str(error)
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+
+    def interrupt(self) -> None:
+        """End what another thread is reading through this connection: it raises `StoreError` there."""
+        self._connection.interrupt()
 
     def close(self) -> None:
         """Close; closing twice is harmless."""

@@ -63,6 +63,12 @@ class Engine(Protocol):
     def undo_part(self) -> None:
         """Undo the innermost part. Never raises: a connection that cannot is at fault."""
 
+    def highest(self, table: str, number: str) -> int:
+        """Give the highest number ever given to a row of a table that counts them, 0 before the first."""
+
+    def crc_of(self, columns: str, function: str) -> str:
+        """Write the SQL of the checksum over some columns, ``row_crc`` or ``change_crc``."""
+
     def structure_faults(self, most: int) -> Iterator[str]:
         """Name what the database finds wrong with its own structure."""
 

@@ -13,6 +13,10 @@ class StoreUnavailable(StoreError):
     """The device failed or takes no writes. Nothing more is written by this connection; opening the store again may work."""
 
 
+class StoreBusy(StoreError):
+    """Another process writes the store; it may be asked (`headend.store.request`)."""
+
+
 class BlockError(StoreError):
     """A stored block is damaged or of a format this program does not know."""
 

@@ -21,12 +21,14 @@ from headend.store.model import (
     SetAside,
     SinkState,
 )
+from headend.store.seal import CHAIN_START, audit_digest, change_crc, damaged
 from kernels.quality import Reason, Rule
 
 DEFAULT_LIMIT = 10_000
 """Most rows a listing gives unless told otherwise."""
 _FOREVER = 2**62
 _REGISTER = struct.Struct("<q6sqqbBqI")
+_AUDIT = 'id, at, "user", action, subject, detail, digest'
 _CURSOR = "SELECT name, seq, at, crc FROM sink_cursor"
 COUNTER_QUERY = "SELECT key_id, next, is_peer, crc FROM invocation_counter"
 _REGISTER_COLUMNS = "count, scaler, unit, captured_at, uncertainty, rules, crc"
@@ -92,12 +94,15 @@ class JournalReads(Database):
     def changes(self, after: int, limit: int = DEFAULT_LIMIT) -> list[Change]:
         """List what changed after commit number ``after``, oldest first: at most ``limit`` numbers, each of them whole."""
         rows = self._rows(
-            "SELECT seq, layer, entity_id, channels, day, version, run_id, at FROM change_log WHERE seq > ?"
+            "SELECT seq, layer, entity_id, day, channels, version, run_id, at, crc FROM change_log WHERE seq > ?"
             " ORDER BY seq LIMIT ?",
             (after, limit),
         )
         found: list[Change] = []
-        for seq, layer, entity_id, channels, day, version, run_id, at in rows:
+        for *row, crc in rows:
+            seq, layer, entity_id, day, channels, version, run_id, at = row
+            if change_crc(*row) != crc:
+                raise damaged(self.path, "change_log", seq)
             codes: list[Obis | None] = [
                 Obis.from_bytes(channels[first : first + 6]) for first in range(0, len(channels), 6)
             ]
@@ -116,6 +121,11 @@ class JournalReads(Database):
         row = self._row("SELECT at FROM change_log ORDER BY seq LIMIT 1")
         return int(row[0]) if row else None
 
+    def last_change_at(self) -> UtcSeconds | None:
+        """Give the instant of the newest change in the log, None where there is none. [s UTC]"""
+        row = self._row("SELECT at FROM change_log ORDER BY seq DESC LIMIT 1")
+        return int(row[0]) if row else None
+
     def cursor(self, name: str) -> int:
         """Give the last change a sink has acknowledged, 0 before its first."""
         rows = self._sealed("sink_cursor", f"{_CURSOR} WHERE name = ?", (name,))
@@ -128,22 +138,29 @@ class JournalReads(Database):
 
     def sink_states(self) -> dict[str, SinkState]:
         """Give how far each sink has come and what ails it, by name; every one that ever wrote anything."""
-        rows = self._rows(
-            "SELECT name, coalesce(c.seq, 0), (SELECT at FROM change_log WHERE seq > coalesce(c.seq, 0) ORDER BY seq LIMIT 1),"
-            " (SELECT count(*) FROM sink_quarantine WHERE sink = name), coalesce(t.error, ''), t.since FROM"
-            " (SELECT name FROM sink_cursor UNION SELECT name FROM sink_trouble UNION SELECT sink FROM sink_quarantine)"
-            " AS s LEFT JOIN sink_cursor AS c USING (name) LEFT JOIN sink_trouble AS t USING (name) ORDER BY name"
-        )
-        return {name: SinkState(*rest) for name, *rest in rows}
+        cursors = self.cursors()
+        troubles = {
+            name: (error, since)
+            for name, error, since in self._sealed("sink_trouble", "SELECT name, error, since, crc FROM sink_trouble")
+        }
+        quarantined = dict(self._rows("SELECT sink, count(*) FROM sink_quarantine GROUP BY sink"))
+        found = {}
+        for name in sorted(cursors.keys() | troubles.keys() | quarantined.keys()):
+            seq = cursors.get(name, 0)
+            waiting = self._row("SELECT at FROM change_log WHERE seq > ? ORDER BY seq LIMIT 1", (seq,))
+            since = int(waiting[0]) if waiting else None
+            found[name] = SinkState(seq, since, quarantined.get(name, 0), *troubles.get(name, ("", None)))
+        return found
 
     def quarantine(self, sink: str, limit: int = DEFAULT_LIMIT) -> list[Quarantined]:
         """List what a sink's server refused for good: the newest ``limit``, oldest first."""
-        rows = self._rows(
-            "SELECT id, point, reason, seq, first_at, last_at, times FROM sink_quarantine WHERE sink = ?"
+        rows = self._sealed(
+            "sink_quarantine",
+            "SELECT id, sink, point, reason, seq, first_at, last_at, times, crc FROM sink_quarantine WHERE sink = ?"
             " ORDER BY id DESC LIMIT ?",
             (sink, limit),
         )
-        return [Quarantined(*row) for row in reversed(rows)]
+        return [Quarantined(number, *rest) for number, _, *rest in reversed(rows)]
 
     def events(
         self,
@@ -154,8 +171,9 @@ class JournalReads(Database):
         limit: int = DEFAULT_LIMIT,
     ) -> list[Event]:
         """List what happened within ``[start, end)`` [s UTC], oldest first."""
-        rows = self._rows(
-            "SELECT id, end_device_id, kind, code, at, text, received_at FROM event WHERE (end_device_id = ?1 OR"
+        rows = self._sealed(
+            "event",
+            "SELECT id, end_device_id, kind, code, at, text, received_at, crc FROM event WHERE (end_device_id = ?1 OR"
             " ?1 IS NULL) AND (kind = ?2 OR ?2 IS NULL) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
             (end_device_id, kind, start, end, limit),
         )
@@ -169,9 +187,10 @@ class JournalReads(Database):
         limit: int = DEFAULT_LIMIT,
     ) -> list[Conflict]:
         """List values that contradicted a stored one, of slots or captures within ``[start, end)`` [s UTC]."""
-        rows = self._rows(
+        rows = self._sealed(
+            "conflict",
             "SELECT id, end_device_id, layer, obis, at, kept, kept_scaler, kept_unit, refused, refused_scaler,"
-            " refused_unit, received_at FROM conflict WHERE (end_device_id = ?1 OR ?1 IS NULL)"
+            " refused_unit, received_at, crc FROM conflict WHERE (end_device_id = ?1 OR ?1 IS NULL)"
             " AND at >= ?2 AND at < ?3 ORDER BY at, id LIMIT ?4",
             (end_device_id, start, end, limit),
         )
@@ -186,8 +205,9 @@ class JournalReads(Database):
 
     def set_asides(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[SetAside]:
         """List messages nobody could use, last seen at or after ``since`` [s UTC], oldest first."""
-        rows = self._rows(
-            "SELECT id, topic, payload, size, reason, first_at, last_at, times FROM set_aside WHERE last_at >= ?"
+        rows = self._sealed(
+            "set_aside",
+            "SELECT id, topic, payload, size, reason, first_at, last_at, times, crc FROM set_aside WHERE last_at >= ?"
             " ORDER BY id LIMIT ?",
             (since, limit),
         )
@@ -202,8 +222,9 @@ class JournalReads(Database):
     ) -> list[JobRun]:
         """List attempts to read that started at or after ``since`` [s UTC]: the newest ``limit``, oldest first."""
         where = "end_device_id = ?1" if end_device_id is not None else "CAST(?1 AS BIGINT) IS NULL"
-        rows = self._rows(
-            "SELECT id, end_device_id, kind, started_at, ended_at, succeeded, cause, detail, window_start, window_end"  # noqa: S608  both wheres are ours
+        rows = self._sealed(
+            "job_run",
+            "SELECT id, end_device_id, kind, started_at, ended_at, succeeded, cause, detail, window_start, window_end, crc"  # noqa: S608  both wheres are ours
             f" FROM job_run WHERE {where} AND (kind = ?2 OR ?2 IS NULL) AND started_at >= ?3"
             " ORDER BY started_at DESC, id DESC LIMIT ?4",
             (end_device_id, kind, since, limit),
@@ -230,11 +251,20 @@ class JournalReads(Database):
 
     def audit_entries(self, since: UtcSeconds = 0, limit: int = DEFAULT_LIMIT) -> list[AuditEntry]:
         """List who did what at or after ``since`` [s UTC], oldest first."""
-        rows = self._rows(
-            'SELECT id, at, "user", action, subject, detail FROM audit WHERE at >= ? ORDER BY id LIMIT ?',
-            (since, limit),
-        )
-        return [AuditEntry(*row) for row in rows]
+        rows = self._rows(f"SELECT {_AUDIT} FROM audit WHERE at >= ? ORDER BY id LIMIT ?", (since, limit))  # noqa: S608  constant columns
+        for row in rows:
+            before = self._row("SELECT digest FROM audit WHERE id < ? ORDER BY id DESC LIMIT 1", (row[0],))
+            if audit_digest(before[0] if before else CHAIN_START, *row[:-1]) != row[-1]:
+                raise StoreError(
+                    f"{self.path}: entry {row[0]} of the audit is damaged, or the one before it is not the one it was written"
+                    " after; keep the file, restore a backup"
+                )
+        return [AuditEntry(*row[:-1]) for row in rows]
+
+    def audit_head(self) -> tuple[int, str]:
+        """Give number and digest of the newest audit entry, 0 and nothing for none: noted elsewhere, they show what is cut off."""
+        row = self._row("SELECT id, digest FROM audit ORDER BY id DESC LIMIT 1")
+        return (int(row[0]), row[1].hex()) if row else (0, "")
 
 
 def _job_run(row: tuple[Any, ...]) -> JobRun:

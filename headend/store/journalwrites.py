@@ -10,6 +10,8 @@ from headend.errors import StoreError
 from headend.store.database import WritableDatabase
 from headend.store.journalreads import COUNTER_QUERY, JournalReads
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer
+from headend.store.retention import Gap
+from headend.store.seal import change_crc
 from kernels.quality import Reason
 
 MAX_PAYLOAD = 65_536
@@ -20,8 +22,8 @@ MAX_LINKS = 100_000
 """Most links whose latencies are kept."""
 MAX_TEXT = 2_000
 """Longest text kept of an error or an event. [characters]"""
-_LOG_COLUMNS = ("layer", "entity_id", "day", "channels", "version", "run_id", "at")
-_LOG = f"INSERT INTO change_log ({', '.join(_LOG_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
+_LOG_COLUMNS = ("seq", "layer", "entity_id", "day", "channels", "version", "run_id", "at", "crc")
+_LOG = f"INSERT INTO change_log ({', '.join(_LOG_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
 
 
 class JournalWrites(WritableDatabase, JournalReads):
@@ -74,8 +76,8 @@ class JournalWrites(WritableDatabase, JournalReads):
             ),
         )  # fmt: skip
 
-    def advance_cursor(self, name: str, seq: int) -> None:
-        """Note that a sink has durably acknowledged all changes up to ``seq``.
+    def advance_cursor(self, name: str, seq: int) -> Sequence[Gap]:
+        """Note that a sink has durably acknowledged all changes up to ``seq``; give what was dropped before it came there.
 
         Raises `StoreError` for a step back or beyond the newest change: either would hide a loss.
         """
@@ -89,6 +91,7 @@ class JournalWrites(WritableDatabase, JournalReads):
                 " ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, at = excluded.at",
                 (name, seq, self._now()),
             )
+        return ()
 
     def quarantine_point(self, sink: str, point: str, reason: str, seq: int) -> None:
         """Keep a point that a sink's server refused for good: once, counting how often it was met."""
@@ -225,7 +228,9 @@ class JournalWrites(WritableDatabase, JournalReads):
         run_id: int | None = None,
     ) -> int:
         """Append to the change log and give the commit number."""
-        return self._insert(_LOG, (int(layer), entity_id, day, _codes(channels), version, run_id, at))
+        seq = self._next_change()
+        self._run(_LOG, _entry(seq, layer, entity_id, day, _codes(channels), version, run_id, at))
+        return seq
 
     def _log_changes(
         self,
@@ -241,8 +246,31 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._put_many(
             "change_log",
             _LOG_COLUMNS,
-            [(int(layer), entity_id, day, codes, 0, run_id, at) for entity_id, day in places],
+            [
+                _entry(seq, layer, entity_id, day, codes, 0, run_id, at)
+                for seq, (entity_id, day) in enumerate(places, self._next_change())
+            ],
         )
+
+    def _next_change(self) -> int:
+        self._check_usable()
+        return self._engine.highest("change_log", "seq") + 1
+
+
+def _entry(
+    seq: int,
+    layer: Layer,
+    entity_id: int,
+    day: int,
+    channels: bytes,
+    version: int,
+    run_id: int | None,
+    at: UtcSeconds,
+) -> tuple[int | bytes | None, ...]:
+    """Make the row of `_LOG`, its checksum with it."""
+    number = int(layer)
+    crc = change_crc(seq, number, entity_id, day, channels, version, run_id, at)
+    return seq, number, entity_id, day, channels, version, run_id, at, crc
 
 
 def _codes(channels: tuple[Obis, ...]) -> bytes:

@@ -11,7 +11,7 @@ from headend.store.registrywrites import RegistryWrites
 
 _COLUMNS = (
     "id, end_device_id, phase, old_encryption_ref, old_authentication_ref, old_fingerprint, new_encryption_ref,"
-    " new_authentication_ref, new_fingerprint, moved_at"
+    " new_authentication_ref, new_fingerprint, moved_at, crc"
 )
 
 
@@ -41,7 +41,8 @@ class KeyChanges(RegistryWrites):
 
     def key_changes(self, end_device_id: int) -> list[KeyChange]:
         """List the changes of one meter's keys, oldest first."""
-        rows = self._rows(f"SELECT {_COLUMNS} FROM key_change WHERE end_device_id = ? ORDER BY id", (end_device_id,))  # noqa: S608  constant columns
+        query = f"SELECT {_COLUMNS} FROM key_change WHERE end_device_id = ? ORDER BY id"  # noqa: S608  constant columns
+        rows = self._sealed("key_change", query, (end_device_id,))
         return [_change(row) for row in rows]
 
     def key_change_under_way(self, end_device_id: int) -> KeyChange | None:
@@ -86,10 +87,10 @@ class KeyChanges(RegistryWrites):
         return self._key_change(number)
 
     def _key_change(self, number: int) -> KeyChange:
-        row = self._row(f"SELECT {_COLUMNS} FROM key_change WHERE id = ?", (number,))  # noqa: S608  constant columns
-        if row is None:
+        rows = self._sealed("key_change", f"SELECT {_COLUMNS} FROM key_change WHERE id = ?", (number,))  # noqa: S608  constant columns
+        if not rows:
             raise StoreError(f"there is no key change {number}")
-        return _change(row)
+        return _change(rows[0])
 
 
 def _change(row: Sequence[Any]) -> KeyChange:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from headend.errors import StoreError
-from headend.store.errors import StoreUnavailable
+from headend.store.errors import StoreBusy, StoreUnavailable
 
 
 class WriterLock:
@@ -27,7 +27,7 @@ class WriterLock:
         except OSError as error:
             holder = os.pread(self._file, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._file)
-            raise StoreError(
+            raise StoreBusy(
                 f"{store}: process {holder} is writing this store, and a store has one writer; "
                 "stop that process first, or only read"
             ) from error

@@ -26,6 +26,7 @@ from headend.store.dayblocks import (
     grids_of,
 )
 from headend.store.model import Layer
+from headend.store.retention import Kept
 from headend.store.seriesreads import (
     TABLES,
     Grid,
@@ -35,6 +36,7 @@ from headend.store.seriesreads import (
     mark_expected,
 )
 
+_KEPT = {Layer.RAW: Kept.RAW, Layer.VALIDATED: Kept.VALIDATED}
 _SPARSE = 4
 """Blocks of a day are fetched as one stretch of keys, unless it may hold so many times more than were asked for."""
 _REMEMBERED = 20_000
@@ -200,6 +202,9 @@ class MatrixReads(SeriesReads):
         else:
             for row, one in enumerate(many.expected):
                 one.mark(layer, found.series(row), grid)
+        if first < self.floor(_KEPT[layer]).day * DAY:
+            for row in range(len(ids)):
+                self._mark_dropped(_KEPT[layer], found.series(row))
         return found
 
     def area_matrix(
@@ -305,7 +310,9 @@ class MatrixReads(SeriesReads):
             plan.look_at(only.layout, layer)
             spans = plan.spans
             if plan.always[0] <= window[0] and window[1] <= plan.always[1] and only.is_busy:
-                yield from only.series(spans, window[0])
+                for series in only.series(spans, window[0]):
+                    self._mark_dropped(_KEPT[layer], series)
+                    yield series
                 return
         for obis, one, span in zip(codes, plan.expected, spans, strict=True):
             if only is not None and span is not None:
@@ -325,6 +332,7 @@ class MatrixReads(SeriesReads):
                 one.mark(layer, series, (series.period, offset, series.scaler_unit))
             else:
                 expect_idle(series.state)
+            self._mark_dropped(_KEPT[layer], series)
             yield series
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:

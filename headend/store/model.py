@@ -48,12 +48,14 @@ class Recorded:
     """What `Store.record` did, counted in slots, registers and events.
 
     ``set_aside``: values of channels the registry does not expect at all, kept as set-asides with an event.
+    ``dropped``: values older than retention keeps; not stored, with an event a day.
     """
 
     new: int = 0
     same: int = 0
     conflicts: int = 0
     set_aside: int = 0
+    dropped: int = 0
 
     def __add__(self, other: "Recorded") -> "Recorded":
         """Add up."""
@@ -62,6 +64,7 @@ class Recorded:
             self.same + other.same,
             self.conflicts + other.conflicts,
             self.set_aside + other.set_aside,
+            self.dropped + other.dropped,
         )
 
 

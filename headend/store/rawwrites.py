@@ -17,6 +17,7 @@ from headend.store.block import HAS_VALUE_BY_STATE, Block, Channel
 from headend.store.blockwrites import BlockWrites
 from headend.store.journalreads import register_crc
 from headend.store.model import Layer, Recorded
+from headend.store.retention import Kept
 from headend.store.seriesreads import mark_expected
 from kernels.quality import Reason, Rule, State
 
@@ -59,12 +60,16 @@ class RawWrites(BlockWrites):
         lines = self._lines(end_device_id)
         days: dict[int, list[Piece]] = {}
         unexpected: list[IntervalBlock] = []
+        first_day, dropped = self.floor(Kept.RAW).day, 0
         for fact in facts:
             check_instant(name, fact)
             if isinstance(fact, IntervalBlock):
                 if channel := channel_for(name, fact, lines.get(fact.obis, ())):
                     for day, piece in _pieces(fact, channel):
-                        days.setdefault(day, []).append(piece)
+                        if day < first_day:
+                            dropped += len(piece.values) if piece.has is None else int(np.count_nonzero(piece.has))
+                        else:
+                            days.setdefault(day, []).append(piece)
                 else:
                     unexpected.append(fact)
         done = Recorded()
@@ -75,12 +80,19 @@ class RawWrites(BlockWrites):
                 self._record_status(end_device_id, fact, received_at, run_id)
         for fact in unexpected:
             done += self._set_aside_channel(end_device_id, name, fact, received_at)
-        done += self._record_registers(
-            end_device_id, [fact for fact in facts if isinstance(fact, RegisterValue)], received_at, run_id
-        )
-        return done + self._record_events(
-            end_device_id, [fact for fact in facts if isinstance(fact, MeterEvent)], received_at, run_id
-        )
+        since = self.floor(Kept.REGISTER).day * DAY
+        registers = [fact for fact in facts if isinstance(fact, RegisterValue)]
+        kept_registers = [fact for fact in registers if fact.captured_at >= since]
+        done += self._record_registers(end_device_id, kept_registers, received_at, run_id)
+        since = self.floor(Kept.EVENT).day * DAY
+        events = [fact for fact in facts if isinstance(fact, MeterEvent)]
+        kept_events = [fact for fact in events if fact.at >= since]
+        done += self._record_events(end_device_id, kept_events, received_at, run_id)
+        dropped += len(registers) - len(kept_registers) + len(events) - len(kept_events)
+        if dropped:
+            text = "values older than retention keeps came again; they were not stored"
+            self.add_event(end_device_id, "older_than_retention", 0, received_at // DAY * DAY, text, received_at)
+        return done + Recorded(dropped=dropped)
 
     def mark_missing(
         self,
@@ -107,7 +119,8 @@ class RawWrites(BlockWrites):
             first_start = max(start, entry.start)
             last_end = end if entry.end is None else min(end, entry.end)
             first, last = _slot_at(channel, first_start), _slot_at(channel, last_end)
-            for day, index, count in _by_day(channel, first, last - first):
+            earliest = _slot_at(channel, self.floor(Kept.RAW).day * DAY)
+            for day, index, count in _by_day(channel, max(first, earliest), last - max(first, earliest)):
                 touched.setdefault(day, []).append((channel, index, count))
         for day, spans in sorted(touched.items()):
             block = self._day_block(end_device_id, name, day, [channel for channel, _, _ in spans])

@@ -31,7 +31,7 @@ class RegistryReads(Database):
 
     def links(self) -> list[Link]:
         """List all links, by URL."""
-        return [Link(*row) for row in self._rows("SELECT id, url FROM link ORDER BY url")]
+        return [Link(*row) for row in self._sealed("link", "SELECT id, url, crc FROM link ORDER BY url")]
 
     def end_devices(self) -> list[EndDevice]:
         """List all end devices, by name."""

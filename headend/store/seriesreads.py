@@ -15,12 +15,15 @@ from headend.store.block import Block, Channel, Opened, decode, unseal
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun, Version
 from headend.store.registryreads import KEYS_AT_ONCE, RegistryReads
-from kernels.quality import State
+from headend.store.retention import Kept
+from headend.store.retentionreads import RetentionReads
+from kernels.quality import Reason, State
 
 MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
 TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
 _ONE_DAY = 1 << 32
+VERSION_COLUMNS = "id, usage_point_id, day, obis, version, run_id, seq, CASE WHEN block IS NULL THEN 1 ELSE 0 END, crc"
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
 Grid = tuple[int, int, ScalerUnit]
@@ -49,15 +52,16 @@ def mark_expected(series: Series, spans: Iterable[Span]) -> None:
     series.state[unfilled & expected & (series.state == State.NOT_EXPECTED)] = State.EXPECTED
 
 
-class SeriesReads(RegistryReads):
+class SeriesReads(RegistryReads, RetentionReads):
     """Raw series of end devices, validated series of usage points."""
 
     def raw_series(self, end_device_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
         """Give the raw slots of a channel that start within ``[start, end)`` [s UTC].
 
         Slots without value are expected, or missing with a cause, within the channel's expectations, and not expected
-        outside. Raises `RegistryError` for a channel the registry does not know, or whose grid changes within the
-        window (ask for each part then), `StoreError` naming row and file for a damaged block.
+        outside, nor where retention has dropped them, which `Reason.DROPPED` says. Raises `RegistryError` for a channel the
+        registry does not know, or whose grid changes within the window (ask for each part then), `StoreError` naming row
+        and file for a damaged block.
         """
         with self.snapshot():
             entries = self._channel_expectations(end_device_id, obis)
@@ -66,7 +70,8 @@ class SeriesReads(RegistryReads):
             name = self._device_name(end_device_id)
             for block in self._blocks(Layer.RAW, end_device_id, name, series.start, series.end):
                 _lay_over(series, block, block.find(obis, grid))
-        mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid == grid])
+            mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid == grid])
+            self._mark_dropped(Kept.RAW, series)
         return series
 
     def validated_series(self, usage_point_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds) -> Series:
@@ -95,6 +100,7 @@ class SeriesReads(RegistryReads):
         for block, channel in found:
             _lay_over(series, block, channel)
         mark_expected(series, [(entry.start, entry.end) for entry in entries if entry.grid[:2] == grid[:2]])
+        self._mark_dropped(Kept.VALIDATED, series)
         return series
 
     def stored_channels(
@@ -136,20 +142,39 @@ class SeriesReads(RegistryReads):
             raise StoreError(f"{self.path}: {name} has no version {version} of {obis} on day {day}")
         where = f"validated_version of {name}, {obis}, day {day}, version {version}"
         old = self._decode(row[0], where, Layer.VALIDATED, name, day)
-        return old.series(old.channels[0])
+        found = old.find(obis)
+        if found is None or found.version != version:
+            raise StoreError(f"{self.path}: {where} holds another version; the file is damaged: restore a backup")
+        return old.series(found)
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         """List the versions of a validated channel-day, oldest first."""
-        rows = self._rows(
-            'SELECT v.version, v.run_id, r.rules, r.at, r."user", r.reason, v.seq, v.block IS NULL'
-            " FROM validated_version AS v JOIN vee_run AS r ON r.id = v.run_id"
-            " WHERE v.usage_point_id = ? AND v.day = ? AND v.obis = ? ORDER BY v.version",
+        rows = self._sealed(
+            "validated_version",
+            f"SELECT {VERSION_COLUMNS} FROM validated_version WHERE usage_point_id = ? AND day = ? AND obis = ?"  # noqa: S608  constant columns
+            " ORDER BY version",
             (usage_point_id, day, obis.to_bytes()),
         )
+        runs = {run_id: self._vee_run(run_id) for run_id in {row[5] for row in rows}}
         return [
-            Version(version, run_id, VeeRun(rules, at, user, reason), seq, bool(is_newest))
-            for version, run_id, rules, at, user, reason, seq, is_newest in rows
+            Version(version, run_id, runs[run_id], seq, bool(is_newest))
+            for _, _, _, _, version, run_id, seq, is_newest in rows
         ]
+
+    def _vee_run(self, run_id: int) -> VeeRun:
+        rows = self._sealed("vee_run", 'SELECT id, rules, at, "user", reason, crc FROM vee_run WHERE id = ?', (run_id,))
+        if not rows:
+            raise StoreError(f"{self.path}: VEE run {run_id} is not there; the file is damaged: restore a backup")
+        return VeeRun(*rows[0][1:])
+
+    def _mark_dropped(self, what: Kept, series: Series) -> None:
+        """Say of slots that retention has dropped that they are, in place: they are neither missing nor to be fetched again."""
+        unfilled = ~series.has_value
+        if not unfilled.any():
+            return
+        below = max(0, -((series.start - self.floor(what).day * DAY) // series.period))
+        gone = np.flatnonzero(unfilled[:below] & (series.state[:below] != State.NOT_EXPECTED))
+        series.state[gone], series.reason[gone], series.rules[gone] = State.NOT_EXPECTED, Reason.DROPPED, 0
 
     def _device_name(self, end_device_id: int) -> str:
         return self.end_device_by_id(end_device_id).name

@@ -149,6 +149,16 @@ class SqliteEngine:
         """Undo the innermost part."""
         self._undo("ROLLBACK TO inner_part; RELEASE inner_part")
 
+    def highest(self, table: str, number: str) -> int:
+        """Give the highest number ever given to a row of a table with AUTOINCREMENT, 0 before the first."""
+        del number
+        rows = self.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
+        return int(rows[0][0]) if rows else 0
+
+    def crc_of(self, columns: str, function: str) -> str:
+        """Write the SQL of the checksum over some columns."""
+        return f"{function}({columns})"
+
     def structure_faults(self, most: int) -> Iterator[str]:
         """Name what SQLite finds wrong with the file's structure, and references that lead nowhere."""
         for (text,) in self.rows(f"PRAGMA integrity_check({most})"):

@@ -10,6 +10,7 @@ from headend.errors import StoreError
 from headend.store.bulkwrites import BulkWrites
 from headend.store.engine import Engine
 from headend.store.errors import translate
+from headend.store.freeing import INCREMENTAL, Freeing
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
@@ -18,14 +19,14 @@ from headend.store.quarantine import check_usable, quarantine
 from headend.store.reader import StoreReader
 from headend.store.server import server_connections
 from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
-from headend.store.unclean import is_unclean, settle_log, sync_directory
+from headend.store.unclean import check_after, is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
 PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
 
-class Store(BulkWrites, ValidatedWrites, KeyChanges, StoreReader):
+class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
     def __init__(self, engine: Engine, now: Callable[[], UtcSeconds], lock: WriterLock | None = None) -> None:
@@ -48,7 +49,7 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, StoreReader):
         ``path``: of a file, or a PostgreSQL server's schema (`headend.store.place`).
 
         ``now``: current instant [s UTC], stamped on what carries no other time.  ``vfs``, ``scripts``: for tests.
-        After an unclean end the file is checked first. Raises `StoreError` where another process writes it, the file is
+        After an unclean end the file is checked first; a large one in part, the rest is owed (`unclean.check_after`). Raises `StoreError` where another process writes it, the file is
         damaged, foreign or of a newer schema.
         """
         if (server := server_of(path)) is not None:
@@ -74,12 +75,13 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, StoreReader):
                 raise translate(error, name) from error
         connection = connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         try:
-            check_schema(connection, name, max(schema))
-            connection.pragma("page_size", PAGE_SIZE)
+            if not check_schema(connection, name, max(schema)):
+                connection.pragma("page_size", PAGE_SIZE)
+                connection.pragma("auto_vacuum", INCREMENTAL)  # a commit, also where it changes nothing
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
-            verdict = connection.pragma("quick_check") if was_unclean else "ok"
+            verdict = check_after(connection, name) if was_unclean else "ok"
             if mode == "wal" and verdict == "ok":
                 migrate(connection, name, schema)
                 sync_directory(name)
@@ -100,19 +102,6 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, StoreReader):
             f"{name}: damaged after an unclean end ({verdict}); it is set apart and kept:"
             " restore a backup with `headend store restore BACKUP`"
         )
-
-    def compact(self) -> None:
-        """Write the file anew without the pages nobody uses. Readers go on; takes the file's size twice over meanwhile.
-
-        Raises `StoreFull` where there is no room; then the store is as it was.
-        """
-        if not isinstance(self._engine, SqliteEngine):
-            raise StoreError(
-                f"{self.path}: PostgreSQL gives room back by itself (autovacuum); where a table must shrink at once, its"
-                " administrator runs VACUUM (FULL, ANALYZE) while headend is stopped"
-            )
-        self._run("VACUUM")
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close and let the next writer in; closing twice is harmless."""

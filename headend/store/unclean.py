@@ -10,8 +10,21 @@ from pathlib import Path
 
 import apsw
 
-from headend.store.errors import StoreUnavailable
+from headend.store.block import decode
+from headend.store.errors import BlockError, StoreUnavailable
+from headend.store.model import Layer
+from headend.store.seal import change_crc
 
+WHOLE = 64 * 2**20
+"""Largest file that is checked as a whole before it is used again: it takes a tenth of a second. [B]"""
+_NEWEST = 64
+"""Rows of each growing table that are looked at before a larger one is used again."""
+_GROWING = frozenset({
+    "raw", "validated", "validated_version", "validated_sum", "register", "event", "conflict", "set_aside", "job_run",
+    "change_log", "audit", "sink_quarantine", "vee_run",
+})  # fmt: skip
+_SEALED_LOG = 8
+"""First schema whose change log has checksums."""
 _CHUNK = 1 << 16
 """SQLite writes at most 128 KiB less one byte at a time. [B]"""
 
@@ -47,3 +60,65 @@ def sync_directory(store: str) -> None:
         raise StoreUnavailable(
             f"{directory}: the directory cannot be synced ({error.strerror}); stop, check the device, and start again"
         ) from error
+
+
+def check_after(connection: apsw.Connection, store: str) -> str:
+    """Check a store that was not closed, in bounded time, and give the verdict: ``ok``, or what is wrong. May raise `apsw.Error`.
+
+    A small file is checked as a whole. Of a large one: every table that does not grow with the years, and the newest rows of
+    those that do; the rest is owed (`owed_since`). Where no mark can be written to say so, it is checked now. Why that is safe: docs/decisions/store.md.
+    """
+    if Path(store).stat().st_size <= WHOLE or not _owe_check(store):
+        return str(connection.pragma("quick_check"))
+    tables = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    ).fetchall()
+    for (table,) in tables:
+        if table in _GROWING:
+            continue
+        verdict = str(connection.execute(f'PRAGMA quick_check("{table}")').get)
+        if verdict != "ok":
+            return verdict
+    for layer, table in ((Layer.RAW, "raw"), (Layer.VALIDATED, "validated")):
+        newest = connection.execute(f"SELECT k, block FROM {table} ORDER BY k DESC LIMIT {_NEWEST}")  # noqa: S608  our names
+        for key, data in newest:
+            try:
+                block = decode(data)
+            except BlockError as error:
+                return f"row {key} of table {table}: {error}"
+            if (block.layer, block.day) != (layer, key >> 32):
+                return f"row {key} of table {table} holds another day"
+    entries = f"SELECT seq, layer, entity_id, day, channels, version, run_id, at, crc FROM change_log ORDER BY seq DESC LIMIT {_NEWEST}"  # noqa: S608  constants
+    if int(connection.pragma("user_version")) >= _SEALED_LOG:
+        for *entry, crc in connection.execute(entries):
+            if change_crc(*entry) != crc:
+                return f"row {entry[0]} of table change_log: the checksum does not match"
+    return "ok"
+
+
+def _mark(store: str) -> Path:
+    return Path(f"{store}.unchecked")
+
+
+def _owe_check(store: str) -> bool:
+    try:
+        _mark(store).touch(0o640)
+        os.utime(_mark(store))
+    except OSError:  # a full device, for example
+        return False
+    return True  # durable before the store is used: who opens it syncs the directory
+
+
+def owed_since(store: str) -> int | None:
+    """Say since when a store is owed a whole check [ns since 1970], None where it is not. Until then nothing is dropped or moved."""
+    try:
+        return _mark(store).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def settle_check(store: str, since: int | None) -> None:
+    """Note that the whole store was found sound, as it was owed since then; one owed since later is still owed."""
+    if since is not None and since == owed_since(store):
+        _mark(store).unlink(missing_ok=True)
+        sync_directory(store)

@@ -8,6 +8,7 @@ from headend.series import Series
 from headend.store.block import Block, Channel, encode
 from headend.store.blockwrites import BlockWrites
 from headend.store.model import Layer, VeeRun
+from headend.store.retention import Kept
 
 
 class ValidatedWrites(BlockWrites):
@@ -16,6 +17,7 @@ class ValidatedWrites(BlockWrites):
     def write_validated(self, usage_point_id: int, obis: Obis, day: int, series: Series, run: VeeRun) -> int | None:
         """Write a channel-day of a usage point and give its version; None, and nothing written, where it is the same.
 
+        Nor is anything written of a day that retention has dropped of either layer: what it was made of is gone.
         ``series``: all slots that start within UTC day ``day``, primary values. The version before is kept beside it
         with its run. Needs a transaction. Raises `ValueError` for another span than one day.
         """
@@ -25,6 +27,8 @@ class ValidatedWrites(BlockWrites):
             raise ValueError(
                 f"{obis}: {len(series)} slots of {series.period} s from {series.start} on are not day {day}"
             )
+        if day < max(self.floor(Kept.RAW).day, self.floor(Kept.VALIDATED).day):
+            return None
         name = self._usage_point_name(usage_point_id)
         block = self._block(Layer.VALIDATED, usage_point_id, name, day) or Block.empty(Layer.VALIDATED, name, day)
         present = block.find(obis)

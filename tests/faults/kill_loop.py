@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from headend.store.model import Layer
@@ -34,7 +35,9 @@ def write(path: Path, slot: int, told: int) -> None:
             os.write(told, slot.to_bytes(4, "big"))
 
 
-def write_until_killed(path: Path, slot: int, seconds: float, *, is_opening: bool) -> int:
+def write_until_killed(
+    path: Path, slot: int, seconds: float, *, is_opening: bool, write: Callable[[Path, int, int], None] = write
+) -> int:
     """Fork a writer, kill it after ``seconds``, and give the first slot it did not acknowledge.
 
     ``is_opening``: count from the fork, so that the store may be killed while it opens; else from when it is open.

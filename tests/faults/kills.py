@@ -9,10 +9,10 @@ from pathlib import Path
 from tests.shared import REPOSITORY
 
 
-def kill(directory: Path, kills: int, seed: int) -> dict[str, int]:
-    """Kill a writer ``kills`` times; give the figures."""
+def kill(directory: Path, kills: int, seed: int, loop: str = "kill_loop") -> dict[str, int]:
+    """Kill a writer ``kills`` times; give the figures. ``loop``: module of this package that says what it writes."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.kill_loop", str(directory), str(kills), str(seed)],
+        [sys.executable, "-m", f"tests.faults.{loop}", str(directory), str(kills), str(seed)],
         cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -42,8 +42,17 @@ def reads() -> Iterator[Read]:
         for read in (_validated, _versions, _registers, _expectations, _place):
             yield partial(read, meter=meter)
     yield StoreReader.end_devices
+    yield StoreReader.links
     yield StoreReader.counters
     yield StoreReader.cursors
+    yield StoreReader.events
+    yield StoreReader.conflicts
+    yield StoreReader.set_asides
+    yield StoreReader.job_runs
+    yield StoreReader.audit_entries
+    yield StoreReader.sink_states
+    yield partial(StoreReader.quarantine, sink="sink/influx")
+    yield partial(StoreReader.changes, after=0, limit=10**6)
 
 
 def _raw(store: StoreReader, meter: int, code: Obis) -> object:

@@ -61,7 +61,8 @@ def test_a_step_that_is_there_twice_is_found_out(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with Store.open(path, lambda: NOW) as store, store.transaction():
         store._run(
-            "INSERT INTO change_log SELECT NULL, layer, entity_id, day, channels, version, run_id, at FROM change_log WHERE seq = 3"
+            "INSERT INTO change_log (layer, entity_id, day, channels, version, run_id, at)"
+            " SELECT layer, entity_id, day, channels, version, run_id, at FROM change_log WHERE seq = (SELECT max(seq) FROM change_log)"
         )
 
     found = judge(path, recording, acknowledged)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -23,6 +24,7 @@ from headend.store.quarantine import quarantine
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
+from tests.faults.full_device import PERIOD
 from tests.faults.work import Work, digest
 from tests.headend.store.builders import NOW, block, open_store
 from tests.shared import REPOSITORY
@@ -93,18 +95,27 @@ def test_a_device_full_at_50_positions_loses_nothing_and_goes_on(tmp_path: Path)
     assert met == POSITIONS, "at some positions there was room enough"
 
 
-@pytest.mark.skipif(
+only_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root mounts a small disk, with unshare"
 )
-def test_a_real_disk_is_filled_freed_and_mounted_read_only(tmp_path: Path) -> None:
+
+
+def seen_by(module: str, directory: Path) -> dict[str, Any]:
+    """Run a module of this package in a mount namespace of its own, and give what it saw."""
     done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-m", "tests.faults.small_disk", str(tmp_path)],
+        ["unshare", "-m", sys.executable, "-m", f"tests.faults.{module}", str(directory)],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "permission" in done.stderr.lower() or "not permitted" in done.stderr.lower():
         pytest.skip(f"nothing may be mounted here: {done.stderr.strip()[-200:]}")
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@only_root
+def test_a_real_disk_is_filled_freed_and_mounted_read_only(tmp_path: Path) -> None:
+    seen = seen_by("small_disk", tmp_path)
 
     assert seen["before"] == ""
     assert "no room left" in seen["full"]
@@ -115,6 +126,23 @@ def test_a_real_disk_is_filled_freed_and_mounted_read_only(tmp_path: Path) -> No
     assert seen["acknowledged"] == seen["present when full"] > 0
     assert seen["present with room"] == seen["present read-only"] == seen["acknowledged"] + 480
     assert seen["present in the end"] == seen["acknowledged"] + 960
+    assert seen["faults"] == []
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+@only_root
+def test_a_running_headend_says_within_5_s_that_its_device_is_full_and_goes_on_by_itself(tmp_path: Path) -> None:
+    seen = seen_by("full_device", tmp_path)
+
+    full = seen["full"]
+    assert full["said_after_s"] <= 5
+    assert (full["polled"], full["read_meanwhile"], full["condition"]) == (0, 0, "degraded")
+    assert "kept for commands and audit" in full["why"]
+    if slow := seen.get("slow"):
+        assert slow["said_after_s"] <= PERIOD + 5, "counted from the first sync that hangs, which a poll makes"
+        assert (slow["polled"], slow["read_meanwhile"]) == (0, 0)
+    assert seen["audited_from_reserve"] is True
     assert seen["faults"] == []
 
 

@@ -14,8 +14,10 @@ from drivers.facts import Fact, IntervalBlock, MeterEvent, RegisterValue
 from drivers.obis import Obis
 from headend.registry.model import DAY, Installation
 from headend.series import Series
+from headend.settings import RetentionSettings
 from headend.store.model import VeeRun
 from headend.store.reader import StoreReader
+from headend.store.retention import Kept
 from headend.store.store import Store
 from kernels.quality import Reason, State
 from tests.headend.store.builders import EXPORT, FIRST_DAY, IMPORT, NOW, PERIOD, REGISTER, START, WH, block, expect
@@ -63,7 +65,7 @@ class Work:
         yield register_meters
         kinds = [self._readings] * 6 + [
             self._again, self._contradiction, self._registers, self._event, self._missing, self._validated, self._cursor,
-            self._counters, self._notes,
+            self._counters, self._notes, self._retention,
         ]  # fmt: skip
         while True:
             yield self._dice.choice(kinds)()
@@ -126,6 +128,30 @@ class Work:
         noted = self._dice.randrange(10**6)
         return lambda store: (store.reserve_counter("ours/key", 256), store.note_counter("theirs/key", noted))
 
+    def _retention(self) -> Step:
+        """Drop the older half of what each meter has, with whatever else is as old, and give back some of the room."""
+        day = FIRST_DAY + min(self._next.values()) // SLOTS // 2
+        first = (day - FIRST_DAY) * SLOTS
+        self.account.readings = {slot: value for slot, value in self.account.readings.items() if slot[2] >= first}
+        policy = RetentionSettings(
+            raw_days=35,
+            validated_days=35,
+            event_days=35,
+            job_run_days=35,
+            set_aside_days=35,
+            change_days=35,
+            sink_wait_days=0,
+        )
+
+        def step(store: Store) -> None:
+            store.advance_cursor("vee", store.last_seq())
+            store.raise_floors(store.plan_retention(policy, (day + 35) * DAY))
+            for what in Kept:
+                store.drop(store.doomed(what, policy.keep_sums, 10**6))
+            store.give_back(3)
+
+        return step
+
     def _notes(self) -> Step:
         number = self._dice.randrange(10**6)
 
@@ -133,6 +159,8 @@ class Work:
             store.audit("anna", "test", f"{number}")
             store.set_aside("topic", b"%d" % number, "unreadable", NOW)
             store.record_job(1, "load_profile", NOW, NOW)
+            store.quarantine_point("sink/influx", f"point {number}", "refused", 0)
+            store.note_sink_trouble("sink/influx", "" if number % 2 else "no route")
 
         return step
 

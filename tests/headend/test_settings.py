@@ -66,7 +66,7 @@ def test_every_problem_is_reported_at_once_with_file_and_key(file: Path) -> None
     found = faults(file, {"HEADEND_COLLECT__WINDOW_DAYS": "99", "HEADEND_LOGG__LEVEL": "info"})
 
     assert sorted(fault.partition(" (is ")[0] for fault in found) == sorted([
-        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, proxy, push, sinks, store, vee",
+        f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, proxy, push, retention, sinks, store, vee",
         f"{file}: colect: is unknown; did you mean collect?",
         f"{file}: collect.registr_delay: is unknown; did you mean register_delay?",
         f"{file}: collect.backfill_days: Input should be a valid integer",
@@ -197,3 +197,16 @@ def test_example_of_a_sink_is_valid(tmp_path: Path) -> None:
 
     assert sink == SinkSettings(kind=sink.kind, url=sink.url, token_ref=sink.token_ref)
     assert {line.partition(" = ")[0] for line in shown[1:]} == set(SinkSettings.model_fields)
+
+
+def test_terms_of_retention_that_would_drop_what_is_fetched_again_are_faults(file: Path) -> None:
+    file.write_text("[retention]\nraw_days = 60\njob_run_days = 40\n[collect]\nbackfill_days = 61\n")
+
+    found = faults(file, {})
+
+    assert [fault.partition(":")[2].strip() for fault in found] == [
+        f"retention.{name}: at least collect.backfill_days (61), within which holes are fetched again"
+        for name in ("raw_days", "job_run_days")
+    ]
+    file.write_text("[retention]\nevent_days = 34\n")
+    assert "at least 35 days, or 0" in faults(file, {})[0]

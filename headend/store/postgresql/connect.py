@@ -12,6 +12,7 @@ from pg8000.core import CoreConnection
 from pg8000.exceptions import Error
 
 from headend.errors import StoreError
+from headend.store.errors import StoreBusy
 from headend.store.place import ServerPlace
 from headend.store.postgresql.engine import PostgresEngine
 from headend.store.postgresql.errors import state_of, translate
@@ -175,7 +176,7 @@ def _lock(engine: PostgresEngine, place: ServerPlace) -> None:
         if error.__cause__ is None or state_of(error.__cause__) != "55P03":
             raise
         told = [f"process {name.split()[2]} ({host})" for host, name, _ in _holders(engine, place)]
-        raise StoreError(
+        raise StoreBusy(
             f"{place}: {told[0] if told else 'another session'} is writing this store, and a store has one writer; "
             "stop that process first, or only read"
         ) from error

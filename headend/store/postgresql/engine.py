@@ -112,6 +112,20 @@ class PostgresEngine:
         except StoreError as error:
             self.fault = self.fault or error
 
+    def highest(self, table: str, number: str) -> int:
+        """Give the highest number of a table's rows: one of an undone transaction is given again, and the newest row stays."""
+        return int(self.rows(f"SELECT coalesce(max({number}), 0) FROM {table}")[0][0])  # noqa: S608  names of the schema's
+
+    def crc_of(self, columns: str, function: str) -> str:
+        """Write the SQL of the checksum over some columns."""
+        if function != "row_crc":
+            return f"{function}({columns})"
+        parts = (
+            f"({name})::INTEGER::BIGINT" if name.endswith(" IS NULL") else '"' + name.strip('"') + '"'
+            for name in columns.split(", ")
+        )
+        return f"checksum({' || '.join(f'seal_part({part})' for part in parts)})"
+
     def structure_faults(self, most: int) -> Iterator[str]:
         """Name nothing: the server keeps references itself, and its own tools look at its files (pg_amcheck, pg_checksums)."""
         del most

@@ -1,13 +1,24 @@
 """``headend store``."""
 
 import json
+import threading
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from headend.clock import SystemClock
 from headend.places import store_file
+from headend.registry.model import DAY
+from headend.series import Series
+from headend.store.model import VeeRun
 from headend.store.quarantine import mark_of, quarantine
-from tests.headend.cli.conftest import Run
+from headend.store.reader import StoreReader
+from headend.store.request import Request, asked, done
+from headend.store.store import Store
+from kernels.quality import State
+from tests.headend.cli.conftest import ENERGY, MIDNIGHT, NOON, WATT_HOUR, Run
 
 KEY = "ab" * 32
 
@@ -87,7 +98,114 @@ def test_a_store_set_apart_is_read_but_not_written(run: Run, data: Path) -> None
     assert run("store", "compact").code == 0
 
 
-@pytest.mark.parametrize("command", [("check",), ("stats",), ("compact",), ("backup", "f", "--key", "env:K")])
+@pytest.mark.usefixtures("filled")
+def test_compact_beside_a_running_headend_asks_it_and_waits(run: Run, data: Path) -> None:
+    path = str(store_file(data))
+
+    def answer() -> None:
+        while asked(path) is None:
+            time.sleep(0.01)
+        done(path, Request.COMPACT)
+
+    with Store.open(path, lambda: NOON):
+        answering = threading.Thread(target=answer)
+        answering.start()
+        asking = run("store", "compact")
+        answering.join()
+        late = run("store", "compact", "--wait", "0")
+
+    assert asking.code == 0
+    assert late.code == 1
+    assert "was asked to compact, and is not done after 0 s" in late.err
+    assert asked(path) is Request.COMPACT, "it is not forgotten"
+
+
+@pytest.mark.usefixtures("data")
+def test_a_store_from_before_is_compacted_only_by_who_has_it_alone(
+    run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.mkdir()
+    monkeypatch.setattr("headend.store.store.INCREMENTAL", 0)
+    with Store.open(store_file(data), lambda: NOON):
+        beside = run("store", "compact")
+    alone = run("store", "compact")
+
+    assert beside.code == 1
+    assert "is writing this store" in beside.err
+    assert "rewritten once" in beside.err
+    assert alone.code == 0
+    with StoreReader.open(store_file(data)) as reader:
+        assert reader.can_give_back()
+
+
+TERMS = "[retention]\nraw_days = 40\nvalidated_days = 40\nevent_days = 40\n[sinks.city]\nkind = 'influxdb'\nurl = 'http://127.0.0.1:9'\n"
+
+
+@pytest.fixture
+def outlived(run: Run, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The filled store, validated, a hundred days later; a sink of the settings has taken nothing of it."""
+    run("--version")  # its clock is put forward only now
+    (tmp_path / "headend.toml").write_text(TERMS)
+    with Store.open(store_file(filled), lambda: NOON) as store, store.transaction():
+        series = Series.empty(MIDNIGHT, 1_800, WATT_HOUR, 48, State.MEASURED)
+        series.values[:] = range(48)
+        store.write_validated(1, ENERGY, MIDNIGHT // DAY, series, VeeRun("residential 3", NOON))
+        store.advance_cursor("vee", store.last_seq())
+    monkeypatch.setattr(SystemClock, "now", lambda _: NOON + 100 * DAY)
+    return filled
+
+
+@pytest.mark.usefixtures("outlived")
+def test_a_dry_run_says_what_would_go_and_what_a_sink_would_miss_and_changes_nothing(run: Run) -> None:
+    ran = run("store", "retain", "--dry-run", "-o", "json")
+
+    said = json.loads(ran.out)
+    assert ran.code == 0
+    assert [(row["what"], row["before"], row["rows"]) for row in said["rows"]] == [
+        ("event", "2025-01-19", 0), ("raw", "2024-12-20", 2), ("validated", "2024-12-20", 1),
+    ]  # fmt: skip
+    assert [(gap["sink"], gap["layer"], gap["changes"]) for gap in said["gaps"]] == [
+        ("city", "raw", 3), ("city", "validated", 1),
+    ]  # fmt: skip
+    assert "city will not get changes of the raw layer, 3 with numbers" in ran.err
+    assert json.loads(run("store", "stats", "-o", "json").out)["kept_from"] == {}
+
+
+@pytest.mark.usefixtures("outlived")
+def test_retain_drops_what_the_dry_run_said_and_sums_and_gaps_can_be_seen(run: Run) -> None:
+    assert run("store", "retain").code == 0
+
+    stats = json.loads(run("store", "stats", "-o", "json").out)
+    assert {row["table"]: row["rows"] for row in stats["rows"]}["raw"] == 0
+    assert stats["kept_from"]["raw"] == "2024-12-20", "thirty days more for the sink, and no longer"
+    assert len(stats["gaps"]) == 2
+    assert stats["audit_entries"] == 1 + 3
+    assert len(stats["audit_head"]) == 64
+    sink = run("sink", "status", "-o", "json")
+    (row,) = json.loads(sink.out)["rows"]
+    assert (row["sink"], row["gaps"]) == ("city", 2)
+    assert "city will not get changes of the raw layer, 3 with numbers" in run("sink", "status").err
+    day = datetime.fromtimestamp(MIDNIGHT, UTC).date().isoformat()
+    sums = json.loads(run("store", "sums", "UP1", "--from", day, "--to", day, "-o", "json").out)
+    assert [row["sum"] for row in sums["rows"]] == [str(4 * hour + 1) for hour in range(24)]
+    assert {row["measured"] for row in sums["rows"]} == {2}
+    assert "48 slots were dropped by retention" in run("curve", "UP1", "--day", day).err
+    curve = json.loads(run("curve", "UP1", "--day", day, "-o", "json").out)
+    assert {(row["state"], row["reason"]) for row in curve["rows"]} == {("not_expected", "dropped")}
+    assert run("missing", "--day", day).out == run("missing", "--day", "2024-01-01").out, "nothing is missing there"
+
+
+@pytest.mark.usefixtures("filled")
+def test_without_terms_nothing_is_dropped(run: Run) -> None:
+    ran = run("store", "retain")
+
+    assert ran.code == 0
+    assert "nothing has outlived its term" in ran.err
+
+
+@pytest.mark.parametrize(
+    "command", [("check",), ("stats",), ("compact",), ("retain",), ("backup", "f", "--key", "env:K")]
+)
 def test_without_a_store_the_next_step_is_named(run: Run, command: tuple[str, ...]) -> None:
     ran = run("store", *command)
 

@@ -50,7 +50,10 @@ class FakeStore:
         return self.raw[end_device_id, obis].window(start, end)
 
     def validated_series(self, usage_point_id: int, obis: Obis, start: int, end: int) -> Series:
-        return self.validated[usage_point_id, obis].window(start, end)
+        series = self.validated.get((usage_point_id, obis))
+        if series is None:  # nothing is validated yet
+            return Series.empty(start, end - start, WH, 1, State.EXPECTED)
+        return series.window(start, end)
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         version = self.version_of.get((usage_point_id, obis, day), 0)

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
+from headend.settings import RetentionSettings
 from headend.sinks.influx import Answer, InfluxServer
 from headend.sinks.journal import PREFIX, StoreJournal
 from headend.sinks.model import Poison, Window
@@ -263,6 +264,21 @@ def test_requests_are_bounded_by_the_batch_and_one_commit(store: Store) -> None:
     slots_of_one_commit, beacon = 4, 1
     assert server.largest <= 10 - 1 + slots_of_one_commit + beacon
     assert {key for key in server.held if key[0] != BEACON} >= set(expected(store, UPSERT))
+
+
+async def test_journal_says_what_retention_had_dropped_on_the_way(store: Store) -> None:
+    retention = RetentionSettings(raw_days=35, sink_wait_days=0)
+    with store.transaction():
+        store.advance_cursor("vee", store.last_seq())
+        assert store.raise_floors(store.plan_retention(retention, 2**31))
+    view = journal("one", store, UPSERT, 10)
+
+    with capture_logs() as logs:
+        await view.acknowledge(store.last_seq(), [])
+        await view.acknowledge(store.last_seq(), [])
+
+    assert [log["event"] for log in logs] == ["retention had dropped what this sink has not had"]
+    assert "changes of the raw layer" in logs[0]["what"]
 
 
 async def test_journal_moves_the_cursor_and_keeps_the_poison_in_one_transaction(store: Store) -> None:

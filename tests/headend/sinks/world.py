@@ -92,9 +92,9 @@ async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
 def journal(name: str, store: Store, form: Form, most_lines: int) -> Journal:
     """A journal on the writer itself, without threads, so that virtual time holds."""
 
-    async def submit(work: Callable[[Store], None]) -> None:
+    async def submit(work: Callable[[Store], Any]) -> Any:
         with store.transaction():
-            work(store)
+            return work(store)
 
     return StoreJournal(name, store, submit, form, most_lines, call=at_once)
 
