@@ -65,7 +65,14 @@ setup(
     package_data={
         "headend": ["py.typed"],
         "headend.store": ["schema/*.sql", "schema/postgresql/*.sql"],
-        "headend.config": ["profiles/*.toml", "rules/*.toml", "calendars/*.toml", "classes/*.toml", "*.toml"],
+        "headend.config": [
+            "profiles/*.toml",
+            "rules/*.toml",
+            "calendars/*.toml",
+            "classes/*.toml",
+            "grafana/*.json",
+            "*.toml",
+        ],
         "drivers": ["py.typed"],
         "kernels": ["*.h", "*.pxd", "*.pyi", "py.typed"],
         "simulators": ["py.typed", "data/*"],

@@ -39,7 +39,7 @@ from headend.ingest.mqtt import OtherProfile, ingest
 from headend.secrets import Secrets
 from headend.settings import ProxySettings, Settings
 from headend.sinks.journal import PREFIX
-from headend.sinks.run import open_sinks
+from headend.sinks.run import check_sinks, open_sinks
 from headend.store.condition import condition_of
 from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.model import Recorded
@@ -106,11 +106,13 @@ async def serve(
 ) -> ServiceSummary:
     """Collect, ingest and validate until ``stop`` is set, or for one round.
 
-    Validates each UTC day once it is over and whenever it changes later; at the end also the open day. ``timeout_scale``:
+    Validates each UTC day once it is over and whenever it changes later; at the end also the open day. After one round the
+    sinks take on what is waiting, for a bounded time. ``timeout_scale``:
     wall seconds per protocol second, for simulations. Raises `SettingsError`, `StoreError`; whatever a meter does only
     shows in ledger and summary.
     """
     rules = load_rules(settings.vee.rules)
+    check_sinks(settings.sinks, secrets)
     summary = ServiceSummary()
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store.open(store_path, clock.now))
@@ -123,7 +125,11 @@ async def serve(
             _engine(writer, settings, profiles, clock, secrets, open_transport, drivers, timeout_scale)
         )
         validator = Validator(writer, rules, load_calendars(settings.vee.calendars))
-        intake = Intake(writer, clock, summary.push, stop)
+        # A round that is over ends what runs beside it; being told to stop ends the sinks after it too.
+        ending = asyncio.Event() if once else stop
+        relay = asyncio.ensure_future(_relay(stop, ending))
+        stack.callback(relay.cancel)
+        intake = Intake(writer, clock, summary.push, ending)
         tasks: list[Coroutine[Any, Any, None]] = []
         if not once:
             tasks += open_sinks(settings.sinks, store_path, writer, clock, secrets, stop)
@@ -133,7 +139,7 @@ async def serve(
         if settings.mqtt.url:
             tasks.append(intake.run(settings, profiles, secrets))
         if once:
-            tasks.append(_one_round(engine, summary, stop, LISTEN if settings.mqtt.url else 0.0))
+            tasks.append(_one_round(engine, summary, ending, LISTEN if settings.mqtt.url else 0.0))
         else:
             tasks += [engine.run_forever(stop), _keep_validating(validator, clock, stop)]
             if settings.push.listen:
@@ -142,7 +148,7 @@ async def serve(
                 tasks.append(DialIn(settings.push, desk).run(stop))
             context = SessionContext(clock.now, os.urandom, NoCounters(), timeout_scale)
             tasks += [_share(engine, settings.proxy, place, context, stop) for place in settings.proxy.lines]
-        await _together(tasks, stop)
+        await _together(tasks, ending)
         try:
             await validator.catch_up(clock.now(), with_today=True)
         except StoreFull as error:
@@ -150,6 +156,9 @@ async def serve(
                 raise
             _log.error("no room in the store; what is left is validated at the next start", error=str(error))
         summary.validation = validator.total
+        if once and settings.sinks and not stop.is_set():
+            draining = open_sinks(settings.sinks, store_path, writer, clock, secrets, stop, once=True)
+            await _together(draining, asyncio.Event())
     return summary
 
 

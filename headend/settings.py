@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from drivers.listen_url import parse_listen_url
 from drivers.table import nearest
@@ -69,10 +69,21 @@ def _store_url(text: str) -> str:
     return text
 
 
-def _server_url(text: str) -> str:
-    """Refuse what is no address of a server."""
+def _sink_url(text: str, info: ValidationInfo) -> str:
+    """Refuse what is no address of a server, where there must be one."""
+    if info.data.get("kind") == "parquet":
+        if text:
+            raise ValueError("a sink of files has none; it has a directory")
+        return text
     if not text.startswith(("http://", "https://")) or "@" in text:
         raise ValueError("must look like http://host:8086, without user or password; use token_ref")
+    return text
+
+
+def _sink_directory(text: str, info: ValidationInfo) -> str:
+    """Refuse a directory, or the lack of one."""
+    if (info.data.get("kind") == "parquet") != bool(text):
+        raise ValueError("is required of kind parquet, and of that alone")
     return text
 
 
@@ -239,25 +250,29 @@ class DlmsSettings(_Section):
 
 
 class SinkSettings(_Section):
-    """A server that readings are taken to, ``[sinks.NAME]``; the name is its cursor's, so keep it.
+    """A place that readings are taken to, ``[sinks.NAME]``; the name is its cursor's, so keep it.
 
-    ``kind``: ``influxdb`` (its 204 counts) or ``victoriametrics`` (read back before it counts).  ``layers``: what goes out.
-    ``batch``: about how many lines are sent at once.  ``timeout``: of one request [s].  ``settle``: before VictoriaMetrics
-    is read back [s]; it loses what it took less than 12 s ago when it is killed.  ``pace``: between looks for changes [s].
+    ``kind``: ``influxdb`` (its 204 counts), ``victoriametrics`` (read back before it counts), both at ``url``, or ``parquet``,
+    files below ``directory``.  ``layers``: what goes out.  ``pace``: between looks for changes [s].
+    Of the first two: ``batch``: about how many lines are sent at once.  ``timeout``: of one request [s].  ``settle``: before
+    VictoriaMetrics is read back [s]; it loses what it took less than 12 s ago when it is killed.
+    Of the last: ``gather``: how long changes are gathered before their files are written anew, instead of ``pace`` [s].
     """
 
-    kind: Literal["influxdb", "victoriametrics"]
-    url: Annotated[str, AfterValidator(_server_url)]
+    kind: Literal["influxdb", "victoriametrics", "parquet"]
+    url: Annotated[str, AfterValidator(_sink_url)] = Field(default="", validate_default=True)
+    directory: Annotated[str, AfterValidator(_sink_directory)] = Field(default="", validate_default=True)
     org: str = ""
     bucket: str = Field(default="headend", min_length=1)
     token_ref: Reference = ""
-    layers: tuple[Literal["raw", "validated", "register"], ...] = Field(
-        default=("raw", "validated", "register"), min_length=1, strict=False
+    layers: tuple[Literal["raw", "validated", "register", "event"], ...] = Field(
+        default=("raw", "validated", "register", "event"), min_length=1, strict=False
     )
     batch: int = Field(default=20_000, ge=1, le=200_000)
     timeout: int = Field(default=10, ge=1, le=300)
     settle: int = Field(default=20, ge=0, le=3_600)
     pace: int = Field(default=5, ge=1, le=3_600)
+    gather: int = Field(default=900, ge=1, le=86_400)
 
 
 class LogSettings(_Section):

@@ -5,11 +5,8 @@ way. The manifest's rename is the instant the export comes to be. What a run lea
 instant is no export: the next run removes it and says so.
 """
 
-import fcntl
-import hashlib
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,11 +17,13 @@ from drivers.obis import Obis
 from headend.errors import ExportError
 from headend.export import manifest as manifests
 from headend.export.errors import BrokenChain, NotExportable
+from headend.export.files import locked, make_directory, publish, sha256, temporary, write_new
 from headend.export.formats import FORMATS, Context, Format
 from headend.export.manifest import Account, Accounts, Change, DataFile, Manifest, Selection, tally
 from headend.export.source import Channel, Freshness, ReadingSource, channels, rows_of
 
 LOCK = ".headend-export.lock"
+BUSY = "another export is being written here; try again when it is done"
 MAX_MANIFEST = 64 * 2**20
 _MANIFEST_NAME = re.compile(r"headend-([0-9]{6,})\.manifest\.json", re.ASCII)
 _DATA_NAME = re.compile(r"headend-([0-9]{6,})-[a-z0-9.-]+", re.ASCII)
@@ -108,8 +107,8 @@ def export(
             found = channels(store, usage_points, obis, start, end)
             for channel in found:
                 chosen.check_channel(channel)
-            _make_directory(directory)
-            with _locked(directory):
+            make_directory(directory)
+            with locked(directory / LOCK, f"{directory}: {BUSY}"):
                 return _Run(directory, chosen, selection, now, at_step).run(store, found, sender, receiver)
     except OSError as error:
         raise ExportError(f"{error.filename or directory}: {error.strerror}; nothing was left half written") from error
@@ -136,20 +135,20 @@ class _Run:
         rows = tally((row for channel in found for row in rows_of(store, channel, freshness)), accounts)
         context = Context(self.now, tuple(found), sender, receiver)
         target = self.directory / self._data_name(sequence)
-        temporary = self._temporary(target)
+        fresh = temporary(target)
         try:
-            written = self._write(temporary, self.format.encode(rows, context), "data")
+            written = write_new(fresh, self.format.encode(rows, context), "data", self.at_step)
             if freshness.slots:
                 notes.append(
                     f"{freshness.slots} values arrived after validation and are not in it; run validation again"
                 )
             changes: list[Change] = []
             if replaced is not None:
-                changes = self._changes(replaced, temporary)
+                changes = self._changes(replaced, fresh)
                 if not changes:
-                    temporary.unlink()
+                    fresh.unlink()
                     return self._unchanged(replaced, accounts, notes)
-            self._publish(temporary, target, "data")
+            publish(fresh, target, "data", self.at_step)
             encoded = manifests.encode(
                 sequence=sequence,
                 created=self.now,
@@ -162,8 +161,8 @@ class _Run:
                 notes=notes,
             )
             path = self.directory / manifest_name(sequence)
-            self._write(self._temporary(path), [encoded], "manifest")
-            self._publish(self._temporary(path), path, "manifest")
+            write_new(temporary(path), [encoded], "manifest", self.at_step)
+            publish(temporary(path), path, "manifest", self.at_step)
         except BaseException:
             self._abandon(sequence, target)
             raise
@@ -206,39 +205,14 @@ class _Run:
         )
         return f"headend-{sequence:06d}-{first}-{last}{self.format.suffix}"
 
-    @staticmethod
-    def _temporary(target: Path) -> Path:
-        return target.with_name(f".{target.name}.tmp")
-
-    def _write(self, path: Path, chunks: Iterable[bytes], what: str) -> tuple[str, int]:
-        """Write and fsync a new file; give its SHA-256 and size."""
-        digest, size = hashlib.sha256(), 0
-        self.at_step(f"create {what}")
-        with path.open("xb") as file:
-            for chunk in chunks:
-                self.at_step(f"write {what}")
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-            file.flush()
-            self.at_step(f"sync {what}")
-            os.fsync(file.fileno())
-        return digest.hexdigest(), size
-
-    def _publish(self, temporary: Path, target: Path, what: str) -> None:
-        self.at_step(f"rename {what}")
-        temporary.rename(target)
-        self.at_step(f"sync directory of {what}")
-        _sync_directory(self.directory)
-
-    def _changes(self, replaced: Manifest, temporary: Path) -> list[Change]:
+    def _changes(self, replaced: Manifest, fresh: Path) -> list[Change]:
         """Compare what was just written with the file it would replace, once that is known to be unaltered."""
         self.at_step("compare")
         if faults := _file_faults(self.directory, replaced):
             raise BrokenChain(f"{self.directory}: {faults[0]}; it cannot be replaced before it is restored")
         old = self.directory / replaced.files[0].name
         try:
-            with _lines(old) as before, _lines(temporary) as after:
+            with _lines(old) as before, _lines(fresh) as after:
                 return manifests.compare(self.format.decode(before), self.format.decode(after))
         except ValueError as error:
             raise BrokenChain(f"{old}: {error}") from error
@@ -256,7 +230,7 @@ class _Run:
     def _abandon(self, sequence: int, target: Path) -> None:
         """Take back what this run wrote, unless its manifest already stands. What cannot be removed goes at the next run."""
         path = self.directory / manifest_name(sequence)
-        left = [self._temporary(target), self._temporary(path)]
+        left = [temporary(target), temporary(path)]
         if not path.exists():
             left.append(target)
         for name in left:
@@ -337,7 +311,7 @@ def _file_faults(directory: Path, manifest: Manifest) -> list[str]:
         path = directory / file.name
         if not path.is_file():
             faults.append(f"{file.name} of export {manifest.sequence} is missing")
-        elif path.stat().st_size != file.size or _sha256(path) != file.sha256:
+        elif path.stat().st_size != file.size or sha256(path) != file.sha256:
             faults.append(
                 f"{file.name} of export {manifest.sequence} was altered: its SHA-256 differs from the manifest's"
             )
@@ -352,41 +326,7 @@ def _read_bounded(path: Path) -> bytes:
     return data
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def _lines(path: Path) -> Iterator[Iterator[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         yield iter(file)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory for one run. The kernel lets go when the process dies."""
-    with (directory / LOCK).open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ExportError(
-                f"{directory}: another export is being written here; try again when it is done"
-            ) from error
-        yield
-
-
-def _make_directory(directory: Path) -> None:
-    """Make a directory with its parents, so that it is still there after a power cut."""
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in made:
-        _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -65,8 +65,11 @@ def parse(text: str, profiles: Mapping[str, MeterProfile], tariffs: Tariffs = Ma
     return Parsed(tuple(rows), tuple(faults))
 
 
-def dump(store: StoreReader) -> str:
-    """Write the registry as the table that `parse` reads; text a spreadsheet would run as a formula is escaped."""
+def dump(store: StoreReader, usage_points: Collection[str] | None = None) -> str:
+    """Write the registry, or some usage points of it, as the table that `parse` reads.
+
+    Text a spreadsheet would run as a formula is escaped.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -77,6 +80,8 @@ def dump(store: StoreReader) -> str:
         places = store.installations()
     for place in sorted(places, key=lambda place: (points[place.usage_point_id].name, place.start)):
         device, point = devices[place.end_device_id], points[place.usage_point_id]
+        if usage_points is not None and point.name not in usage_points:
+            continue
         row = (
             point.name, device.name, device.profile, links[device.link_id], device.address,
             cells.format_instant(place.start), cells.format_instant(place.end), point.zone, point.area,

@@ -6,8 +6,9 @@ from typing import Any
 
 import structlog
 
+from drivers.facts import UtcSeconds
+from headend.sinks.describe import describe
 from headend.sinks.model import Poison, Window
-from headend.sinks.window import Form, read_window
 from headend.store.reader import StoreReader
 from headend.store.retention import Gap
 from headend.store.store import Store
@@ -18,23 +19,24 @@ PREFIX = "sink/"
 
 
 class StoreJournal:
-    """One sink's. ``reader``: its own, nobody else may use it meanwhile.  ``call``: runs what reads, in a thread."""
+    """One sink's. ``reader``: its own, nobody else may use it meanwhile.  ``read_next``: makes the window behind a cursor.
+
+    ``call``: runs what reads, in a thread.
+    """
 
     def __init__(
         self,
         name: str,
         reader: StoreReader,
         submit: Callable[[Callable[[Store], Any]], Awaitable[Any]],
-        form: Form,
-        most_lines: int,
+        read_next: Callable[[StoreReader, int], Window],
         call: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
         self._name = PREFIX + name
         self._reader = reader
         self._submit = submit
         self._call = call
-        self._form = form
-        self._most_lines = most_lines
+        self._read_next = read_next
 
     async def cursor(self) -> int:
         """Give the last change that is delivered for certain."""
@@ -42,9 +44,14 @@ class StoreJournal:
         return found
 
     async def read(self, after: int) -> Window:
-        """Read the next window. Raises `StoreError`."""
-        window: Window = await self._call(read_window, self._reader, after, self._form, self._most_lines)
+        """Read the next window. Raises `StoreError`, `Unavailable`."""
+        window: Window = await self._call(self._read_next, self._reader, after)
         return window
+
+    async def describe(self, now: UtcSeconds) -> list[bytes]:
+        """Make the lines that say where meters are and how complete the collection is. Raises `StoreError`."""
+        lines: list[bytes] = await self._call(describe, self._reader, now)
+        return lines
 
     async def acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:
         """Move the cursor and keep what was quarantined, in one transaction; say what had been dropped on the way. Raises `StoreError`."""

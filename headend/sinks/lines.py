@@ -16,7 +16,7 @@ MAX_DIGITS = 15
 """Digits that any decimal keeps through a 64-bit float (DBL_DIG of IEEE 754 binary64)."""
 _SPECIAL = re.compile(r"[,= ]")
 _ESCAPED = re.compile(r"\\([,= ])")
-_SPLIT = {mark: re.compile(rf"(?<!\\){mark}") for mark in ", ="}
+_SPLIT = {mark: re.compile(rf"(?<!\\){mark}") for mark in ",="}
 
 
 def escape(text: str) -> str:
@@ -26,6 +26,12 @@ def escape(text: str) -> str:
             f"{text!r} is empty or holds a backslash or control character, which line protocol cannot carry"
         )
     return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+def quote(text: str) -> str:
+    """Write text as a field; what moves a cursor, or ends a line, is a blank."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def head(measurement: str, tags: Mapping[str, str]) -> bytes:
@@ -62,12 +68,13 @@ class Point:
 
 def parse(line: bytes) -> Point:
     """Read a line that we wrote."""
-    names, fields, at = _SPLIT[" "].split(line.decode())
-    measurement, *tags = _SPLIT[","].split(names)
+    names, fields, at = line.rsplit(b" ", 2)
+    pairs = (field.split("=") for field in fields.decode().split(","))
+    return Point(*parse_head(names), {key: Decimal(text.rstrip("i")) for key, text in pairs}, int(at))
+
+
+def parse_head(names: bytes) -> tuple[str, dict[str, str]]:
+    """Read a measurement with its tags, as `head` made it."""
+    measurement, *tags = _SPLIT[","].split(names.decode())
     pairs = (_SPLIT["="].split(tag) for tag in tags)
-    return Point(
-        _ESCAPED.sub(r"\1", measurement),
-        {key: _ESCAPED.sub(r"\1", value) for key, value in pairs},
-        {key: Decimal(text.rstrip("i")) for key, text in (field.split("=") for field in fields.split(","))},
-        int(at),
-    )
+    return _ESCAPED.sub(r"\1", measurement), {key: _ESCAPED.sub(r"\1", value) for key, value in pairs}

@@ -43,7 +43,10 @@ class Journal(Protocol):
         """Give the last change that is delivered for certain."""
 
     async def read(self, after: int) -> Window:
-        """Read the next window; its ``seq`` is ``after`` where nothing changed. Raises `StoreError`."""
+        """Read the next window; its ``seq`` is ``after`` where nothing changed. Raises `StoreError`.
+
+        Where the place is one of files, they are written by it; raises `Unavailable` where they cannot be.
+        """
 
     async def acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:
         """Move the cursor and keep what was quarantined on the way, in one transaction. Raises `StoreError`."""

@@ -1,17 +1,11 @@
-"""`Sink`: takes what changed to one server, and moves its cursor only past what the server holds for certain.
+"""`Sink`: takes what changed to one place, and moves its cursor only past what that place holds for certain.
 
-A window is read, sent, and, where the server acknowledges before it is durable, read back after it had time to settle. What
-is lost is sent again. What is refused is halved until the poison stands alone; that goes into quarantine together with the
-cursor's step, and the rest goes on. Nothing waits in memory but the one window.
-
-With each request goes a beacon, a point of the sink's own at the present instant. A server that refuses even the beacon refuses
-everything, so nothing is called poison meanwhile; a server that lost the beacon was lost itself, so its losses tell nothing
-about the points. Only what is lost again and again beside a beacon that was kept is poison: points too old or too far in the
-future, which some servers drop without a word.
+Here is what all sinks share: reading the log, waiting out trouble, saying so once, and the cursor's step together with the
+quarantined points. As it stands it serves a place that the journal itself writes when it is read (Parquet files);
+`headend.sinks.linesink` adds sending lines to a server.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -19,12 +13,9 @@ import structlog
 
 from headend.clock import Clock, pause
 from headend.errors import StoreError
-from headend.sinks.lines import head
-from headend.sinks.model import Journal, Poison, Refused, Server, Unavailable, Window
+from headend.sinks.model import Journal, Poison, Unavailable, Window
 from headend.store.errors import StoreFull
 
-MOST_LOSSES = 5
-"""Times a line may be lost beside a beacon that was kept, before it is poison."""
 FIRST_PAUSE = 1.0
 """Longest pause after the first failure; it doubles with each further one. [s]"""
 LONGEST_PAUSE = 300.0
@@ -35,72 +26,86 @@ LONGEST_ASKED = 3_600.0
 _log = structlog.get_logger(__name__)
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """We were told to stop; the cursor stands, so that nothing is lost."""
 
 
 class Sink:
-    """One cursor and one server. One task calls `run`."""
+    """One cursor and one place. One task calls `run`."""
 
     def __init__(
-        self,
-        name: str,
-        journal: Journal,
-        server: Server,
-        clock: Clock,
-        random: Callable[[], float],
-        *,
-        settle: float = 0.0,
-        pace: float = 5.0,
+        self, name: str, journal: Journal, clock: Clock, random: Callable[[], float], *, pace: float = 5.0
     ) -> None:
-        """``random``: from [0, 1).  ``settle``: before lines are read back [s].  ``pace``: between looks at the log [s]."""
+        """``random``: from [0, 1).  ``pace``: between looks at the log [s]."""
         self.name = name
         self._journal = journal
-        self._server = server
         self._clock = clock
         self._random = random
-        self._settle = settle
         self._pace = pace
         self._stop = asyncio.Event()
         self._failures = 0
         self._reported: str | None = None
-        self._beacon_at = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until ``stop`` is set. Raises `StoreError` where the store's writer failed; of the server's troubles, nothing."""
+        """Deliver until ``stop`` is set. Raises `StoreError` where the store's writer failed; of the place's troubles, nothing."""
         self._stop = stop
         while not stop.is_set():
-            with suppress(_Stopped):
+            with suppress(Stopped):
                 await self._turn()
 
     async def _turn(self) -> None:
         try:
-            if not await self.deliver():
+            if not await self._step():
                 await self._wait(self._pace)
-        except (_Stopped, StoreError):
+        except (Stopped, StoreError):
             raise
         except Exception as error:  # noqa: BLE001  a fault in one sink must not stop the others, nor collection
             _log.exception("a sink failed; it goes on later", sink=self.name)
+            self._begin_anew()
             await self._wait_out(f"a fault of this program: {error!r}")
 
+    async def run_once(self, stop: asyncio.Event) -> None:
+        """Deliver all that is waiting, or until ``stop`` is set. Raises `StoreError` as `run` does."""
+        self._stop = stop
+        try:
+            with suppress(Stopped):
+                await self.deliver()
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001  as in `_turn`
+            _log.exception("a sink failed; the next run goes on", sink=self.name)
+
     async def deliver(self) -> bool:
-        """Deliver one window; False where nothing was waiting."""
+        """Deliver all that is waiting; False where nothing was. Goes on until the place has it, or it is told to stop."""
+        found = False
+        while not self._stop.is_set() and await self._step():
+            found = True
+        return found
+
+    async def _step(self) -> bool:
+        """Take one step towards delivery; False where nothing is waiting and nothing is on its way."""
         after = await self._journal.cursor()
         window = await self._read(after)
+        if self._failures:
+            await self._went_well()
         if window.seq == after:
             return False
-        poison = list(window.poison)
-        if window.lines:
-            poison += await self._deliver(window.lines, window.seq)
-        await self._acknowledge(window.seq, poison)
+        await self._acknowledge(window.seq, window.poison)
         return True
+
+    def _begin_anew(self) -> None:
+        """Forget what is on its way: it is behind the cursor and is read again."""
 
     async def _read(self, after: int) -> Window:
         while True:
             try:
-                return await self._journal.read(after)
+                window = await self._journal.read(after)
             except StoreError as error:
                 await self._wait_out(f"the store could not be read: {error}")
+            except Unavailable as error:
+                await self._wait_out(str(error), error.retry_after)
+            else:
+                return window
 
     async def _acknowledge(self, seq: int, poison: Sequence[Poison]) -> None:
         while True:
@@ -112,88 +117,6 @@ class Sink:
                 if poison:
                     _log.warning("points were quarantined", sink=self.name, points=len(poison), first=poison[0].reason)
                 return
-
-    async def _deliver(self, lines: Sequence[bytes], seq: int) -> list[Poison]:
-        """Send lines until the server holds each, or will never; give those it never will."""
-        poison: list[Poison] = []
-        losses: Counter[bytes] = Counter()
-        while lines:
-            beacon = self._beacon(seq)
-            refused = await self._send(lines, beacon)
-            poison += refused
-            if not self._server.reads_back:
-                return poison
-            bad = {item.point for item in refused}
-            lines = [line for line in lines if line.decode() not in bad] if bad else lines
-            await self._wait(self._settle)
-            lost = await self._lost([*lines, beacon])
-            if beacon in lost:
-                lines = [line for line in lost if line != beacon]
-                continue
-            losses.update(lost)
-            lines = [line for line in lost if losses[line] < MOST_LOSSES]
-            poison += [
-                Poison(line.decode(), f"the server acknowledged it {MOST_LOSSES} times and does not hold it so")
-                for line in lost
-                if losses[line] >= MOST_LOSSES
-            ]
-        return poison
-
-    async def _send(self, lines: Sequence[bytes], beacon: bytes) -> list[Poison]:
-        """Send lines, halving what is refused; give the single lines that are, twice, while the beacon is taken."""
-        poison: list[Poison] = []
-        suspects: set[bytes] = set()
-        parts = [lines]
-        while parts:
-            part = parts.pop()
-            try:
-                await self._write([*part, beacon])
-            except Refused as error:
-                if len(part) > 1:
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
-                elif part[0] in suspects:
-                    poison.append(Poison(part[0].decode(), str(error)))
-                else:
-                    if await self._takes(beacon):
-                        suspects.add(part[0])
-                    parts.append(part)
-        return poison
-
-    async def _takes(self, beacon: bytes) -> bool:
-        """Say whether the server takes anything at all; where it does not, wait."""
-        try:
-            await self._write([beacon])
-        except Refused as error:
-            await self._wait_out(f"the server refuses everything: {error}")
-            return False
-        return True
-
-    async def _write(self, lines: Sequence[bytes]) -> None:
-        """Send until the server has answered for or against. Raises `Refused`."""
-        while True:
-            try:
-                await self._server.write(lines)
-            except Unavailable as error:
-                await self._wait_out(str(error), error.retry_after)
-            else:
-                await self._went_well()
-                return
-
-    async def _lost(self, lines: Sequence[bytes]) -> list[bytes]:
-        while True:
-            try:
-                lost = await self._server.lost(lines)
-            except Unavailable as error:
-                await self._wait_out(str(error), error.retry_after)
-            else:
-                await self._went_well()
-                return lost
-
-    def _beacon(self, seq: int) -> bytes:
-        """Make a point of our own; no two at one instant, so that an old one is never taken for a new one."""
-        self._beacon_at = max(self._clock.now(), self._beacon_at + 1)
-        return head("headend_sink", {"sink": self.name}) + f" seq={seq}i {self._beacon_at}".encode()
 
     async def _wait_out(self, error: str, asked: float = 0.0) -> None:
         """Pause after a failure: doubling, with jitter, and no shorter than the server asks. Says so once per outage."""
@@ -222,4 +145,4 @@ class Sink:
     async def _wait(self, seconds: float) -> None:
         await pause(self._clock, seconds, self._stop)
         if self._stop.is_set():
-            raise _Stopped
+            raise Stopped

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from drivers.obis import Obis
+from headend.export.holdings import MOST_EVENTS
 from headend.registry.model import DAY
-from headend.sinks.lines import channel_name, head, register_line
+from headend.sinks.lines import channel_name, head, quote, register_line
 from headend.sinks.model import Poison, Window
 from headend.store.errors import BlockError
-from headend.store.model import Change, Layer
+from headend.store.model import Change, Event, Layer
 from headend.store.reader import StoreReader
 from kernels.lineprotocol import format_slots
 
@@ -21,6 +22,7 @@ MEASUREMENTS = {
     Layer.RAW: "meter_interval",
     Layer.VALIDATED: "usage_point_interval",
     Layer.REGISTER: "meter_register",
+    Layer.EVENT: "meter_event",
 }
 """Name of the measurement of each layer that goes out."""
 MOST_CHANGES = 1_000
@@ -48,6 +50,7 @@ def read_window(reader: StoreReader, after: int, form: Form, most_lines: int) ->
     lines: list[bytes] = []
     poison: list[Poison] = []
     done: set[tuple[Layer, int, int, Obis | None]] = set()
+    events = _Events(reader)
     with reader.snapshot():
         for seq, changes in groupby(reader.changes(after, MOST_CHANGES), key=lambda change: change.seq):
             fresh = [change for change in changes if change.layer in form.layers and _key(change) not in done]
@@ -56,7 +59,7 @@ def read_window(reader: StoreReader, after: int, form: Form, most_lines: int) ->
                 fresh, key=lambda item: (item.layer, item.entity_id, item.day)
             ):
                 codes = [change.obis for change in group if change.obis is not None]
-                for found in _channel_days(reader, layer, entity_id, day, codes, form):
+                for found in _channel_days(reader, layer, entity_id, day, codes, form, events):
                     if isinstance(found, Poison):
                         poison.append(found)
                     else:
@@ -72,13 +75,18 @@ def _key(change: Change) -> tuple[Layer, int, int, Obis | None]:
 
 
 def _channel_days(
-    reader: StoreReader, layer: Layer, entity_id: int, day: int, codes: Sequence[Obis], form: Form
+    reader: StoreReader, layer: Layer, entity_id: int, day: int, codes: Sequence[Obis], form: Form, events: "_Events"
 ) -> Iterator[Sequence[bytes] | Poison]:
     """Make the lines of some channels of one day; an error of one channel costs that channel alone."""
     if layer is Layer.VALIDATED:
         tags = {"usage_point": reader.usage_point_by_id(entity_id).name}
+    elif not entity_id:
+        tags = {}
     else:
         tags = {"meter": reader.end_device_by_id(entity_id).name}
+    if layer is Layer.EVENT:
+        yield from _event_day(events[day], entity_id, tags, form)
+        return
     where = f"{MEASUREMENTS[layer]} of {', '.join(tags.values())}, day {day} since 1970"
     if layer is Layer.REGISTER:
         for obis in codes:
@@ -101,6 +109,36 @@ def _channel_days(
             ).splitlines()  # fmt: skip
         except ValueError as error:
             yield Poison(f"{where}, {channel.obis}", str(error))
+
+
+class _Events(dict[int, list[Event]]):
+    """The events of each day that is asked for, read once: their table has no index by day."""
+
+    def __init__(self, reader: StoreReader) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def __missing__(self, day: int) -> list[Event]:
+        self[day] = self._reader.events(start=day * DAY, end=(day + 1) * DAY, limit=MOST_EVENTS)
+        return self[day]
+
+
+def _event_day(
+    events: Iterable[Event], end_device_id: int, tags: dict[str, str], form: Form
+) -> Iterator[Sequence[bytes] | Poison]:
+    """Make a line for each kind and code at an instant; what was said of it goes where a line may be replaced."""
+    texts: dict[tuple[str, int, int], list[str]] = {}
+    for event in events:
+        if (event.end_device_id or 0) == end_device_id:
+            texts.setdefault((event.kind, event.code, event.at), []).append(event.text)
+    for (kind, code, at), said in texts.items():
+        try:
+            names = head(MEASUREMENTS[Layer.EVENT], tags | {"kind": kind, "code": str(code)})
+        except ValueError as error:
+            yield Poison(f"event {kind!r} {code} of {tags.get('meter', 'no meter')} at {at}", str(error))
+            continue
+        text = f",text={quote('; '.join(said))}" if form.replaces else ""
+        yield [names + f" value=1i{text} {at}".encode()]
 
 
 def _register_day(

@@ -112,6 +112,11 @@ class RetentionReads(Database):
         ((rows, size),) = self._rows(query, (bound,))
         return int(rows), int(size)
 
+    def first_sums(self) -> int | None:
+        """Give the first day since 1970 of which sums are left, None where there are none."""
+        row = self._row("SELECT min(k) FROM validated_sum")
+        return None if row is None or row[0] is None else int(row[0]) >> 32
+
     def sums(self, usage_point_id: int, name: str, first: int, last: int) -> Iterator[DaySums]:
         """Give what is left of a usage point's dropped days within ``[first, last)`` (days since 1970), oldest first."""
         for day in range(first, last):

@@ -104,14 +104,34 @@ class SeriesReads(RegistryReads, RetentionReads):
         return series
 
     def stored_channels(
-        self, layer: Layer, local_id: int, day: int, codes: Sequence[Obis]
+        self, layer: Layer, local_id: int, day: int, codes: Sequence[Obis] | None = None
     ) -> list[tuple[Channel, Series]]:
-        """Give some channels of one day as they were written, whatever the registry says now. Raises `BlockError`."""
+        """Give some channels of one day, or all, as they were written, whatever the registry says now. Raises `BlockError`."""
         name = self._device_name(local_id) if layer is Layer.RAW else self._usage_point_name(local_id)
         block = self._block(layer, local_id, name, day)
         if block is None:
             return []
-        return [(channel, block.series(channel)) for channel in block.channels if channel.obis in codes]
+        return [
+            (channel, block.series(channel)) for channel in block.channels if codes is None or channel.obis in codes
+        ]
+
+    def stored_days(self, layer: Layer) -> list[int]:
+        """List the UTC days of which a layer holds anything, in order; none for the registry's changes."""
+        if layer in TABLES:
+            # Skip from day to day along the key, not row to row.
+            table = TABLES[layer]
+            sql = (
+                f"WITH RECURSIVE next (k) AS (SELECT min(k) FROM {table} UNION ALL"  # noqa: S608  the table's name is ours
+                f" SELECT (SELECT min(k) FROM {table} WHERE k >= ((next.k >> 32) + 1) << 32)"
+                " FROM next WHERE next.k IS NOT NULL) SELECT k >> 32 FROM next WHERE k IS NOT NULL"
+            )
+        elif layer is Layer.REGISTER:
+            sql = "SELECT DISTINCT captured_at / 86400 AS day FROM register ORDER BY day"
+        elif layer is Layer.EVENT:
+            sql = "SELECT DISTINCT at / 86400 AS day FROM event ORDER BY day"
+        else:
+            return []
+        return [int(day) for (day,) in self._rows(sql)]
 
     def validated_channels(self, usage_point_id: int, day: int) -> list[Obis]:
         """List the channels a VEE run has written for one day, sorted."""

@@ -177,6 +177,33 @@ async def test_sinks_deliver_beside_a_collector_and_one_without_server_stops_not
     assert "refused" in states["sink/down"].error
 
 
+async def test_single_round_takes_what_is_waiting_to_the_sinks(start: Serve, path: Path, tmp_path: Path) -> None:
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        block = IntervalBlock(ENERGY, ScalerUnit(0, Unit.WATT_HOUR), NOW - NOW % 86_400, 1_800, (7, 8))
+        store.record(store.end_device("SIM1").id, [block], NOW)
+    sinks = {"files": SinkSettings(kind="parquet", directory=str(tmp_path / "files"))}
+
+    await asyncio.wait_for(start(Settings(sinks=sinks), asyncio.Event(), once=True), 60)
+
+    with StoreReader.open(path) as reader:
+        assert reader.cursor("sink/files") == reader.last_seq() > 0
+    assert (tmp_path / "files/manifest.json").exists()
+
+
+async def test_sink_without_server_holds_up_a_single_round_for_a_bounded_time(
+    start: Serve, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headend.sinks.run.DRAIN", 0.2)
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        store.add_event(1, "meter", 1, NOW, "lid opened", NOW)
+    sinks = {"down": SinkSettings(kind="influxdb", url="http://127.0.0.1:1")}
+
+    await asyncio.wait_for(start(Settings(sinks=sinks), asyncio.Event(), once=True), 60)
+
+    with StoreReader.open(path) as reader:
+        assert reader.cursor("sink/down") == 0
+
+
 async def test_secret_of_a_sink_that_leads_nowhere_is_named_before_anything_runs(start: Serve) -> None:
     sinks = {"one": SinkSettings(kind="influxdb", url="http://127.0.0.1:1", token_ref="env:NONE")}
 

@@ -163,7 +163,7 @@ def test_sink_is_a_table_of_its_own_and_layers_apply_to_each_key(file: Path) -> 
 
 def test_every_fault_of_a_sink_is_named_with_its_table(file: Path) -> None:
     file.write_text(
-        "[sinks.one]\nkind = 'influx'\nbatsch = 5\nlayers = ['raw', 'event']\n[sinks.two]\n[sinks]\nthree = 3\n"
+        "[sinks.one]\nkind = 'influx'\nbatsch = 5\nlayers = ['raw', 'registry']\n[sinks.two]\n[sinks]\nthree = 3\n"
         "[sinks.four]\nkind = 'influxdb'\nurl = 'http://me:hunter2@h'\ntoken_ref = 'hunter2'\n"
     )
 
@@ -178,6 +178,17 @@ def test_every_fault_of_a_sink_is_named_with_its_table(file: Path) -> None:
     }  # fmt: skip
     assert all(fault.startswith(f"{file}: ") for fault in found), found
     assert "hunter2" not in "".join(found)
+
+
+def test_sink_of_files_has_a_directory_and_others_have_none(file: Path) -> None:
+    file.write_text(
+        "[sinks.one]\nkind = 'parquet'\n[sinks.two]\nkind = 'parquet'\ndirectory = 'd'\nurl = 'http://h'\n"
+        "[sinks.three]\nkind = 'influxdb'\nurl = 'http://h'\ndirectory = 'd'\n[sinks.four]\nkind = 'parquet'\ndirectory = 'd'\n"
+    )
+
+    assert {fault.split(": ")[1] for fault in faults(file)} == {
+        "sinks.one.directory", "sinks.two.url", "sinks.three.directory",
+    }  # fmt: skip
 
 
 def test_name_of_a_sink_that_would_not_stand_in_a_key_is_a_fault(file: Path) -> None:

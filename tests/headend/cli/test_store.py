@@ -211,3 +211,26 @@ def test_without_a_store_the_next_step_is_named(run: Run, command: tuple[str, ..
 
     assert ran.code == 2
     assert "headend store restore BACKUP" in ran.err
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_store_is_left_as_files_that_a_new_one_can_begin_with(run: Run) -> None:
+    ran = run("store", "export", "left", "--format", "csv", "-o", "json")
+
+    assert ran.code == 0
+    tables = {row["table"]: row["rows"] for row in json.loads(ran.out)["rows"]}
+    assert tables["meters"] == 2
+    assert tables["raw"] > 0
+    assert "sha256sum -c SHA256SUMS" in ran.err
+    assert run("meter", "import", "left/meters.csv", "--dry-run").code == 0
+    again = run("store", "export", "left")
+    assert again.code != 0
+    assert "is there already" in again.err
+
+
+@pytest.mark.usefixtures("filled")
+def test_days_of_an_export_stand_in_order(run: Run, tmp_path: Path) -> None:
+    assert run("store", "export", "left", "--from", "2024-11-20", "--to", "2024-11-19").code == 2
+
+    assert run("store", "export", "left", "--from", "2024-11-20", "--area", "north").code == 0
+    assert (tmp_path / "left/manifest.json").exists()

@@ -14,19 +14,20 @@ Key = tuple[str, frozenset[tuple[str, str]], int]
 BEACON = "headend_sink"
 
 
-def split(text: str, mark: str) -> list[str]:
-    """Split at a mark that no backslash stands before."""
-    if "\\" not in text:
+def split(text: str, mark: str, *, has_words: bool = False) -> list[str]:
+    """Split at a mark that no backslash stands before; ``has_words``: and that is not within quotes."""
+    if "\\" not in text and not has_words:
         return text.split(mark)
-    parts, now, index = [], "", 0
+    parts, now, index, is_quoted = [], "", 0, False
     while index < len(text):
-        if text[index] == "\\" and text[index + 1] in ",= ":
+        if text[index] == "\\" and text[index + 1] in ('\\"' if is_quoted else ",= "):
             now += text[index : index + 2]
             index += 2
-        elif text[index] == mark:
+        elif text[index] == mark and not is_quoted:
             parts.append(now)
             now, index = "", index + 1
         else:
+            is_quoted ^= has_words and text[index] == '"'
             now += text[index]
             index += 1
     return [*parts, now]
@@ -41,12 +42,25 @@ def plain(text: str) -> str:
 @lru_cache(100_000)
 def read_line(line: str) -> tuple[Key, dict[str, str]]:
     """Give a line's key and its fields as text."""
-    names, fields, at = split(line, " ")
+    names = split(line, " ")[0]
+    fields, _, at = line[len(names) + 1 :].rpartition(" ")
     measurement, *tags = split(names, ",")
     pairs = [split(tag, "=") for tag in tags]
     assert [key for key, _ in pairs] == sorted(key for key, _ in pairs)
     key = plain(measurement), frozenset((plain(name), plain(value)) for name, value in pairs), int(at)
-    return key, {name: value.removesuffix("i") for name, value in (item.split("=") for item in fields.split(","))}
+    return key, {
+        name: _content(value) for name, value in (split(item, "=", has_words=True) for item in _fields(fields))
+    }
+
+
+def _fields(text: str) -> list[str]:
+    return split(text, ",", has_words='"' in text)
+
+
+def _content(value: str) -> str:
+    if not value.startswith('"'):
+        return value.removesuffix("i")
+    return value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
 
 
 @dataclass

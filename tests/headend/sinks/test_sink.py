@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -11,9 +12,10 @@ from structlog.testing import capture_logs
 from headend.settings import RetentionSettings
 from headend.sinks.influx import Answer, InfluxServer
 from headend.sinks.journal import PREFIX, StoreJournal
+from headend.sinks.linesink import MOST_LOSSES, LineSink
 from headend.sinks.model import Poison, Window
-from headend.sinks.sink import LONGEST_PAUSE, MOST_LOSSES, Sink
-from headend.sinks.window import Form
+from headend.sinks.sink import LONGEST_PAUSE
+from headend.sinks.window import Form, read_window
 from headend.store.errors import StoreFull
 from headend.store.store import Store
 from tests.headend.collect import virtual
@@ -81,7 +83,7 @@ class Desk:
 
 
 def deliver(server: Scripted, desk: Desk, random: float = 0.0) -> None:
-    sink = Sink("one", desk, InfluxServer(server, reads_back=False), virtual.LoopClock(), lambda: random)
+    sink = LineSink("one", desk, InfluxServer(server, reads_back=False), virtual.LoopClock(), lambda: random)
     virtual.run(sink.deliver)
 
 
@@ -150,7 +152,7 @@ def test_cursor_waits_for_what_was_read_back_after_it_settled(store: Store) -> N
 
     async def main() -> None:
         server = FakeInflux(Random(1), clock.monotonic, settles_after=12.0)
-        sink = Sink(
+        sink = LineSink(
             "one",
             journal("one", store, APPEND, 1_000),
             InfluxServer(server, reads_back=True),
@@ -180,7 +182,7 @@ def test_server_that_loses_everything_again_and_again_makes_no_poison(store: Sto
     async def main() -> None:
         server = FakeInflux(Random(1), clock.monotonic, settles_after=12.0)
         view = journal("one", store, APPEND, 1_000)
-        sink = Sink("one", view, InfluxServer(server, reads_back=True), clock, lambda: 0.0, settle=15.0)
+        sink = LineSink("one", view, InfluxServer(server, reads_back=True), clock, lambda: 0.0, settle=15.0)
         task = asyncio.ensure_future(sink.deliver())
         for _ in range(5 * MOST_LOSSES):
             await clock.sleep(7)
@@ -203,7 +205,7 @@ def test_point_that_is_dropped_beside_a_kept_beacon_is_poison_after_five_times(s
     async def main() -> None:
         server = FakeInflux(Random(1), clock.monotonic, drops=lambda key: key == dropped)
         view = journal("one", store, APPEND, 1_000)
-        sink = Sink("one", view, InfluxServer(server, reads_back=True), clock, lambda: 0.0, settle=15.0)
+        sink = LineSink("one", view, InfluxServer(server, reads_back=True), clock, lambda: 0.0, settle=15.0)
         await sink.deliver()
         assert wanted - set(server.held) == {dropped}
 
@@ -228,7 +230,7 @@ def test_sink_whose_server_hangs_or_fails_does_not_stop_another(store: Store) ->
         setattr(exchanges["hangs"], "write", hang)  # noqa: B010  mypy refuses the plain assignment
         setattr(exchanges["fails"], "write", crash)  # noqa: B010
         sinks = [
-            Sink(name, journal(name, store, UPSERT, 10), InfluxServer(server, reads_back=False), clock, lambda: 0.0)
+            LineSink(name, journal(name, store, UPSERT, 10), InfluxServer(server, reads_back=False), clock, lambda: 0.0)
             for name, server in exchanges.items()
         ]
         tasks = [asyncio.ensure_future(sink.run(stop)) for sink in sinks]
@@ -253,7 +255,7 @@ def test_requests_are_bounded_by_the_batch_and_one_commit(store: Store) -> None:
     server = FakeInflux(Random(1), lambda: 0.0)
 
     async def main() -> None:
-        sink = Sink(
+        sink = LineSink(
             "one", journal("one", store, UPSERT, 10), InfluxServer(server, reads_back=False), clock, lambda: 0.0
         )
         while await sink.deliver():
@@ -288,7 +290,7 @@ async def test_journal_moves_the_cursor_and_keeps_the_poison_in_one_transaction(
             work(store)
             raise StoreFull("no room for the commit")
 
-    view = StoreJournal("one", store, submit, UPSERT, 10)
+    view = StoreJournal("one", store, submit, partial(read_window, form=UPSERT, most_lines=10))
 
     with pytest.raises(StoreFull):
         await view.acknowledge(3, [Poison("m value=1 1", "refused")])

@@ -101,7 +101,7 @@ async def test_every_value_comes_back_as_the_store_has_it(victoria: Victoria, pa
     random = Random(1)
     with Store.open(path, lambda: NOW) as store:
         with store.transaction():
-            for _ in range(60):
+            for _ in range(80):
                 change(store, random, period=1_800)
 
         await deliver(path, settings_for(victoria, 2), store, asyncio.ensure_future(asyncio.sleep(0)))

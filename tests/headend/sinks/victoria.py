@@ -66,6 +66,10 @@ class Victoria:
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=WAIT) as answer:
             return b'vm_rows_inserted_total{type="influx"} 0\n' not in answer.read()
 
+    def flush(self) -> None:
+        """Let what it has taken be seen."""
+        urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=WAIT).close()
+
     def export(self, measurement: str) -> str:
         """Give all raw samples of a measurement."""
         form = urllib.parse.urlencode(

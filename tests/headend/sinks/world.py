@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -13,8 +14,7 @@ from drivers.units import ScalerUnit, Unit
 from headend.registry.model import DAY, ChannelExpectation, Installation
 from headend.series import Series
 from headend.sinks.journal import StoreJournal
-from headend.sinks.model import Journal
-from headend.sinks.window import Form
+from headend.sinks.window import Form, read_window
 from headend.store.model import Layer, VeeRun
 from headend.store.place import Place
 from headend.store.reader import StoreReader
@@ -32,9 +32,9 @@ VOLTAGE = Obis(1, 0, 32, 7, 3)
 REGISTER = Obis(1, 0, 1, 8, 0)
 UNITS = {ENERGY: ScalerUnit(0, Unit.WATT_HOUR), VOLTAGE: ScalerUnit(-1, Unit.VOLT)}
 KILO = ScalerUnit(3, Unit.WATT_HOUR)
-ALL = frozenset({Layer.RAW, Layer.VALIDATED, Layer.REGISTER})
+ALL = frozenset({Layer.RAW, Layer.VALIDATED, Layer.REGISTER, Layer.EVENT})
 
-Expected = dict[Key, dict[str, Decimal]]
+Expected = dict[Key, dict[str, Decimal | str]]
 
 
 def make_store(place: Place, period: int = 21_600) -> None:
@@ -82,21 +82,22 @@ def change(store: Store, random: Random, period: int = 21_600) -> None:
                 at, count = day * DAY + random.randrange(DAY), random.choice([0, random.randrange(10**14), 10**15 + 1])
                 store.record(number, [RegisterValue(REGISTER, count, KILO, at, random.randrange(3))], NOW)
             case _:
-                store.add_event(number, "meter", random.randrange(9), day * DAY, "door opened", NOW)
+                text = random.choice(["door opened", 'magnet, "strong"', "C:\\meter"])
+                store.add_event(number or None, "meter", random.randrange(9), day * DAY, text, NOW)
 
 
 async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
-def journal(name: str, store: Store, form: Form, most_lines: int) -> Journal:
+def journal(name: str, store: Store, form: Form, most_lines: int) -> StoreJournal:
     """A journal on the writer itself, without threads, so that virtual time holds."""
 
     async def submit(work: Callable[[Store], Any]) -> Any:
         with store.transaction():
             return work(store)
 
-    return StoreJournal(name, store, submit, form, most_lines, call=at_once)
+    return StoreJournal(name, store, submit, partial(read_window, form=form, most_lines=most_lines), call=at_once)
 
 
 def expected(reader: StoreReader, form: Form, days: range = range(FIRST_DAY, FIRST_DAY + DAYS)) -> Expected:
@@ -119,13 +120,19 @@ def expected(reader: StoreReader, form: Form, days: range = range(FIRST_DAY, FIR
                     found["meter_register", frozenset(tags.items()), value.captured_at] = {
                         "value": value.value, "uncertainty": Decimal(value.uncertainty), "rules": Decimal(0),
                     }  # fmt: skip
+    for event in reader.events():
+        key = {"meter": METERS[event.end_device_id - 1]} if event.end_device_id else {}
+        names = frozenset({**key, "kind": event.kind, "code": str(event.code)}.items())
+        fields = found.setdefault(("meter_event", names, event.at), {"value": Decimal(1)})
+        if form.replaces:
+            fields["text"] = f"{fields['text']}; {event.text}" if "text" in fields else event.text
     return found
 
 
 def _put_series(found: Expected, measurement: str, tags: dict[str, str], series: Series, form: Form) -> None:
     names = frozenset({**tags, "period": str(series.period)}.items())
     for index, state in enumerate(series.state.tolist()):
-        fields = {
+        fields: dict[str, Decimal | str] = {
             "state": Decimal(state),
             "reason": Decimal(int(series.reason[index])),
             "rules": Decimal(int(series.rules[index])),

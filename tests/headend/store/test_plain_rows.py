@@ -196,7 +196,7 @@ def test_words_follow_the_programs_own(place: ServerPlace) -> None:
 
 def test_the_questions_that_the_integrator_s_page_shows_have_answers(postgres: Postgres) -> None:
     page = (REPOSITORY / "docs" / "integrator.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```pgsql\n(.*?)```", page, re.DOTALL)
     at = int(datetime(2026, 1, 15, tzinfo=UTC).timestamp())
     with Store.open(postgres.place("headend"), lambda: NOW) as store, store.transaction():
         meter, _ = store.put_end_device("SIM0000000001001", "sim", store.put_link("memory://one"), "1")

@@ -1,5 +1,6 @@
 """What has outlived its term goes, and nothing else; who misses something by it is told; what is gone is not called missing."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from drivers.facts import Fact, MeterEvent, RegisterValue
+from headend.export.archive import Part, archive
 from headend.export.errors import NotExportable
 from headend.export.write import export
 from headend.ledger import coverage, holes
@@ -180,6 +182,22 @@ def test_of_a_validated_day_its_sums_stay_with_what_they_are_made_of(store: Stor
     assert set(store.validated_series(1, IMPORT, START, START + DAY).reason.tolist()) == {Reason.DROPPED}
     assert store.versions(1, IMPORT, FIRST_DAY) == []
     assert len(store.versions(1, IMPORT, FIRST_DAY + 100)) == 1
+
+
+def test_an_archive_holds_the_sums_of_dropped_days_and_what_sinks_missed(store: Store, tmp_path: Path) -> None:
+    with store.transaction():
+        store.advance_cursor(INFLUX, 1)
+    retain(store, INFLUX, validated_days=40, keep_sums="day", sink_wait_days=0)
+
+    archive(store, tmp_path / "left", "csv", Part(), THEN)
+
+    with (tmp_path / "left" / "sum.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == DAYS - 40
+    assert {(row["usage_point"], row["seconds"], row["unit"]) for row in rows} == {("UP1", "86400", "Wh")}
+    assert rows[1]["sum"] == str(sum(100 + slot for slot in range(SLOTS)))
+    assert (rows[1]["measured"], rows[1]["estimated"]) == (str(SLOTS - 2), "2")
+    assert (tmp_path / "left" / "sink_gap.csv").read_text().count(INFLUX) == 1
 
 
 def test_sums_have_a_term_of_their_own(store: Store) -> None:
