@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import queue
 import re
 import subprocess
 import sys
@@ -26,22 +27,51 @@ _DONE = re.compile(r"^Done \d+ runs in \d+ second", re.MULTILINE)
 """Said when the time is over. A process that falls over on its way out, behind this, has found nothing."""
 
 
-def run(name: str, seconds: int) -> bool:
-    """Fuzz one target in a process of its own; say what came of it."""
-    started = time.monotonic()
-    command = [sys.executable, "-m", "tests.fuzz.one", name, str(seconds), str(FOLDER)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
-    log = FOLDER / f"{name}.log"
-    log.write_text(done.stdout + done.stderr)
-    executions = _EXECUTIONS.findall(done.stderr)
-    features = _FEATURES.findall(done.stderr)
-    is_good = done.returncode == 0 or _DONE.search(done.stderr) is not None
-    outcome = "ok" if is_good else f"BROKEN, see {log.relative_to(ROOT)}"
-    figures = f"{int(executions[-1]) if executions else 0:>9} inputs {features[-1] if features else 0:>6} features"
-    print(f"{name:<22}{figures} {time.monotonic() - started:6.1f} s  {outcome}", flush=True)
-    if not is_good:
-        print("\n".join([*done.stdout.splitlines()[-30:], *done.stderr.splitlines()[-12:]]), file=sys.stderr)
-    return is_good
+class Worker:
+    """A process that fuzzes one target after the other."""
+
+    def __init__(self, seconds: int) -> None:
+        command = [sys.executable, "-m", "tests.fuzz.one", str(seconds), str(FOLDER)]
+        with (FOLDER / "workers.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+
+    def run(self, name: str) -> bool:
+        """Fuzz one target; say what came of it."""
+        started = time.monotonic()
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("a worker without pipes")
+        log = FOLDER / f"{name}.log"
+        log.unlink(missing_ok=True)
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        code = self._process.stdout.readline().strip()
+        said = log.read_text(errors="replace") if log.exists() else "no output; the worker itself fell over"
+        executions, features = _EXECUTIONS.findall(said), _FEATURES.findall(said)
+        is_good = code == "0" or _DONE.search(said) is not None
+        outcome = "ok" if is_good else f"BROKEN, see {log.relative_to(ROOT)}"
+        figures = f"{int(executions[-1]) if executions else 0:>9} inputs {features[-1] if features else 0:>6} features"
+        print(f"{name:<22}{figures} {time.monotonic() - started:6.1f} s  {outcome}", flush=True)
+        if not is_good:
+            print("\n".join(said.splitlines()[-42:]), file=sys.stderr)
+        return is_good
+
+    def close(self) -> None:
+        """End the process, which has nothing left to do."""
+        self._process.communicate()
+
+
+def in_turn(waiting: "queue.SimpleQueue[str]", seconds: int) -> list[bool]:
+    """Fuzz what waits, one after the other, in one worker."""
+    worker, good = Worker(seconds), []
+    try:
+        while True:
+            good.append(worker.run(waiting.get_nowait()))
+    except queue.Empty:
+        return good
+    finally:
+        worker.close()
 
 
 def main() -> int:
@@ -60,8 +90,12 @@ def main() -> int:
         return 0
     FOLDER.mkdir(parents=True, exist_ok=True)
     names = chosen.names or list(TARGETS)
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        good = list(pool.map(lambda name: run(name, chosen.seconds), names))
+        running = [pool.submit(in_turn, waiting, chosen.seconds) for _ in range(min(chosen.jobs, len(names)))]
+    good = [is_good for one in running for is_good in one.result()]
     cases = sum(len(known_cases(name)) for name in names)
     print(
         f"{sum(good)} of {len(names)} targets held for {chosen.seconds} s each, from {cases} known cases and the published frames"

@@ -1,5 +1,10 @@
-"""Fuzz one target until its time is over or an input breaks it: python -m tests.fuzz.one NAME SECONDS FOLDER."""
+"""Fuzz targets, each until its time is over or an input breaks it: python -m tests.fuzz.one SECONDS FOLDER.
 
+Their names come on standard input, line by line; each runs in a process of its own, forked so that the parsers are instrumented
+once for all, and writes FOLDER/NAME.log. What the process ended with goes to standard output.
+"""
+
+import os
 import resource
 import subprocess
 import sys
@@ -60,5 +65,17 @@ def main(name: str, seconds: int, folder: Path) -> None:
     atheris.Fuzz()
 
 
+def fork(name: str, seconds: int, folder: Path) -> int:
+    """Run a target in a process of its own, its output to a file; give its exit status."""
+    if not (child := os.fork()):
+        log = os.open(folder / f"{name}.log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+        os.dup2(log, sys.stdout.fileno())
+        os.dup2(log, sys.stderr.fileno())
+        main(name, seconds, folder)
+        os._exit(1)  # fuzzing ends the process by itself
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    for line in sys.stdin:
+        print(fork(line.strip(), int(sys.argv[1]), Path(sys.argv[2])), flush=True)
