@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.demo-installed
-EXTRAS := bench,demo,dev,fuzz,influx,parquet,peers
+EXTRAS := bench,demo,dev,fuzz,influx,parquet,peers,postgresql
 KERNELS := $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.h)
-DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev strace victoria-metrics
+DEBIAN_PEERS := mosquitto mbpoll libmodbus-dev postgresql strace victoria-metrics
 DEBIAN_CROSS := gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 # Nothing is left outside the checkout: neither downloads nor temporary files.
 export PIP_CACHE_DIR := $(CURDIR)/build/pip-cache

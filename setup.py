@@ -64,7 +64,7 @@ setup(
     package_dir={"headend.config": "config"},
     package_data={
         "headend": ["py.typed"],
-        "headend.store": ["schema/*.sql"],
+        "headend.store": ["schema/*.sql", "schema/postgresql/*.sql"],
         "headend.config": [
             "profiles/*.toml",
             "rules/*.toml",

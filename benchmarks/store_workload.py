@@ -12,6 +12,7 @@ from drivers.units import ScalerUnit, Unit
 from headend.registry.model import ChannelExpectation, Installation
 from headend.store.block import Channel
 from headend.store.meterdays import MeterDays
+from headend.store.place import Place
 from headend.store.store import Store
 
 METERS, DAYS = 500, 30
@@ -54,7 +55,7 @@ def batches(meters: int, number: int, seed: int) -> list[Batch]:
     ]
 
 
-def open_store(path: Path, meters: int = METERS) -> Store:
+def open_store(path: Place, meters: int = METERS) -> Store:
     """Make a store and register the meters, ten to a transformer."""
     store = Store.open(path, lambda: 0)
     with store.transaction():

@@ -14,10 +14,12 @@ from serial.tools import list_ports
 
 from drivers.errors import ProfileError
 from drivers.facts import UtcSeconds
-from headend.errors import SettingsError, StoreError
+from headend.errors import HeadendError, SettingsError, StoreError
 from headend.places import data_directory, store_file
 from headend.profiles import load_profiles
-from headend.settings import Settings, load_settings
+from headend.secrets import Secrets
+from headend.settings import Settings, StoreSettings, load_settings
+from headend.store.place import parse_place
 from headend.store.quarantine import why_quarantined
 from headend.store.reader import StoreReader
 from headend.vee.rules import load_rules
@@ -61,9 +63,12 @@ def checks(
     settings, fault = _settings(config, environment)
     yield fault
     yield _profiles([*(Path(text) for text in settings.profiles.directories), *profiles])
-    directory = data or data_directory(settings.store.path, environment)
-    yield store(store_file(directory))
-    yield disk(directory)
+    if settings.store.url and not data:
+        yield server_store(settings.store, environment)
+    else:
+        directory = data or data_directory(settings.store.path, environment)
+        yield store(store_file(directory))
+        yield disk(directory)
     yield clock(now, is_synchronized=TIME_SYNC.exists() or None)
     yield from ports([port.device for port in list_ports.comports()], os.access)
 
@@ -146,6 +151,22 @@ def store(path: Path) -> Check:
     except StoreError as error:
         return Check(Verdict.FAIL, "store", str(error), "check file, owner and disk; restore a backup if it is damaged")
     return Check(Verdict.PASS, "store", f"{path}; meters: {meters}")
+
+
+def server_store(settings: StoreSettings, environment: Mapping[str, str]) -> Check:
+    """Check that the store on a PostgreSQL server can be read, and that the server keeps what it acknowledges."""
+    try:
+        password = Secrets(environment).password(settings.password_ref).decode()
+        with StoreReader.open(parse_place(settings.url).with_password(password)) as reader:
+            meters, careless = len(reader.end_devices()), reader.durability_faults()
+    except HeadendError as error:
+        return Check(Verdict.FAIL, "store", str(error), "check the server, store.url and store.password_ref")
+    if careless:
+        return Check(
+            Verdict.FAIL, "store", f"{settings.url}: {', '.join(careless)}: a power failure may lose or damage readings",
+            "switch them on in postgresql.conf",
+        )  # fmt: skip
+    return Check(Verdict.PASS, "store", f"{settings.url}; meters: {meters}")
 
 
 def disk(directory: Path) -> Check:

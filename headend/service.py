@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -44,6 +43,7 @@ from headend.sinks.run import check_sinks, open_sinks
 from headend.store.condition import condition_of
 from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.model import Recorded
+from headend.store.place import Place
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.upkeep import Upkeep
@@ -92,7 +92,7 @@ class ServiceSummary:
 
 
 async def serve(
-    store_path: Path,
+    store_path: Place,
     settings: Settings,
     profiles: Mapping[str, MeterProfile],
     clock: Clock,
@@ -207,7 +207,7 @@ async def watch(trouble: Callable[[], str]) -> None:
 
 
 async def read_now(
-    store_path: Path,
+    store_path: Place,
     settings: Settings,
     profiles: Mapping[str, MeterProfile],
     clock: Clock,

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from drivers.listen_url import parse_listen_url
 from drivers.table import nearest
 from headend.errors import SettingsError
+from headend.store.place import parse_place
 from headend.toml_file import TomlFileError, read_toml
 
 ENVIRONMENT_PREFIX = "HEADEND_"
@@ -58,6 +59,13 @@ def _broker_url(text: str) -> str:
         raise ValueError("must look like mqtt://host:1883 or mqtts://host:8883")
     if "@" in text:
         raise ValueError("must not carry a user or password; use mqtt.username and mqtt.password_ref")
+    return text
+
+
+def _store_url(text: str) -> str:
+    """Refuse what is no address of a database."""
+    if text:
+        parse_place(text)
     return text
 
 
@@ -109,10 +117,13 @@ class _Section(BaseModel):
 class StoreSettings(_Section):
     """Where readings live. ``path``: directory; empty for the default place (see `headend --help`).
 
-    ``reserve_mib``: room on its device that readings leave to commands and audit. [MiB]
+    ``url``: of a PostgreSQL server's database instead of a file; empty for none.  ``password_ref``: of its user.
+    ``reserve_mib``: room on the file's device that readings leave to commands and audit. [MiB]
     """
 
     path: str = ""
+    url: Annotated[str, AfterValidator(_store_url)] = ""
+    password_ref: Reference = ""
     reserve_mib: int = Field(default=64, ge=0, le=2**30)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -18,6 +17,7 @@ from headend.clock import Clock
 from headend.errors import HeadendError, StoreError
 from headend.settings import RetentionSettings
 from headend.store.errors import StoreUnavailable
+from headend.store.place import Place
 from headend.store.quarantine import quarantine, why_quarantined
 from headend.store.reader import StoreReader
 from headend.store.request import Request, asked, done
@@ -75,7 +75,7 @@ class Upkeep:
     def __init__(
         self,
         writer: Writer,
-        store: Path,
+        store: Place,
         policy: RetentionSettings,
         sinks: Collection[str],
         clock: Clock,

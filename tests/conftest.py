@@ -1,11 +1,16 @@
-"""What every test leaves as it found it."""
+"""What every test leaves as it found it, and the server that many share."""
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from tests.postgres import Postgres, running
 
 # How long an example takes is the machine's business, never a test's.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,3 +25,14 @@ def _logs_as_they_were() -> Iterator[None]:
     yield
     drivers.handlers = before
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; each test takes a schema of its own, and who kills the server starts it again."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        with running(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)

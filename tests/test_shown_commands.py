@@ -56,7 +56,9 @@ _OWN_DIRECTORY = re.compile(r"mkdir ([\w-]+) && cd \1")
 _GLOBALS = r"headend (?:--\S+ \S+ )*"
 _LASTING = re.compile(rf"headend-simulate |{_GLOBALS}run\b(?!.*--once)")
 _COLLECTING = re.compile(rf"{_GLOBALS}run\b")
-_WRITING = re.compile(rf"{_GLOBALS}(?:read|run|meter add|meter import|store compact|store retain)\b")
+_WRITING = re.compile(
+    rf"{_GLOBALS}(?:read|run|meter add|meter import|store advance-counters|store compact|store retain)\b"
+)
 CHECKOUT = "git clone <this repository> headend && cd headend"
 ACTIVATE = ". .venv/bin/activate"
 DEMO = "headend demo"

@@ -19,7 +19,8 @@ from headend.places import data_directory, store_file
 from headend.profiles import load_profiles
 from headend.secrets import Secrets
 from headend.settings import Loaded, Settings, load_settings
-from headend.store.reader import StoreReader
+from headend.store.place import Place, parse_place
+from headend.store.reader import StoreReader, is_there
 from headend.store.store import Store
 from headend.vee.calendar import Calendars, load_calendars
 
@@ -73,28 +74,47 @@ class App:
         """Directory of the store."""
         return self.options.data or data_directory(self.settings.store.path, self.options.environment)
 
+    @cached_property
+    def store_place(self) -> Place:
+        """Where the store is: on the settings' server, unless a directory is named on the command line."""
+        url = self.settings.store.url
+        if not url or self.options.data:
+            return store_file(self.data_directory)
+        return parse_place(url).with_password(self.secrets.password(self.settings.store.password_ref).decode())
+
+    def store_file(self, instead: str) -> Path:
+        """Give the store's file, for what only a file can do. Raises `Failure` saying what to do ``instead`` on a server."""
+        if isinstance(self.store_place, Path):
+            return self.store_place
+        raise Failure(f"the store is {self.store_place}, on a PostgreSQL server: {instead}", Exit.USAGE)
+
     @property
-    def store_path(self) -> Path:
-        """File of the store."""
-        return store_file(self.data_directory)
+    def store_home(self) -> str:
+        """Where the store is, in words for people."""
+        return str(self.data_directory if isinstance(self.store_place, Path) else self.store_place)
+
+    def make_place(self) -> Place:
+        """Give the store's place, with the directory that a file wants."""
+        if isinstance(self.store_place, Path):
+            self.data_directory.mkdir(parents=True, exist_ok=True)
+        return self.store_place
 
     @contextmanager
     def reader(self) -> Iterator[StoreReader]:
         """Open one view of the store, beside its writer: what is committed meanwhile stays unseen."""
-        if not self.store_path.exists():
+        if not is_there(self.store_place):
             raise Failure(
-                f"there is no store in {self.data_directory}; register meters first (headend meter import FILE.csv),"
+                f"there is no store in {self.store_home}; register meters first (headend meter import FILE.csv),"
                 " or name another directory with --data",
                 Exit.USAGE,
             )
-        with StoreReader.open(self.store_path) as reader, reader.snapshot():
+        with StoreReader.open(self.store_place) as reader, reader.snapshot():
             yield reader
 
     @contextmanager
     def writer(self) -> Iterator[Store]:
         """Open the store as its one writer; makes it where there is none."""
-        self.data_directory.mkdir(parents=True, exist_ok=True)
-        with Store.open(self.store_path, self.now) as store:
+        with Store.open(self.make_place(), self.now) as store:
             yield store
 
     @contextmanager

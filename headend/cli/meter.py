@@ -17,6 +17,7 @@ from headend.registry import table
 from headend.registry.cells import format_tariffs
 from headend.registry.find import find_meter
 from headend.registry.model import UsagePoint
+from headend.store.reader import is_there
 
 NARROW = ("usage_point", "meter", "profile", "link", "address", "from", "to", "area")
 """Columns that a terminal shows; the other forms have all."""
@@ -90,7 +91,7 @@ def _import(app: App, text: str, source: str, *, dry_run: bool) -> int:
     if parsed.faults:
         emit_faults(app, source, parsed.faults)
         return Exit.CONFIG
-    with app.scratch() if dry_run and not app.store_path.exists() else app.writer() as store:
+    with app.scratch() if dry_run and not is_there(app.store_place) else app.writer() as store:
         try:
             applied = table.apply(store, parsed.rows, dry_run=dry_run)
         except RegistryError as error:

@@ -59,7 +59,7 @@ def command(
     started = app.clock.monotonic()
     with wiring(app, file=trace_file) as wires, app.output.busy(f"reading {meter}"):
         values: Sequence[RegisterValue] = asyncio.run(
-            read_now(app.store_path, app.settings, app.profiles, app.clock, app.secrets, meter, items, **wires)
+            read_now(app.store_place, app.settings, app.profiles, app.clock, app.secrets, meter, items, **wires)
         )
     took = app.clock.monotonic() - started
     app.output.emit(

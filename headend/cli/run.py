@@ -72,9 +72,8 @@ async def _run(app: App, wires: Wiring, *, once: bool) -> tuple[ServiceSummary, 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
-    app.data_directory.mkdir(parents=True, exist_ok=True)
     serve_until = partial(
-        serve, app.store_path, app.settings, app.profiles, app.clock, app.secrets, once=once, **wires
+        serve, app.make_place(), app.settings, app.profiles, app.clock, app.secrets, once=once, **wires
     )  # fmt: skip
     summary = await (serve_until(stop) if once else serve_on(serve_until, stop))
     return summary, was_interrupted.is_set()

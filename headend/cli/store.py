@@ -18,10 +18,10 @@ from headend.cli.words import counted, state_key
 from headend.export.archive import FORMATS, Part, archive
 from headend.registry.find import find_usage_point
 from headend.sinks.journal import PREFIX
-from headend.store.backup import COUNTER_JUMP, back_up, restore
+from headend.store.backup import COUNTER_JUMP, announce_restore, back_up, restore
 from headend.store.condition import condition_of
 from headend.store.errors import StoreBusy
-from headend.store.reader import StoreReader
+from headend.store.reader import StoreReader, is_there
 from headend.store.request import Request, ask, asked
 from headend.store.retention import Gap, day_of
 from headend.store.store import Store
@@ -33,6 +33,11 @@ KEY = click.option(
     "--key", "reference", required=True, metavar="REF",
     help="The backup's key as env:NAME or file:PATH, 64 hexadecimal digits there (openssl rand -hex 32). Keep it elsewhere.",
 )  # fmt: skip
+COUNTER_JUMP_OPTION = click.option(
+    "--counter-jump", type=click.IntRange(0, 2**32 - 1), default=COUNTER_JUMP, show_default=True,
+    help="How far our invocation counters go ahead: more than were used since the backup.",
+)  # fmt: skip
+DUMP = "pg_dump --format=custom --schema=headend DATABASE"
 EPOCH = date(1970, 1, 1)
 EXPORTED = (
     Column("table", "Table"),
@@ -89,13 +94,13 @@ def check(ctx: click.Context, format_name: str) -> int:
     """
     app = App.of(ctx, format_name)
     _require(app)
-    with app.output.busy("checking"), StoreReader.open(app.store_path) as reader:
-        since = owed_since(str(app.store_path))
+    with app.output.busy("checking"), StoreReader.open(app.store_place) as reader:
+        since = owed_since(str(app.store_place))
         rows = [{"fault": fault} for fault in reader.faults()]
     if not rows:
-        settle_check(str(app.store_path), since)
+        settle_check(str(app.store_place), since)
     app.output.emit(Document("headend.store-check/1", [Column("fault", "Fault")], rows))
-    app.output.say(f"{app.store_path}: {counted(len(rows), 'fault')}")
+    app.output.say(f"{app.store_place}: {counted(len(rows), 'fault')}")
     return Exit.CHECK_FAILED if rows else Exit.OK
 
 
@@ -113,12 +118,14 @@ def stats(ctx: click.Context, format_name: str) -> None:
         ]
         newest, cursors, free = reader.last_seq(), reader.cursors(), reader.free_bytes()
         floors, gaps, (entries, head) = reader.floors(), reader.gaps(), reader.audit_head()
-    why = condition_of(app.store_path, app.settings.store.reserve_mib * 2**20)
-    log = Path(f"{app.store_path}-wal")
+    place = app.store_place
+    why = condition_of(place, app.settings.store.reserve_mib * 2**20)
+    size = place.stat().st_size if isinstance(place, Path) else sum(int(str(row["bytes"])) for row in rows)
+    log = Path(f"{place}-wal")
     summary = {
         "condition": "degraded" if why else "ok",
         "why": why,
-        "file_bytes": app.store_path.stat().st_size,
+        "file_bytes": size,
         "log_bytes": log.stat().st_size if log.exists() else 0,
         "free_bytes": free,
         "newest_change": newest,
@@ -127,7 +134,7 @@ def stats(ctx: click.Context, format_name: str) -> None:
         "gaps": [_gap(gap) for gap in gaps],
         "audit_entries": entries,
         "audit_head": head,
-        "is_check_owed": owed_since(str(app.store_path)) is not None,
+        "is_check_owed": owed_since(str(app.store_place)) is not None,
     }
     app.output.emit(Document("headend.store-stats/1", SIZES, rows, summary))
     app.output.say(f"condition: {summary['condition']}{f' ({why})' if why else ''}")
@@ -165,10 +172,11 @@ def _gap(gap: Gap) -> dict[str, object]:
 def backup(ctx: click.Context, target: Path, reference: str) -> None:
     """Write an encrypted, authenticated backup to TARGET, beside a running headend. An existing file is not overwritten."""
     app = App.of(ctx)
+    store = app.store_file(f"back it up with PostgreSQL's own tools, beside a running headend: {DUMP}")
     _require(app)
     key = app.secrets.key(reference)
     with app.output.busy("backing up"):
-        size = back_up(app.store_path, target, key)
+        size = back_up(store, target, key)
     app.output.say(f"{target}: {size} bytes; headend store restore {target} --key {reference} puts it back")
 
 
@@ -178,10 +186,7 @@ def backup(ctx: click.Context, target: Path, reference: str) -> None:
 @click.option(
     "--replace", is_flag=True, help="Put it in the place of the store that is there, which is kept beside it."
 )
-@click.option(
-    "--counter-jump", type=click.IntRange(0, 2**32 - 1), default=COUNTER_JUMP, show_default=True,
-    help="How far our invocation counters go ahead: more than were used since the backup.",
-)  # fmt: skip
+@COUNTER_JUMP_OPTION
 @click.pass_context
 def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool, counter_jump: int) -> None:
     """Put the backup SOURCE in the store's place, checked as a whole before anything is moved.
@@ -190,14 +195,15 @@ def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool,
     again. A key that was changed since must be named anew.
     """
     app = App.of(ctx)
+    store = app.store_file(
+        "stop headend, restore a dump with pg_restore, then headend store advance-counters, so that no counter is used twice"
+    )
     key = app.secrets.key(reference)
-    app.data_directory.mkdir(parents=True, exist_ok=True)
+    app.make_place()
     with app.output.busy("restoring"):
-        done = restore(
-            source, app.store_path, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump
-        )
+        done = restore(source, store, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump)
     app.output.say(
-        f"{app.store_path}: restored up to change {done.newest_change};"
+        f"{store}: restored up to change {done.newest_change};"
         f" {counted(done.counters, 'invocation counter')} went ahead by {counter_jump}"
     )
     if done.kept_as:
@@ -214,14 +220,18 @@ def compact(ctx: click.Context, wait: int) -> None:
     possible is rewritten once instead, which takes its size in room and needs headend run to be stopped.
     """
     app = App.of(ctx)
+    file = app.store_file(
+        "it gives room back by itself (autovacuum); where a table must shrink at once, its administrator runs"
+        " VACUUM (FULL, ANALYZE) while headend is stopped"
+    )
     _require(app)
-    before = app.store_path.stat().st_size
+    before = file.stat().st_size
     with app.output.busy("compacting"):
         try:
             with app.writer() as store:
                 asyncio.run(_compact(app, store))
         except StoreBusy as error:
-            with StoreReader.open(app.store_path) as reader:
+            with StoreReader.open(file) as reader:
                 if not reader.can_give_back():
                     raise Failure(
                         f"{error}; this store is from before room could be given back bit by bit: it is rewritten once, by"
@@ -229,7 +239,7 @@ def compact(ctx: click.Context, wait: int) -> None:
                         Exit.INTERNAL,
                     ) from error
             asyncio.run(_ask(app, Request.COMPACT, wait))
-    app.output.say(f"{app.store_path}: {before} bytes before, {app.store_path.stat().st_size} after")
+    app.output.say(f"{file}: {before} bytes before, {file.stat().st_size} after")
 
 
 async def _compact(app: App, store: Store) -> None:
@@ -256,7 +266,7 @@ def retain(ctx: click.Context, *, dry_run: bool, wait: int, format_name: str) ->
     app = App.of(ctx, format_name)
     _require(app)
     sinks = [PREFIX + name for name in app.settings.sinks]
-    with app.output.busy("counting"), StoreReader.open(app.store_path) as reader:
+    with app.output.busy("counting"), StoreReader.open(app.store_place) as reader:
         plan = reader.plan_retention(app.settings.retention, app.now(), sinks)
         floors = {**reader.floors(), **plan.floors}
         counts = {what: reader.below(what, floor) for what, floor in floors.items()}
@@ -301,12 +311,12 @@ async def _retain(app: App, store: Store) -> None:
 
 def _upkeep(app: App, store: Store) -> Upkeep:
     sinks = [PREFIX + name for name in app.settings.sinks]
-    return Upkeep(Alone(store), app.store_path, app.settings.retention, sinks, app.clock)
+    return Upkeep(Alone(store), app.store_place, app.settings.retention, sinks, app.clock)
 
 
 async def _ask(app: App, request: Request, wait: int) -> None:
     """Ask the process that writes the store, and wait until it has done it."""
-    store = str(app.store_path)
+    store = str(app.store_file("stop headend run first; beside it nobody but headend run, each hour, drops anything"))
     ask(store, request)
     until = app.clock.monotonic() + wait
     while asked(store) is request:
@@ -351,6 +361,21 @@ def sums(ctx: click.Context, name: str, first: date, last: date, format_name: st
     app.output.emit(Document("headend.store-sums/1", SUMS, rows, {"usage_point": point.name}))
     if not rows:
         app.output.say("there are no sums of these days; what is not dropped yet: headend curve")
+
+
+@command.command("advance-counters")
+@COUNTER_JUMP_OPTION
+@click.pass_context
+def advance_counters(ctx: click.Context, *, counter_jump: int) -> None:
+    """Put our invocation counters ahead, once, after the store was restored by other means than ours (pg_restore).
+
+    Otherwise counters used since the backup would be used again, and meters would refuse them. Needs the writer's place.
+    """
+    app = App.of(ctx)
+    _require(app)
+    with app.writer() as store, store.transaction():
+        count = announce_restore(store, counter_jump, app.now(), user=getpass.getuser(), source="advance-counters")
+    app.output.say(f"{counted(count, 'invocation counter')} went ahead by {counter_jump}")
 
 
 @command.command("export")
@@ -406,9 +431,9 @@ def export_(
 
 
 def _require(app: App) -> None:
-    if not app.store_path.exists():
+    if not is_there(app.store_place):
         raise Failure(
-            f"there is no store in {app.data_directory}; headend store restore BACKUP puts one there,"
+            f"there is no store in {app.store_home}; headend store restore BACKUP puts one there,"
             " headend meter import FILE.csv begins one, or name another directory with --data",
             Exit.USAGE,
         )

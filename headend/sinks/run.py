@@ -22,6 +22,7 @@ from headend.sinks.linesink import LineSink
 from headend.sinks.sink import Sink
 from headend.sinks.window import Form, read_window
 from headend.store.model import Layer
+from headend.store.place import Place
 from headend.store.reader import StoreReader
 from headend.store.writer import GroupCommitWriter
 
@@ -38,7 +39,7 @@ _log = structlog.get_logger(__name__)
 class _Place:
     """What the sinks of one service have in common."""
 
-    store_path: Path
+    store_path: Place
     writer: GroupCommitWriter
     clock: Clock
     stop: asyncio.Event
@@ -46,7 +47,7 @@ class _Place:
 
 def open_sinks(
     sinks: Mapping[str, SinkSettings],
-    store_path: Path,
+    store_path: Place,
     writer: GroupCommitWriter,
     clock: Clock,
     secrets: Secrets,

@@ -90,16 +90,20 @@ def restore(
                 for fault in restored.faults():
                     raise StoreError(f"{source}: the backup itself is damaged: {fault}; take another one")
                 with restored.transaction():
-                    counters = restored.jump_counters(counter_jump)
-                    restored.audit(
-                        user, "restore", source.name, f"{counters} invocation counters went ahead by {counter_jump}"
-                    )
-                    restored.add_event(None, "restored", 0, now(), f"from {source.name}", received_at=now())
+                    counters = announce_restore(restored, counter_jump, now(), user=user, source=source.name)
                 newest = restored.last_seq()
             kept_as = _put_in_place(incoming, name, now())
     finally:
         lock.release()
     return Restored(counters, newest, kept_as)
+
+
+def announce_restore(store: Store, counter_jump: int, at: UtcSeconds, *, user: str, source: str) -> int:
+    """Put our invocation counters ahead in a store that a backup has just become, and note it; give how many. Needs a transaction."""
+    counters = store.jump_counters(counter_jump)
+    store.audit(user, "restore", source, f"{counters} invocation counters went ahead by {counter_jump}")
+    store.add_event(None, "restored", 0, at, f"from {source}", received_at=at)
+    return counters
 
 
 def _put_in_place(incoming: Path, store: str, at: UtcSeconds) -> str:

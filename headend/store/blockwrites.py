@@ -8,11 +8,11 @@ from headend.store.block import Block, Channel, channel_of, encode
 from headend.store.model import Layer
 from headend.store.registrywrites import RegistryWrites
 from headend.store.retentionwrites import RetentionWrites
-from headend.store.seriesreads import SeriesReads, block_key
+from headend.store.seriesreads import TABLES, SeriesReads, block_key
 
 _PUT = {
-    Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
-    Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT DO UPDATE SET block = excluded.block",
+    Layer.RAW: "INSERT INTO raw (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
+    Layer.VALIDATED: "INSERT INTO validated (k, block) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET block = excluded.block",
 }
 REMEMBERED = 20_000
 """Most end devices whose registry entries are kept in memory."""
@@ -63,7 +63,8 @@ class BlockWrites(RetentionWrites, RegistryWrites, SeriesReads):
         return lines
 
     def _put_blocks(self, layer: Layer, keys: Sequence[int], blocks: Sequence[bytes]) -> None:
-        self._run_many(_PUT[layer], zip(keys, blocks, strict=True))
+        """Write blocks of rows that are not there yet."""
+        self._put_many(TABLES[layer], ("k", "block"), zip(keys, blocks, strict=True))
 
     def _put_block(self, block: Block, local_id: int) -> None:
         self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))

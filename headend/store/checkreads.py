@@ -12,7 +12,7 @@ from headend.store.journalreads import JournalReads
 from headend.store.model import Layer
 from headend.store.quarantine import why_quarantined
 from headend.store.retention import Kept
-from headend.store.seal import damaged
+from headend.store.seal import CHAIN_START, audit_digest, damaged
 from headend.store.seriesreads import SeriesReads
 
 MAX_FAULTS = 1_000
@@ -73,20 +73,19 @@ class CheckReads(JournalReads, SeriesReads, FreeReads):
 
     def sizes(self) -> list[TableSize]:
         """List what each table takes, the largest first. Reads the whole file."""
-        rows = self._rows(
-            "SELECT m.tbl_name, sum(s.pgsize), sum(s.unused) FROM dbstat AS s JOIN sqlite_master AS m ON m.name = s.name"
-            " GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
+        self._check_usable()
         return [
             TableSize(table, int(self._rows(f'SELECT count(*) FROM "{table}"')[0][0]), size, unused)  # noqa: S608  a name of the schema's
-            for table, size, unused in rows
+            for table, size, unused in self._engine.sizes()
         ]
 
+    def durability_faults(self) -> list[str]:
+        """Name the settings under which the database does not keep what it acknowledges."""
+        self._check_usable()
+        return self._engine.durability_faults()
+
     def _faults(self) -> Iterator[str]:
-        for (text,) in self._rows(f"PRAGMA integrity_check({MAX_FAULTS})"):
-            yield from (f"structure: {line}" for line in str(text).splitlines() if line != "ok")
-        for table, row, parent, _ in self._rows("PRAGMA foreign_key_check"):
-            yield f"reference: row {row} of table {table} names a row of {parent} that is not there"
+        yield from self._engine.structure_faults(MAX_FAULTS)
         for read in (self.installations, self.counters, self._check_cursors):
             yield from _failure(read)
         for table, columns in SEALED.items():
@@ -118,7 +117,7 @@ class CheckReads(JournalReads, SeriesReads, FreeReads):
 
     def _sealed_faults(self, table: str, columns: str, crc: str = "row_crc") -> Iterator[str]:
         key = columns.partition(",")[0]
-        query = f"SELECT {key} FROM {table} WHERE crc IS NOT {crc}({columns}) LIMIT {MAX_FAULTS}"  # noqa: S608  constants
+        query = f"SELECT {key} FROM {table} WHERE crc IS DISTINCT FROM {self._engine.crc_of(columns, crc)} LIMIT {MAX_FAULTS}"  # noqa: S608  constants
         try:
             yield from (str(damaged(self.path, table, row)) for (row,) in self._rows(query))
         except StoreError as error:
@@ -129,7 +128,7 @@ class CheckReads(JournalReads, SeriesReads, FreeReads):
         columns = "seq, layer, entity_id, day, channels, version, run_id, at"
         yield from self._sealed_faults("change_log", columns, "change_crc")
         ((entries, first, last),) = self._rows("SELECT count(*), min(seq), max(seq) FROM change_log")
-        ((given,),) = self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'change_log'")
+        given = self._engine.highest("change_log", "seq")
         dropped = self.floor(Kept.CHANGE).seq
         if entries and last - first + 1 != entries:
             yield f"change log: {last - first + 1 - entries} entries between {first} and {last} are gone"
@@ -140,19 +139,18 @@ class CheckReads(JournalReads, SeriesReads, FreeReads):
 
     def _audit_faults(self) -> Iterator[str]:
         """Follow the audit's chain: name what was changed, put elsewhere or removed, also at its end."""
-        rows = self._rows(
-            "SELECT id, lag(id, 1, 0) OVER (ORDER BY id), digest IS NOT audit_digest(lag(digest, 1, zeroblob(32))"
-            " OVER (ORDER BY id), id, at, user, action, subject, detail) FROM audit ORDER BY id"
-        )
-        for number, before, is_broken in rows:
-            if number != before + 1:
-                yield f"audit: entries {before + 1} to {number - 1} were removed"
-            if is_broken:
-                yield f"audit: entry {number} was changed, or does not follow the entry it was written after"
-        newest = rows[-1][0] if rows else 0
-        ((given,),) = self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'audit'")
-        if newest != given:
-            yield f"audit: entries {newest + 1} to {given} were removed from its end"
+        before, digest = 0, CHAIN_START
+        query = 'SELECT id, at, "user", action, subject, detail, digest FROM audit WHERE id > ? ORDER BY id LIMIT ?'
+        while rows := self._rows(query, (before, _STEP)):
+            for *entry, own in rows:
+                if entry[0] != before + 1:
+                    yield f"audit: entries {before + 1} to {entry[0] - 1} were removed"
+                if audit_digest(digest, *entry) != own:
+                    yield f"audit: entry {entry[0]} was changed, or does not follow the entry it was written after"
+                before, digest = entry[0], own
+        given = self._engine.highest("audit", "id")
+        if before != given:
+            yield f"audit: entries {before + 1} to {given} were removed from its end"
 
     def _check_registers(self, end_device_id: int) -> None:
         for obis in self.register_codes(end_device_id):

@@ -3,14 +3,18 @@
 import os
 from pathlib import Path
 
+from headend.store.place import Place, server_of
 from headend.store.quarantine import why_quarantined
 
 
-def condition_of(store: Path, reserve: int) -> str:
+def condition_of(place: Place, reserve: int) -> str:
     """Say why readings cannot be stored now, empty where they can. Touches nothing, and asks the device anew each time.
 
-    ``reserve``: room kept for commands and audit. [B]
+    ``reserve``: room kept for commands and audit. [B]  A server's device is not ours to see; it says so when it is full.
     """
+    if server_of(place) is not None:
+        return ""
+    store = Path(str(place))
     if why := why_quarantined(str(store)):
         return f"the store is set apart as damaged: {why}"
     directory = store.absolute().parent

@@ -1,4 +1,4 @@
-"""The connection under the store: pragmas, transactions, and what happens when the device fails."""
+"""The connection under the store: transactions, and what happens when the device fails."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,80 +10,32 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
-from headend.store.errors import is_fatal, translate
-from headend.store.migrate import check_schema, shipped_scripts
-from headend.store.quarantine import quarantine
-from headend.store.seal import teach, unsealed
+from headend.store.engine import Bindings, Engine
+from headend.store.errors import translate
+from headend.store.seal import unsealed
+from headend.store.sqlite import SqliteEngine
 
-OLDEST_SQLITE = (3, 51, 3)
-"""First release without the WAL-reset bug of 3.7.0 to 3.51.2, which corrupts a file with two connections."""
-BUSY_TIMEOUT = 5_000
-"""How long to wait for another process's checkpoint or recovery. [ms]"""
-CACHE_SIZE = 8_192
-"""Page cache per connection. [KiB]"""
 PAGES_AT_ONCE = 512
 """Pages copied in one turn."""
-
-Bindings = Sequence[Any]
-
-
-def check_sqlite(version: str) -> None:
-    """Refuse an SQLite with a known corruption bug. Raises `StoreError`."""
-    if tuple(int(part) for part in version.split(".")[:3]) < OLDEST_SQLITE:
-        oldest = ".".join(str(part) for part in OLDEST_SQLITE)
-        raise StoreError(
-            f"SQLite {version} may corrupt a store that several processes use; {oldest} or newer is needed: upgrade apsw"
-        )
-
-
-def note_damage(error: apsw.Error, path: str) -> None:
-    """Set a store apart whose file SQLite found damaged."""
-    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        quarantine(path, str(error))
 
 
 class Database:
     """One connection. Used by one thread at a time; each reading thread opens its own reader."""
 
-    def __init__(self, path: str, connection: apsw.Connection) -> None:
-        self.path = path
-        self._connection = connection
-        self._fault: str | None = None
+    def __init__(self, engine: Engine) -> None:
+        self.path = engine.path
+        self._engine = engine
 
-    @classmethod
-    def _connect(cls, path: str, flags: int, vfs: str | None) -> apsw.Connection:
-        check_sqlite(apsw.sqlite_lib_version())
-        try:
-            connection = apsw.Connection(path, flags=flags, vfs=vfs)
-        except apsw.Error as error:
-            raise translate(error, path) from error
-        connection.set_busy_timeout(BUSY_TIMEOUT)
-        teach(connection)
-        return connection
+    @property
+    def _connection(self) -> apsw.Connection:
+        """SQLite's own connection, for what is SQLite's alone."""
+        if not isinstance(self._engine, SqliteEngine):
+            raise StoreError(f"{self.path}: this is no SQLite file")
+        return self._engine.connection
 
-    @classmethod
-    def _open_reading(cls, path: str | Path, vfs: str | None = None) -> apsw.Connection:
-        name = str(path)
-        if not Path(name).exists():
-            raise StoreError(f"{name}: there is no store here; `headend meter import` makes one")
-        # A read-only connection never checkpoints, so the writer's alone moves pages from the log into the file.
-        connection = cls._connect(name, apsw.SQLITE_OPEN_READONLY, vfs)
-        try:
-            connection.pragma("cache_size", -CACHE_SIZE)
-            version = check_schema(connection, name, max(shipped_scripts()))
-        except apsw.Error as error:
-            connection.close()
-            raise translate(error, name) from error
-        except StoreError:
-            connection.close()
-            raise
-        if version < max(shipped_scripts()):
-            connection.close()
-            raise StoreError(
-                f"{name}: the store has schema {version}, older than this program's; "
-                "open it once for writing, for example by `headend run --once`"
-            )
-        return connection
+    @property
+    def _is_file(self) -> bool:
+        return isinstance(self._engine, SqliteEngine)
 
     def __enter__(self) -> Self:
         """Give the store itself; leaving closes it."""
@@ -103,7 +55,7 @@ class Database:
         except apsw.CorruptError as error:
             return str(error)
         except apsw.Error as error:
-            raise self._translated(error) from error
+            raise translate(error, self.path) from error
 
     def interrupt(self) -> None:
         """End what another thread is reading through this connection: it raises `StoreError` there."""
@@ -111,20 +63,21 @@ class Database:
 
     def close(self) -> None:
         """Close; closing twice is harmless."""
-        self._connection.close()
+        self._engine.close()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Hold one view of the store: what others commit meanwhile stays unseen. Nests, also within a transaction."""
-        if self._connection.in_transaction:
+        if self._engine.in_transaction:
             yield
             return
-        self._run("BEGIN")
+        self._check_usable()
+        self._engine.begin(writes=False)
         try:
             yield
         finally:
-            if self._connection.in_transaction:
-                self._run("ROLLBACK")
+            if self._engine.in_transaction:
+                self._engine.rollback()
 
     def copy_to(self, path: Path) -> None:
         """Copy the store as it is now into a new file, while others go on writing it. Raises `StoreError`."""
@@ -149,14 +102,7 @@ class Database:
     def _rows(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
         """Run one statement and give all its rows."""
         self._check_usable()
-        try:
-            return self._connection.execute(sql, bindings).fetchall()
-        except apsw.Error as error:
-            raise self._translated(error) from error
-        except UnicodeDecodeError as error:
-            raise StoreError(
-                f"{self.path}: damaged: a text in it is none ({error.reason}); keep the file, restore a backup"
-            ) from error
+        return self._engine.rows(sql, bindings)
 
     def _row(self, sql: str, bindings: Bindings = ()) -> tuple[Any, ...] | None:
         """Run one statement and give its first row, None where there is none."""
@@ -169,33 +115,24 @@ class Database:
 
     def _stamp(self) -> object:
         """Give what is another once another connection has changed the store, within one view; None: nothing may be remembered."""
-        row = self._row("PRAGMA data_version")
-        return row and row[0]
+        self._check_usable()
+        return self._engine.stamp()
 
     def _run(self, sql: str, bindings: Bindings = ()) -> None:
         """Run one statement for its effect."""
         self._check_usable()
-        try:
-            self._connection.execute(sql, bindings)
-        except apsw.Error as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: apsw.Error) -> StoreError:
-        translated = translate(error, self.path)
-        if is_fatal(error):
-            self._fault = str(translated)
-        return translated
+        self._engine.run(sql, bindings)
 
     def _check_usable(self) -> None:
-        if self._fault is not None:
-            raise StoreError(f"refused after an earlier failure: {self._fault}")
+        if (fault := self._engine.fault) is not None:
+            raise type(fault)(f"refused after an earlier failure: {fault}")
 
 
 class WritableDatabase(Database):
     """The connection of the one writer."""
 
-    def __init__(self, path: str, connection: apsw.Connection, now: Callable[[], UtcSeconds]) -> None:
-        super().__init__(path, connection)
+    def __init__(self, engine: Engine, now: Callable[[], UtcSeconds]) -> None:
+        super().__init__(engine)
         self._now = now
 
     @contextmanager
@@ -205,33 +142,29 @@ class WritableDatabase(Database):
         Nests: an inner one that raises undoes its own part alone. Raises `StoreFull` where there is no room (nothing was
         kept, the store stays usable) and `StoreError` where the device failed (nothing more is written: stop).
         """
-        is_outermost = not self._connection.in_transaction
-        self._run("BEGIN IMMEDIATE" if is_outermost else "SAVEPOINT inner_part")
+        self._check_usable()
+        is_outermost = not self._engine.in_transaction
+        if is_outermost:
+            self._engine.begin(writes=True)
+        else:
+            self._engine.begin_part()
         try:
             yield
             if keep:
-                self._run("COMMIT" if is_outermost else "RELEASE inner_part")
+                self._check_usable()
+                if is_outermost:
+                    self._engine.commit()
+                else:
+                    self._engine.end_part()
             else:
                 self._undo(is_outermost=is_outermost)
         except BaseException:
             self._undo(is_outermost=is_outermost)
             raise
 
-    def _run_many(self, sql: str, rows: Iterable[Bindings]) -> None:
-        """Run one statement for its effect, once for each row."""
-        self._check_usable()
-        try:
-            self._connection.executemany(sql, rows)
-        except apsw.Error as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: apsw.Error) -> StoreError:
-        note_damage(error, self.path)
-        return super()._translated(error)
-
     def check_transaction(self, error: BaseException) -> None:
         """Raise ``error`` again where it cost the whole transaction, and not only the part it happened in."""
-        if self._fault is not None or not self._connection.in_transaction:
+        if self._engine.fault is not None or not self._engine.in_transaction:
             raise error
 
     def _stamp(self) -> None:
@@ -240,30 +173,32 @@ class WritableDatabase(Database):
     def _undo(self, *, is_outermost: bool) -> None:
         self._forget()
         # A full disk or a failed device makes SQLite roll back the whole transaction by itself.
-        if not self._connection.in_transaction:
+        if not self._engine.in_transaction:
             return
-        try:
-            if is_outermost:
-                self._connection.execute("ROLLBACK")
-            else:
-                self._connection.execute("ROLLBACK TO inner_part; RELEASE inner_part")
-        except apsw.Error as error:
-            self._fault = str(translate(error, self.path))
+        if is_outermost:
+            self._engine.rollback()
+        else:
+            self._engine.undo_part()
 
     def _forget(self) -> None:
         """Drop what was remembered of the file's content; called when a transaction is undone."""
 
     def _require_transaction(self) -> None:
         self._check_usable()
-        if not self._connection.in_transaction:
+        if not self._engine.in_transaction:
             raise StoreError(f"{self.path}: nothing may be written outside `with store.transaction():`")
 
     def _insert(self, sql: str, bindings: Bindings = ()) -> int:
         """Run an INSERT and give the new row's id."""
-        self._run(sql, bindings)
-        return self._connection.last_insert_rowid()
+        self._check_usable()
+        return self._engine.insert(sql, bindings)
 
     def _change(self, sql: str, bindings: Bindings = ()) -> int:
         """Run a statement and give the number of rows it inserted, changed or deleted."""
-        self._run(sql, bindings)
-        return self._connection.changes()
+        self._check_usable()
+        return self._engine.change(sql, bindings)
+
+    def _put_many(self, table: str, columns: Sequence[str], rows: Iterable[Bindings]) -> None:
+        """Insert many rows, none of which is there yet: integers, octets and None."""
+        self._check_usable()
+        self._engine.put_many(table, columns, rows)

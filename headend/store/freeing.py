@@ -24,12 +24,14 @@ class FreeReads(Database):
         return int(self._rows("PRAGMA page_count")[0][0])
 
     def free_bytes(self) -> int:
-        """Give what pages nobody uses take within the file. [B]"""
+        """Give what pages nobody uses take within the file; of a server nothing. [B]"""
+        if not self._is_file:
+            return 0
         return self.free_pages() * int(self._rows("PRAGMA page_size")[0][0])
 
     def can_give_back(self) -> bool:
-        """Say whether room can be given back bit by bit; a file from before that was possible is to be compacted once."""
-        return int(self._rows("PRAGMA auto_vacuum")[0][0]) == INCREMENTAL
+        """Say whether room can be given back bit by bit; a file from before that was possible is to be compacted once; a server does it by itself."""
+        return self._is_file and int(self._rows("PRAGMA auto_vacuum")[0][0]) == INCREMENTAL
 
 
 class Freeing(WritableDatabase, FreeReads):

@@ -29,7 +29,7 @@ DEFAULT_LIMIT = 10_000
 """Most rows a listing gives unless told otherwise."""
 _FOREVER = 2**62
 _REGISTER = struct.Struct("<q6sqqbBqI")
-_AUDIT = "id, at, user, action, subject, detail, digest"
+_AUDIT = 'id, at, "user", action, subject, detail, digest'
 _CURSOR = "SELECT name, seq, at, crc FROM sink_cursor"
 COUNTER_QUERY = "SELECT key_id, next, is_peer, crc FROM invocation_counter"
 _REGISTER_COLUMNS = "count, scaler, unit, captured_at, uncertainty, rules, crc"
@@ -77,8 +77,8 @@ class JournalReads(Database):
         # Skip from code to code along the key, not row to row.
         rows = self._rows(
             "WITH RECURSIVE code (obis) AS ("
-            " SELECT min(obis) FROM register WHERE end_device_id = ?1 UNION ALL"
-            " SELECT (SELECT min(obis) FROM register WHERE end_device_id = ?1 AND obis > code.obis)"
+            " SELECT (SELECT obis FROM register WHERE end_device_id = ?1 ORDER BY obis LIMIT 1) UNION ALL"
+            " SELECT (SELECT obis FROM register WHERE end_device_id = ?1 AND obis > code.obis ORDER BY obis LIMIT 1)"
             " FROM code WHERE code.obis IS NOT NULL) SELECT obis FROM code WHERE obis IS NOT NULL",
             (end_device_id,),
         )
@@ -178,8 +178,8 @@ class JournalReads(Database):
         """List what happened within ``[start, end)`` [s UTC], oldest first."""
         rows = self._sealed(
             "event",
-            "SELECT id, end_device_id, kind, code, at, text, received_at, crc FROM event WHERE (?1 IS NULL OR"
-            " end_device_id = ?1) AND (?2 IS NULL OR kind = ?2) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
+            "SELECT id, end_device_id, kind, code, at, text, received_at, crc FROM event WHERE (end_device_id = ?1 OR"
+            " ?1 IS NULL) AND (kind = ?2 OR ?2 IS NULL) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
             (end_device_id, kind, start, end, limit),
         )
         return [Event(*row) for row in rows]
@@ -195,7 +195,7 @@ class JournalReads(Database):
         rows = self._sealed(
             "conflict",
             "SELECT id, end_device_id, layer, obis, at, kept, kept_scaler, kept_unit, refused, refused_scaler,"
-            " refused_unit, received_at, crc FROM conflict WHERE (?1 IS NULL OR end_device_id = ?1)"
+            " refused_unit, received_at, crc FROM conflict WHERE (end_device_id = ?1 OR ?1 IS NULL)"
             " AND at >= ?2 AND at < ?3 ORDER BY at, id LIMIT ?4",
             (end_device_id, start, end, limit),
         )
@@ -226,11 +226,11 @@ class JournalReads(Database):
         limit: int = DEFAULT_LIMIT,
     ) -> list[JobRun]:
         """List attempts to read that started at or after ``since`` [s UTC]: the newest ``limit``, oldest first."""
-        where = "end_device_id = ?1" if end_device_id is not None else "?1 IS NULL"
+        where = "end_device_id = ?1" if end_device_id is not None else "CAST(?1 AS BIGINT) IS NULL"
         rows = self._sealed(
             "job_run",
             "SELECT id, end_device_id, kind, started_at, ended_at, succeeded, cause, detail, window_start, window_end, crc"  # noqa: S608  both wheres are ours
-            f" FROM job_run WHERE {where} AND (?2 IS NULL OR kind = ?2) AND started_at >= ?3"
+            f" FROM job_run WHERE {where} AND (kind = ?2 OR ?2 IS NULL) AND started_at >= ?3"
             " ORDER BY started_at DESC, id DESC LIMIT ?4",
             (end_device_id, kind, since, limit),
         )

@@ -22,10 +22,8 @@ MAX_LINKS = 100_000
 """Most links whose latencies are kept."""
 MAX_TEXT = 2_000
 """Longest text kept of an error or an event. [characters]"""
-_LOG = (
-    "INSERT INTO change_log (seq, layer, entity_id, day, channels, version, run_id, at, crc)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_LOG_COLUMNS = ("seq", "layer", "entity_id", "day", "channels", "version", "run_id", "at", "crc")
+_LOG = f"INSERT INTO change_log ({', '.join(_LOG_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
 
 
 class JournalWrites(WritableDatabase, JournalReads):
@@ -69,10 +67,11 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         self._run(
             "INSERT INTO set_aside (topic, digest, payload, size, reason, first_at, last_at, times)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1) ON CONFLICT DO UPDATE SET"
-            " last_at = max(last_at, excluded.last_at), times = times + 1, reason = excluded.reason",
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1) ON CONFLICT (topic, digest) DO UPDATE SET"
+            " last_at = CASE WHEN excluded.last_at > set_aside.last_at THEN excluded.last_at ELSE set_aside.last_at END,"
+            " times = set_aside.times + 1, reason = excluded.reason",
             (
-                topic[:MAX_TEXT], hashlib.sha256(payload).digest(), payload[:MAX_PAYLOAD], len(payload),
+                _cut(topic), hashlib.sha256(payload).digest(), payload[:MAX_PAYLOAD], len(payload),
                 reason[:MAX_TEXT], at,
             ),
         )  # fmt: skip
@@ -89,7 +88,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         if seq != present:
             self._run(
                 "INSERT INTO sink_cursor (name, seq, at) VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET seq = excluded.seq, at = excluded.at",
+                " ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, at = excluded.at",
                 (name, seq, self._now()),
             )
         return ()
@@ -99,9 +98,10 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         self._run(
             "INSERT INTO sink_quarantine (sink, point, reason, seq, first_at, last_at, times)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
-            " seq = excluded.seq, last_at = max(last_at, excluded.last_at), times = times + 1",
-            (sink, point[:MAX_TEXT], reason[:MAX_TEXT], seq, self._now()),
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1) ON CONFLICT (sink, point) DO UPDATE SET reason = excluded.reason,"
+            " seq = excluded.seq, times = sink_quarantine.times + 1, last_at = CASE"
+            " WHEN excluded.last_at > sink_quarantine.last_at THEN excluded.last_at ELSE sink_quarantine.last_at END",
+            (sink, _cut(point), reason[:MAX_TEXT], seq, self._now()),
         )
 
     def note_sink_trouble(self, name: str, error: str) -> None:
@@ -112,7 +112,7 @@ class JournalWrites(WritableDatabase, JournalReads):
             return
         self._run(
             "INSERT INTO sink_trouble (name, error, since) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET error = excluded.error",
+            " ON CONFLICT (name) DO UPDATE SET error = excluded.error",
             (name, error[:MAX_TEXT], self._now()),
         )
 
@@ -148,7 +148,7 @@ class JournalWrites(WritableDatabase, JournalReads):
     def _keep_counter(self, key_id: str, following: int, whose: str, *, is_peer: bool) -> None:
         self._run(
             "INSERT INTO invocation_counter (key_id, next, is_peer) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET next = excluded.next, is_peer = excluded.is_peer",
+            " ON CONFLICT (key_id) DO UPDATE SET next = excluded.next, is_peer = excluded.is_peer",
             (key_id, following, int(is_peer)),
         )
         if following >= COUNTER_WARN:
@@ -165,7 +165,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         if margin < 0:
             raise ValueError(f"counters never go back, not by {-margin} either")
-        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE is_peer IS NOT 1")
+        rows = self._sealed("invocation_counter", f"{COUNTER_QUERY} WHERE is_peer IS DISTINCT FROM 1")
         for key_id, following, _ in rows:
             self._keep_counter(key_id, min(following + margin, COUNTER_LIMIT), key_id, is_peer=False)
         return len(rows)
@@ -175,7 +175,8 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._require_transaction()
         if len(entry) > MAX_PAYLOAD or len(kind) > MAX_TEXT:
             raise StoreError(f"metadata of {len(entry)} octets; at most {MAX_PAYLOAD} are kept for one kind of meter")
-        self._run("INSERT OR REPLACE INTO driver_metadata (kind, entry) VALUES (?, ?)", (kind, entry))
+        self._run("DELETE FROM driver_metadata WHERE kind = ?", (kind,))
+        self._run("INSERT INTO driver_metadata (kind, entry) VALUES (?, ?)", (kind, entry))
         self._run(
             "DELETE FROM driver_metadata WHERE id <= (SELECT id FROM driver_metadata ORDER BY id DESC LIMIT 1 OFFSET ?)",
             (MAX_KINDS,),
@@ -189,7 +190,8 @@ class JournalWrites(WritableDatabase, JournalReads):
     def keep_latencies(self, link: str, entry: bytes) -> None:
         """Keep what was learned of a link's latencies; beyond `MAX_LINKS` what was kept longest ago goes."""
         self._require_transaction()
-        self._run("INSERT OR REPLACE INTO link_latency (link, entry) VALUES (?, ?)", (link, entry))
+        self._run("DELETE FROM link_latency WHERE link = ?", (link,))
+        self._run("INSERT INTO link_latency (link, entry) VALUES (?, ?)", (link, entry))
         self._run(
             "DELETE FROM link_latency WHERE id <= (SELECT id FROM link_latency ORDER BY id DESC LIMIT 1 OFFSET ?)",
             (MAX_LINKS,),
@@ -199,7 +201,7 @@ class JournalWrites(WritableDatabase, JournalReads):
         """Note who did what, and give the entry's id."""
         self._require_transaction()
         return self._insert(
-            "INSERT INTO audit (at, user, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
+            'INSERT INTO audit (at, "user", action, subject, detail) VALUES (?, ?, ?, ?, ?)',
             (self._now(), user, action, subject, detail[:MAX_TEXT]),
         )
 
@@ -241,8 +243,9 @@ class JournalWrites(WritableDatabase, JournalReads):
     ) -> None:
         """Append to the change log, for many places, entity and day, where the same channels changed."""
         codes = _codes(channels)
-        self._run_many(
-            _LOG,
+        self._put_many(
+            "change_log",
+            _LOG_COLUMNS,
             [
                 _entry(seq, layer, entity_id, day, codes, 0, run_id, at)
                 for seq, (entity_id, day) in enumerate(places, self._next_change())
@@ -250,8 +253,8 @@ class JournalWrites(WritableDatabase, JournalReads):
         )
 
     def _next_change(self) -> int:
-        row = self._row("SELECT seq FROM sqlite_sequence WHERE name = 'change_log'")
-        return int(row[0]) + 1 if row else 1
+        self._check_usable()
+        return self._engine.highest("change_log", "seq") + 1
 
 
 def _entry(
@@ -272,3 +275,8 @@ def _entry(
 
 def _codes(channels: tuple[Obis, ...]) -> bytes:
     return b"".join(code.to_bytes() for code in channels)
+
+
+def _cut(key: str) -> str:
+    """Cut a text that is part of a key to so many octets: PostgreSQL's index takes no longer one."""
+    return key.encode()[:MAX_TEXT].decode(errors="ignore") if len(key) * 4 > MAX_TEXT else key

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import apsw
 
@@ -13,7 +14,11 @@ APPLICATION_ID = 0x48454144
 
 def shipped_scripts() -> dict[int, str]:
     """Load the schema files of this program by number, which run from 1 without a gap."""
-    folder = files("headend.store") / "schema"
+    return numbered_scripts(files("headend.store") / "schema")
+
+
+def numbered_scripts(folder: Traversable) -> dict[int, str]:
+    """Load a folder's schema files by number. Raises `StoreError` for a gap."""
     scripts = {
         int(entry.name.removesuffix(".sql")): entry.read_text(encoding="utf-8")
         for entry in folder.iterdir()

@@ -113,11 +113,11 @@ class RegistryReads(Database):
 
     def installations(self, usage_point_id: int | None = None, end_device_id: int | None = None) -> list[Installation]:
         """List installations, of one usage point or end device where given, by start."""
-        where = "WHERE (?1 IS NULL OR usage_point_id = ?1) AND (?2 IS NULL OR end_device_id = ?2)"
+        where = "WHERE (usage_point_id = ?1 OR ?1 IS NULL) AND (end_device_id = ?2 OR ?2 IS NULL)"
         if usage_point_id is not None and end_device_id is None:
-            where = "WHERE usage_point_id = ?1 AND ?2 IS NULL"
+            where = "WHERE usage_point_id = ?1 AND CAST(?2 AS BIGINT) IS NULL"
         elif end_device_id is not None and usage_point_id is None:
-            where = "WHERE end_device_id = ?2 AND ?1 IS NULL"
+            where = "WHERE end_device_id = ?2 AND CAST(?1 AS BIGINT) IS NULL"
         rows = self._sealed(
             "installation", f"{_INSTALLATION} {where} ORDER BY start, usage_point_id", (usage_point_id, end_device_id)
         )

@@ -157,8 +157,8 @@ class RegistryWrites(JournalWrites, RegistryReads):
             return Outcome.UNCHANGED
         self._run(
             'INSERT INTO installation (usage_point_id, end_device_id, start, "end", multiplier, dials)'
-            " VALUES (?, ?, ?, ?, ?, ?)"
-            ' ON CONFLICT DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier, dials = excluded.dials',
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (usage_point_id, end_device_id, start)"
+            ' DO UPDATE SET "end" = excluded."end", multiplier = excluded.multiplier, dials = excluded.dials',
             (
                 installation.usage_point_id, installation.end_device_id, installation.start, installation.end,
                 installation.multiplier, installation.dials,

@@ -46,7 +46,7 @@ class RetentionWrites(JournalWrites, RetentionReads):
         for what, floor in plan.floors.items():
             self._run(
                 "INSERT INTO retention (what, day, seq, at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET day = excluded.day, seq = excluded.seq, at = excluded.at",
+                " ON CONFLICT (what) DO UPDATE SET day = excluded.day, seq = excluded.seq, at = excluded.at",
                 (what, floor.day, floor.seq, self._now()),
             )
             up_to = f"up to number {floor.seq}" if what is Kept.CHANGE else f"before {day_of(floor.day)}"
@@ -62,7 +62,7 @@ class RetentionWrites(JournalWrites, RetentionReads):
         self._require_transaction()
         for key, sums in doomed.sums:
             self._run(
-                "INSERT INTO validated_sum (k, sums) VALUES (?, ?) ON CONFLICT DO UPDATE SET sums = excluded.sums",
+                "INSERT INTO validated_sum (k, sums) VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET sums = excluded.sums",
                 (key, sums),
             )
         for text in doomed.damaged:

@@ -23,7 +23,7 @@ MAX_WINDOW_SLOTS = 10_000_000
 """Most slots one call returns: 19 years of minutes."""
 TABLES = {Layer.RAW: "raw", Layer.VALIDATED: "validated"}
 _ONE_DAY = 1 << 32
-VERSION_COLUMNS = "id, usage_point_id, day, obis, version, run_id, seq, block IS NULL, crc"
+VERSION_COLUMNS = "id, usage_point_id, day, obis, version, run_id, seq, CASE WHEN block IS NULL THEN 1 ELSE 0 END, crc"
 
 Span = tuple[UtcSeconds, UtcSeconds | None]
 Grid = tuple[int, int, ScalerUnit]
@@ -182,7 +182,7 @@ class SeriesReads(RegistryReads, RetentionReads):
         ]
 
     def _vee_run(self, run_id: int) -> VeeRun:
-        rows = self._sealed("vee_run", "SELECT id, rules, at, user, reason, crc FROM vee_run WHERE id = ?", (run_id,))
+        rows = self._sealed("vee_run", 'SELECT id, rules, at, "user", reason, crc FROM vee_run WHERE id = ?', (run_id,))
         if not rows:
             raise StoreError(f"{self.path}: VEE run {run_id} is not there; the file is damaged: restore a backup")
         return VeeRun(*rows[0][1:])
@@ -247,8 +247,8 @@ class SeriesReads(RegistryReads, RetentionReads):
         first, last = start // DAY, (end - 1) // DAY
         table = TABLES[layer]
         return self._rows(
-            f"WITH RECURSIVE day (k) AS (SELECT ?1 UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
-            f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} ON {table}.k = day.k",
+            f"WITH RECURSIVE day (k) AS (SELECT CAST(?1 AS BIGINT) UNION ALL SELECT k + {_ONE_DAY} FROM day WHERE k < ?2)"  # noqa: S608  the table's name is ours
+            f" SELECT {table}.k, {table}.block FROM day CROSS JOIN {table} WHERE {table}.k = day.k",
             (block_key(first, local_id), block_key(last, local_id)),
         )
 

@@ -1,7 +1,6 @@
 """`Store`: the one writer."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Self
 
 import apsw
@@ -9,14 +8,17 @@ import apsw
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
 from headend.store.bulkwrites import BulkWrites
-from headend.store.database import CACHE_SIZE, note_damage
+from headend.store.engine import Engine
 from headend.store.errors import translate
 from headend.store.freeing import INCREMENTAL, Freeing
 from headend.store.keychanges import KeyChanges
 from headend.store.lock import WriterLock
 from headend.store.migrate import check_schema, migrate, shipped_scripts
+from headend.store.place import Place, server_of
 from headend.store.quarantine import check_usable, quarantine
 from headend.store.reader import StoreReader
+from headend.store.server import server_connections
+from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
 from headend.store.unclean import check_after, is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
@@ -27,15 +29,16 @@ PAGE_SIZE = 8_192
 class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
-    def __init__(self, path: str, connection: apsw.Connection, now: Callable[[], UtcSeconds], lock: WriterLock) -> None:
-        super().__init__(path, connection, now)
+    def __init__(self, engine: Engine, now: Callable[[], UtcSeconds], lock: WriterLock | None = None) -> None:
+        """``lock``: of a file's one writer; a server holds its lock with the connection."""
+        super().__init__(engine, now)
         self._lock = lock
         self._forget()
 
     @classmethod
     def open(  # type: ignore[override]  # a writer needs a clock, a reader has none
         cls,
-        path: str | Path,
+        path: Place,
         now: Callable[[], UtcSeconds],
         *,
         vfs: str | None = None,
@@ -43,10 +46,14 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
     ) -> Self:
         """Open a store for writing, make it where there is none, and bring its schema up to date.
 
+        ``path``: of a file, or a PostgreSQL server's schema (`headend.store.place`).
+
         ``now``: current instant [s UTC], stamped on what carries no other time.  ``vfs``, ``scripts``: for tests.
         After an unclean end the file is checked first; a large one in part, the rest is owed (`unclean.check_after`). Raises `StoreError` where another process writes it, the file is
         damaged, foreign or of a newer schema.
         """
+        if (server := server_of(path)) is not None:
+            return cls(server_connections().connect_writing(server, scripts), now)
         name = str(path)
         schema = shipped_scripts() if scripts is None else scripts
         lock = WriterLock(name)
@@ -56,7 +63,7 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
         except BaseException:
             lock.release()
             raise
-        return cls(name, connection, now, lock)
+        return cls(SqliteEngine(name, connection, writes=True), now, lock)
 
     @classmethod
     def _prepare(cls, name: str, schema: Mapping[int, str], vfs: str | None) -> apsw.Connection:
@@ -66,7 +73,7 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
                 settle_log(name, vfs)
             except apsw.Error as error:
                 raise translate(error, name) from error
-        connection = cls._connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+        connection = connect(name, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
         try:
             if not check_schema(connection, name, max(schema)):
                 connection.pragma("page_size", PAGE_SIZE)
@@ -101,4 +108,5 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
         try:
             super().close()
         finally:
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()

@@ -165,20 +165,20 @@ class ValidatedWrites(BlockWrites, DayReads):
     ) -> None:
         """Tell the change log, and list the versions that are in force now."""
         seq = self._log_change(Layer.VALIDATED, usage_point_id, day, codes, at=run.at, version=version, run_id=run_id)
-        self._run_many(
-            "INSERT INTO validated_version (usage_point_id, day, obis, version, run_id, seq, block)"
-            " VALUES (?, ?, ?, ?, ?, ?, NULL)",
+        self._put_many(
+            "validated_version",
+            ("usage_point_id", "day", "obis", "version", "run_id", "seq"),
             [(usage_point_id, day, obis.to_bytes(), version, run_id, seq) for obis in codes],
         )
 
     def _run_id(self, run: VeeRun) -> int:
         """Find or add a run: one that changed nothing leaves no trace."""
         key = (run.rules, run.at, run.user, run.reason)
-        row = self._row("SELECT id FROM vee_run WHERE rules = ? AND at = ? AND user = ? AND reason = ?", key)
+        row = self._row('SELECT id FROM vee_run WHERE rules = ? AND at = ? AND "user" = ? AND reason = ?', key)
         return (
             int(row[0])
             if row
-            else self._insert("INSERT INTO vee_run (rules, at, user, reason) VALUES (?, ?, ?, ?)", key)
+            else self._insert('INSERT INTO vee_run (rules, at, "user", reason) VALUES (?, ?, ?, ?)', key)
         )
 
 

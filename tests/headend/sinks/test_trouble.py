@@ -20,8 +20,10 @@ from headend.store.store import Store
 from tests.headend.collect import virtual
 from tests.headend.sinks.fake_influx import BEACON, FakeInflux, Key, read_line
 from tests.headend.sinks.world import ALL, NOW, Expected, change, expected, journal, make_store
+from tests.postgres import Postgres
 
 SEQUENCES = int(os.environ.get("HEADEND_TEST_SINK_SEQUENCES", "250"))
+SEQUENCES_ON_SERVER = 6
 NIGHTLY = int(os.environ.get("HEADEND_TEST_SINK_SEQUENCES", "10000"))
 CHANGES = 5
 SETTLE = 15.0
@@ -132,18 +134,42 @@ def check(place: Place, store: Store, wanted: Expected) -> None:
 def run_one(template: Path, folder: Path, seed: int) -> None:
     path = folder / f"{seed}.db"
     shutil.copy(template, path)
-    with Store.open(path, lambda: NOW) as store, capture_logs():
+    with Store.open(path, lambda: NOW) as store:
         store._connection.pragma("synchronous", 0)  # no power fails here, and the device would be the slowest part
+        play_and_check(store, seed)
+    path.unlink()
+
+
+def run_one_on_server(server: Postgres, seed: int) -> None:
+    place = server.emptied()
+    make_store(place)
+    with Store.open(place, lambda: NOW) as store:
+        play_and_check(store, seed)
+
+
+def play_and_check(store: Store, seed: int) -> None:
+    with capture_logs():
         all_places = virtual.run(lambda: play(store, seed))
 
         for place in all_places:
             check(place, store, expected(store, place.form))
-    path.unlink()
 
 
 def test_every_sink_ends_equal_to_the_store_and_quarantine_holds_the_poison(template: Path, tmp_path: Path) -> None:
     for seed in range(SEQUENCES):
         run_one(template, tmp_path, seed)
+
+
+def test_the_same_with_the_store_on_postgresql(postgres: Postgres) -> None:
+    for seed in range(SEQUENCES_ON_SERVER):
+        run_one_on_server(postgres, seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+def test_a_thousand_sequences_end_the_same_with_the_store_on_postgresql(postgres: Postgres) -> None:
+    for seed in range(NIGHTLY // 10):
+        run_one_on_server(postgres, seed)
 
 
 @pytest.mark.nightly

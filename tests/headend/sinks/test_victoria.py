@@ -18,6 +18,7 @@ from headend.sinks.influx import Answer
 from headend.sinks.journal import PREFIX
 from headend.sinks.run import open_sinks
 from headend.sinks.window import MEASUREMENTS, Form
+from headend.store.place import Place
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from tests.headend.sinks.victoria import Victoria, running
@@ -37,6 +38,16 @@ def victoria(tmp_path: Path) -> Iterator[Victoria]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     found = tmp_path / "headend.db"
+    make_store(found, period=1_800)
+    return found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A store on each engine."""
+    found: Place = tmp_path / "headend.db"
+    if request.param == "postgresql":
+        found = request.getfixturevalue("postgres").emptied()
     make_store(found, period=1_800)
     return found
 
@@ -66,10 +77,10 @@ def lacking(server: Victoria, wanted: Expected) -> list[object]:
     ]
 
 
-async def deliver(path: Path, settings: SinkSettings, store: Store, work: "asyncio.Future[None]") -> None:
+async def deliver(place: Place, settings: SinkSettings, store: Store, work: "asyncio.Future[None]") -> None:
     """Run the sink beside ``work``, until that is over and the cursor stands at the end of the log."""
     writer, stop = GroupCommitWriter(store), asyncio.Event()
-    (sink,) = open_sinks({"vm": settings}, path, writer, SystemClock(), Secrets({}), stop)
+    (sink,) = open_sinks({"vm": settings}, place, writer, SystemClock(), Secrets({}), stop)
     running_sink = asyncio.ensure_future(sink)
     try:
         await work
@@ -101,9 +112,9 @@ async def test_every_value_comes_back_as_the_store_has_it(victoria: Victoria, pa
         assert all("more than 15 digits" in item.reason for item in store.quarantine(PREFIX + "vm"))
 
 
-async def test_what_a_killed_server_lost_is_sent_again(victoria: Victoria, path: Path) -> None:
+async def test_what_a_killed_server_lost_is_sent_again(victoria: Victoria, place: Place) -> None:
     random = Random(2)
-    with Store.open(path, lambda: NOW) as store:
+    with Store.open(place, lambda: NOW) as store:
         with store.transaction():
             for _ in range(60):
                 change(store, random, period=1_800)
@@ -115,7 +126,7 @@ async def test_what_a_killed_server_lost_is_sent_again(victoria: Victoria, path:
             assert store.cursor(PREFIX + "vm") == 0
             victoria.start()
 
-        await deliver(path, settings_for(victoria, 3), store, asyncio.ensure_future(kill()))
+        await deliver(place, settings_for(victoria, 3), store, asyncio.ensure_future(kill()))
 
         assert lacking(victoria, expected(store, FORM)) == []
 
@@ -123,10 +134,10 @@ async def test_what_a_killed_server_lost_is_sent_again(victoria: Victoria, path:
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 async def test_nothing_is_missing_after_kills_under_load_and_one_more_at_the_end(
-    victoria: Victoria, path: Path
+    victoria: Victoria, place: Place
 ) -> None:
     random = Random(3)
-    with Store.open(path, lambda: NOW) as store:
+    with Store.open(place, lambda: NOW) as store:
 
         async def load() -> None:
             for _ in range(KILLS):
@@ -138,7 +149,7 @@ async def test_nothing_is_missing_after_kills_under_load_and_one_more_at_the_end
                 victoria.start()
 
         settings = settings_for(victoria, SinkSettings.model_fields["settle"].default, batch=500)
-        await deliver(path, settings, store, asyncio.ensure_future(load()))
+        await deliver(place, settings, store, asyncio.ensure_future(load()))
         victoria.kill()  # the cursor says that all of it is safe by now
         victoria.start()
 

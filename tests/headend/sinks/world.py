@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +16,7 @@ from headend.series import Series
 from headend.sinks.journal import StoreJournal
 from headend.sinks.window import Form, read_window
 from headend.store.model import Layer, VeeRun
+from headend.store.place import Place
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 from kernels.quality import HAS_VALUE, Reason, Rule, State
@@ -37,13 +37,13 @@ ALL = frozenset({Layer.RAW, Layer.VALIDATED, Layer.REGISTER, Layer.EVENT})
 Expected = dict[Key, dict[str, Decimal | str]]
 
 
-def make_store(path: Path, period: int = 21_600) -> None:
+def make_store(place: Place, period: int = 21_600) -> None:
     """Two meters at two usage points, two channels each."""
-    with Store.open(path, lambda: NOW) as store, store.transaction():
+    with Store.open(place, lambda: NOW) as store, store.transaction():
         link = store.put_link("memory://one")
-        for number, (name, place) in enumerate(zip(METERS, POINTS, strict=True), 1):
+        for number, (name, home) in enumerate(zip(METERS, POINTS, strict=True), 1):
             meter, _ = store.put_end_device(name, "sim", link, str(number))
-            point, _ = store.put_usage_point(place, "UTC")
+            point, _ = store.put_usage_point(home, "UTC")
             store.put_installation(Installation(point.id, meter.id, FIRST_DAY * DAY))
             store.put_expectations(
                 meter.id,

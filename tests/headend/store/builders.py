@@ -1,14 +1,18 @@
 """A store with one or two meters, and facts for it."""
 
 from collections.abc import Sequence
-from pathlib import Path
+
+import pytest
 
 from drivers.facts import IntervalBlock
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.registry.model import DAY, ChannelExpectation, Installation
+from headend.store.place import Place
 from headend.store.store import Store
 
+sqlite_alone = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+"""For a test of what only SQLite has."""
 NOW = 1_700_000_000
 IMPORT = Obis(1, 0, 1, 29, 0)
 EXPORT = Obis(1, 0, 2, 29, 0)
@@ -30,9 +34,9 @@ def expect(
     )
 
 
-def open_store(path: Path) -> Store:
+def open_store(place: Place) -> Store:
     """Open a store with meter SIM:1 (id 1) at usage point UP1 (id 1): import and export, half-hourly from START on."""
-    store = Store.open(path, lambda: NOW)
+    store = Store.open(place, lambda: NOW)
     with store.transaction():
         link = store.put_link("memory://one")
         meter, _ = store.put_end_device("SIM:1", "sim", link, "1", serial="1")

@@ -12,6 +12,7 @@ from drivers.units import ScalerUnit, Unit
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY
 from headend.store.model import Layer, Recorded
+from headend.store.place import Place
 from headend.store.store import Store
 from kernels.quality import Reason, Rule, State
 from tests.headend.store.builders import (
@@ -30,8 +31,8 @@ from tests.headend.store.builders import (
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "s.db") as opened:
+def store(place: Place) -> Iterator[Store]:
+    with open_store(place) as opened:
         yield opened
 
 
@@ -221,9 +222,9 @@ def test_registers_are_kept_once_and_contradictions_beside(store: Store) -> None
 
 def test_a_damaged_register_is_found(store: Store) -> None:
     put(store, RegisterValue(REGISTER, 5, WH, START))
-    store._connection.execute("UPDATE register SET count = 6")
+    store._run("UPDATE register SET count = 6")
 
-    with pytest.raises(StoreError, match=r"s\.db: register 1-0:1\.8\.0\*255 .* damaged"):
+    with pytest.raises(StoreError, match=r": register 1-0:1\.8\.0\*255 .* damaged"):
         store.registers(1, REGISTER, START, START + 1)
 
 

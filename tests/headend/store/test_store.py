@@ -14,15 +14,28 @@ from drivers.errors import CounterError
 from headend.errors import RegistryError, StoreError
 from headend.registry.model import DAY, Installation
 from headend.series import Series
-from headend.store.database import check_sqlite
 from headend.store.errors import StoreFull
 from headend.store.migrate import shipped_scripts
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN, Layer, VeeRun
+from headend.store.place import Place
 from headend.store.reader import StoreReader
 from headend.store.registrywrites import Outcome
+from headend.store.sqlite import check_sqlite
 from headend.store.store import Store
 from kernels.quality import Reason, State
-from tests.headend.store.builders import EXPORT, FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, expect, open_store
+from tests.headend.store.builders import (
+    EXPORT,
+    FIRST_DAY,
+    IMPORT,
+    NOW,
+    PERIOD,
+    START,
+    WH,
+    block,
+    expect,
+    open_store,
+    sqlite_alone,
+)
 
 RUN = VeeRun("residential 1", NOW)
 
@@ -33,8 +46,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    with open_store(path) as opened:
+def store(place: Place) -> Iterator[Store]:
+    with open_store(place) as opened:
         yield opened
 
 
@@ -62,6 +75,7 @@ def record(store: Store, first: int, count: int) -> None:
 # opening
 
 
+@sqlite_alone
 def test_a_store_keeps_what_the_design_asks_of_sqlite(store: Store) -> None:
     pragma = store._connection.pragma
 
@@ -79,25 +93,26 @@ def test_an_sqlite_with_the_wal_reset_bug_is_refused(version: str) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_second_writer_is_told_who_holds_the_store(path: Path) -> None:
-    with pytest.raises(StoreError, match=f"process {os.getpid()} is writing"):
-        Store.open(path, lambda: NOW)
+def test_a_second_writer_is_told_who_holds_the_store(place: Place) -> None:
+    with pytest.raises(StoreError, match=rf"process {os.getpid()}( \(.*\))? is writing"):
+        Store.open(place, lambda: NOW)
 
 
 @pytest.mark.usefixtures("store")
-def test_a_second_writer_in_another_process_is_told_too(path: Path) -> None:
-    code = f"from headend.store.store import Store; Store.open({str(path)!r}, lambda: 0)"
+def test_a_second_writer_in_another_process_is_told_too(place: Place) -> None:
+    code = f"from headend.store.store import Store; Store.open({str(place)!r}, lambda: 0)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert f"process {os.getpid()} is writing this store" in done.stderr
+    assert f"process {os.getpid()} " in done.stderr
+    assert "is writing this store" in done.stderr
 
 
-def test_closing_lets_the_next_writer_in(path: Path) -> None:
-    open_store(path).close()
+def test_closing_lets_the_next_writer_in(place: Place) -> None:
+    open_store(place).close()
 
-    with open_store(path) as again:
+    with open_store(place) as again:
         again.close()
         again.close()
 
@@ -136,8 +151,8 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_reader_cannot_write(path: Path) -> None:
-    with StoreReader.open(path) as reader, pytest.raises(StoreError, match="cannot be opened or written"):
+def test_a_reader_cannot_write(place: Place) -> None:
+    with StoreReader.open(place) as reader, pytest.raises(StoreError, match=r"cannot be .* written"):
         reader._run("DELETE FROM raw")
 
 
@@ -198,6 +213,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(path: Path) -> None:
 # damage
 
 
+@sqlite_alone
 def test_every_flipped_bit_of_a_stored_block_names_row_and_file(store: Store) -> None:
     record(store, 0, 48)
     ((key, data),) = store._rows("SELECT k, block FROM raw")
@@ -213,7 +229,7 @@ def test_every_flipped_bit_of_a_stored_block_names_row_and_file(store: Store) ->
 
 def test_a_block_in_anothers_place_is_found(store: Store) -> None:
     record(store, 0, 48)
-    store._run("UPDATE raw SET k = k + (1 << 32)")
+    store._run("UPDATE raw SET k = k + 4294967296")
 
     with pytest.raises(StoreError, match=f"holds raw day {FIRST_DAY} of SIM:1, not day {FIRST_DAY + 1}"):
         store.raw_series(1, IMPORT, START, START + 2 * DAY)
@@ -249,6 +265,7 @@ def test_what_an_undone_transaction_registered_is_forgotten(store: Store) -> Non
     assert len(store.expectations(1)) == 2
 
 
+@sqlite_alone
 def test_a_full_device_undoes_the_transaction_and_the_store_goes_on(store: Store) -> None:
     record(store, 0, 1)
     pages = store._connection.pragma("page_count")
@@ -451,10 +468,10 @@ def test_a_cursor_only_goes_forward_and_not_beyond_the_log(store: Store) -> None
     assert [change.seq for change in store.changes(store.cursor("csv"))] == [3]
 
 
-def test_counters_are_never_handed_out_twice_also_after_reopening(path: Path) -> None:
+def test_counters_are_never_handed_out_twice_also_after_reopening(place: Place) -> None:
     handed: list[int] = []
     for _ in range(3):
-        with open_store(path) as store:
+        with open_store(place) as store:
             with store.transaction():
                 handed += store.reserve_counter("title/key", 10)
             undone(store, lambda store=store: store.reserve_counter("title/key", 10))  # type: ignore[misc]
