@@ -279,7 +279,7 @@ def readme(shell: Shell, demo: Callable[[], Path]) -> Iterator[Taken]:
             swaps={"--tcp 1502": f"--tcp {free_port()}"},
             answers={
                 "headend --data demo-data missing --day 2026-03-02": "no answer",
-                "headend --data demo-data curve SIM0000000000034 --day 2026-03-02": "measured 43, x missing 5",
+                "headend --data demo-data curve SIM0000000000034 --day 2026-03-02": "measured 43, ░ estimated 5",
                 "headend export verify --directory demo-data/exports": "2 exports are intact",
                 f"headend --profiles . read {ACME}": "active_energy_import",
                 "headend --profiles . export nem12 --from $DAY --to $DAY": "measured 96 ",

@@ -1,9 +1,9 @@
 """Many days at once: blocks read and decoded together, validated days written with all their channels."""
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from headend.store.block import Channel, layout_of
 from headend.store.dayreads import BlockRows
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun
+from headend.store.place import Place
 from headend.store.store import Store
 from headend.store.validatedwrites import Writing
 from kernels.quality import State
@@ -26,10 +27,10 @@ SLOTS = DAY // PERIOD
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "s.db") as opened, opened.transaction():
+def store(place: Place) -> Iterator[Store]:
+    with open_store(place) as opened, opened.transaction():
         opened.put_usage_point("UP2", "UTC")
-    with Store.open(tmp_path / "s.db", lambda: NOW) as opened:
+    with Store.open(place, lambda: NOW) as opened:
         yield opened
 
 
@@ -73,7 +74,7 @@ def test_flipped_bits_of_a_block_read_with_others_name_row_and_file(store: Store
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         store._run("UPDATE raw SET block = ? WHERE k = ?", (bytes(damaged), key))
-        with pytest.raises(BlockError, match=rf"s\.db: row {key} of table raw is damaged"):
+        with pytest.raises(BlockError, match=rf"{re.escape(store.path)}: row {key} of table raw is damaged"):
             store.block_rows(Layer.RAW, [1], FIRST_DAY, FIRST_DAY + 3)
 
 
@@ -91,7 +92,7 @@ def test_nonsense_with_a_matching_checksum_among_others_names_its_row(store: Sto
 def test_a_block_in_anothers_place_is_found_among_others(store: Store) -> None:
     with store.transaction():
         store.record(1, [block(0, range(48))], NOW)
-    store._run("UPDATE raw SET k = k + (1 << 32)")
+    store._run("UPDATE raw SET k = k + ?", (1 << 32,))
 
     with pytest.raises(StoreError, match=f"holds raw day {FIRST_DAY} of SIM:1, not day {FIRST_DAY + 1}"):
         store.block_rows(Layer.RAW, [1], FIRST_DAY, FIRST_DAY + 2)
