@@ -211,8 +211,8 @@ class _Reader:
             raise RemoteProtocolError(f"unknown data tag {code} at offset {self.offset - 1}")
         return tag
 
-    def _count(self) -> None:
-        self._items += 1
+    def _count(self, items: int = 1) -> None:
+        self._items += items
         if self._items > self._most_items:
             raise RemoteProtocolError(f"more than {self._most_items} items in one object")
 
@@ -281,7 +281,7 @@ class _Reader:
 
     def _compact(self, depth: int) -> Data:
         """Read a compact-array: one type description, then values without tags. IEC 62056-6-2, ``compact-array``."""
-        build = self._description(depth + 1)
+        build = self._description(depth + 1) or self._null
         size = self.length()
         end = self.offset + size
         if end > len(self._octets):
@@ -294,7 +294,8 @@ class _Reader:
                 raise RemoteProtocolError(f"compact-array element at offset {before} does not fit its array")
         return Data(Tag.COMPACT_ARRAY, tuple(rows))
 
-    def _description(self, depth: int) -> "Callable[[], Data]":
+    def _description(self, depth: int) -> "Callable[[], Data] | None":
+        """Read a type description; give what reads an element of it, None for one that is always null."""
         if depth >= MAX_DEPTH:
             raise RemoteProtocolError(f"type description nested deeper than {MAX_DEPTH} at offset {self.offset}")
         self._count()
@@ -303,12 +304,22 @@ class _Reader:
             raise RemoteProtocolError(f"compact-array inside a compact-array at offset {self.offset}")
         if tag is Tag.ARRAY:
             count = int.from_bytes(self.take(2), "big")
-            element = self._description(depth + 1)
-            return lambda: self._repeat(tag, [self._spending(element)] * count)
+            element = self._description(depth + 1) or self._null
+            return lambda: self._repeat(tag, [(self._spending(element), 1)] * count)
         if tag is Tag.STRUCTURE:
-            elements = [self._description(depth + 1) for _ in range(self.length())]
+            elements: list[tuple[Callable[[], Data] | None, int]] = []
+            for _ in range(self.length()):
+                part = self._description(depth + 1)
+                if part is None and elements and elements[-1][0] is None:
+                    elements[-1] = None, elements[-1][1] + 1
+                else:
+                    elements.append((part, 1))
             return lambda: self._repeat(tag, elements)
-        return lambda: self.content(tag, depth)
+        return None if tag is Tag.NULL else lambda: self.content(tag, depth)
+
+    def _null(self) -> Data:
+        self._count()
+        return NULL
 
     def _spending(self, element: "Callable[[], Data]") -> "Callable[[], Data]":
         """Refuse an element of no octets: a description of a dozen octets could repeat it a million times."""
@@ -322,9 +333,17 @@ class _Reader:
 
         return build
 
-    def _repeat(self, tag: Tag, elements: "list[Callable[[], Data]]") -> Data:
+    def _repeat(self, tag: Tag, elements: "list[tuple[Callable[[], Data] | None, int]]") -> Data:
+        """Read elements, of which so many nulls in a row are one: they cost no octet, so they must cost no time."""
         self._count()
-        return Data(tag, tuple([element() for element in elements]))
+        found: list[Data] = []
+        for element, count in elements:
+            if element is None:
+                self._count(count)
+                found += [NULL] * count
+            else:
+                found.append(element())
+        return Data(tag, tuple(found))
 
 
 def encode(data: Data) -> bytes:
