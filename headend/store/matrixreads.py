@@ -141,6 +141,7 @@ class _Known:
     stamp: object
     plans: dict[tuple[Layer, int, tuple[Obis, ...]], _Plan] = field(default_factory=dict)
     many: dict[tuple[Layer, tuple[int, ...], Obis], _Many] = field(default_factory=dict)
+    floors: dict[Layer, int] = field(default_factory=dict)
 
 
 class MatrixReads(SeriesReads):
@@ -202,9 +203,10 @@ class MatrixReads(SeriesReads):
         else:
             for row, one in enumerate(many.expected):
                 one.mark(layer, found.series(row), grid)
-        if first < self.floor(_KEPT[layer]).day * DAY:
+        floor = self._floor(layer)
+        if first < floor * DAY:
             for row in range(len(ids)):
-                self.mark_dropped(_KEPT[layer], found.series(row))
+                self.mark_dropped(_KEPT[layer], found.series(row), floor)
         return found
 
     def area_matrix(
@@ -292,6 +294,13 @@ class MatrixReads(SeriesReads):
         many = known.many[layer, ids, obis] = _Many(names, expected, always, _shortest(expected))
         return many
 
+    def _floor(self, layer: Layer) -> int:
+        """Give the first day that retention keeps of a layer."""
+        floors = self._known().floors
+        if layer not in floors:
+            floors[layer] = self.floor(_KEPT[layer]).day
+        return floors[layer]
+
     def _known(self) -> "_Known":
         known = self._remembered
         if known is None or len(known.plans) > _REMEMBERED or len(known.many) > _REMEMBERED_MANY:
@@ -299,7 +308,7 @@ class MatrixReads(SeriesReads):
         return known
 
     def _of_one(self, layer: Layer, local_id: int, codes: tuple[Obis, ...], window: Window) -> Iterator[Series]:
-        plan = self._plan(layer, local_id, codes)
+        plan, floor = self._plan(layer, local_id, codes), self._floor(layer)
         check_window(window, plan.shortest, 1)
         groups = self._groups(layer, self._rows_of_days(layer, local_id, window), plan.names)
         for group in groups:
@@ -311,7 +320,7 @@ class MatrixReads(SeriesReads):
             spans = plan.spans
             if plan.always[0] <= window[0] and window[1] <= plan.always[1] and only.is_busy:
                 for series in only.series(spans, window[0]):
-                    self.mark_dropped(_KEPT[layer], series)
+                    self.mark_dropped(_KEPT[layer], series, floor)
                     yield series
                 return
         for obis, one, span in zip(codes, plan.expected, spans, strict=True):
@@ -332,7 +341,7 @@ class MatrixReads(SeriesReads):
                 one.mark(layer, series, (series.period, offset, series.scaler_unit))
             else:
                 expect_idle(series.state)
-            self.mark_dropped(_KEPT[layer], series)
+            self.mark_dropped(_KEPT[layer], series, floor)
             yield series
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:

@@ -187,12 +187,18 @@ class SeriesReads(RegistryReads, RetentionReads):
             raise StoreError(f"{self.path}: VEE run {run_id} is not there; the file is damaged: restore a backup")
         return VeeRun(*rows[0][1:])
 
-    def mark_dropped(self, what: Kept, series: Series) -> None:
-        """Say of slots that retention has dropped that they are, in place: they are neither missing nor to be fetched again."""
+    def mark_dropped(self, what: Kept, series: Series, floor: int | None = None) -> None:
+        """Say of slots that retention has dropped that they are, in place: they are neither missing nor to be fetched again.
+
+        ``floor``: the first day kept, where it is known already.
+        """
+        if floor is not None and series.start >= floor * DAY:
+            return
         unfilled = ~series.has_value
         if not unfilled.any():
             return
-        below = max(0, -((series.start - self.floor(what).day * DAY) // series.period))
+        first_day = self.floor(what).day if floor is None else floor
+        below = max(0, -((series.start - first_day * DAY) // series.period))
         gone = np.flatnonzero(unfilled[:below] & (series.state[:below] != State.NOT_EXPECTED))
         series.state[gone], series.reason[gone], series.rules[gone] = State.NOT_EXPECTED, Reason.DROPPED, 0
 
