@@ -58,7 +58,10 @@ def encode_batch(meter: str, number: int, rows: Sequence[tuple[int, int]]) -> by
 
 
 class Concentrator:
-    """One concentrator with its meters; each batch holds ``batch_period`` [s] of one meter's intervals."""
+    """One concentrator with its meters; each batch holds ``batch_period`` [s] of one meter's intervals.
+
+    ``made``: batches so far.  ``published``: messages sent, those that came again included.
+    """
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class Concentrator:
         self._repeat_after = repeat_after
         self._malformed = malformed
         self._random = randomness
-        self._number = 0
+        self.made = 0
         self._client: aiomqtt.Client | None = None
         self._connected = asyncio.Event()
         self._settled = asyncio.Event()
@@ -167,8 +170,8 @@ class Concentrator:
                 continue
             starts = range(end - self._period, end, period)
             rows = [(start, wh) for start in starts if (wh := meter.row(start)) is not None]
-            self._number += 1
-            batches.append(Batch(self._topic(meter.name), self._number, encode_batch(meter.name, self._number, rows)))
+            self.made += 1
+            batches.append(Batch(self._topic(meter.name), self.made, encode_batch(meter.name, self.made, rows)))
         return batches
 
     def _topic(self, meter: str) -> str:
