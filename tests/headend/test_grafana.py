@@ -38,6 +38,7 @@ from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from kernels.quality import Reason, State
 from tests.headend.sinks.victoria import Victoria, running
+from tests.postgres import Postgres
 
 FOLDER = Path(__file__).parents[2] / "config/grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -234,26 +235,21 @@ def test_figures_of_victoriametrics_are_those_of_the_store(victoria: Victoria) -
 
 
 @pytest.fixture(scope="module")
-def server_of_stores(request: pytest.FixtureRequest) -> Any:
-    try:
-        server: Any = request.getfixturevalue("postgres")
-    except pytest.FixtureLookupError:
-        pytest.skip("this head-end keeps no store on PostgreSQL")
-    store: Any = Store  # it opens a place on a server as it opens a file
-    with store.open(server.place("dashboards"), lambda: int(time.time())) as opened:
+def server_of_stores(postgres: Postgres) -> Postgres:
+    with Store.open(postgres.place("dashboards"), lambda: int(time.time())) as opened:
         fill(opened, int(time.time()) // DAY)
-    return server
+    return postgres
 
 
 @pytest.mark.parametrize("name", [name for name in DASHBOARDS if name.startswith("postgres")])
-def test_every_query_gives_data_of_postgresql(server_of_stores: Any, name: str) -> None:
+def test_every_query_gives_data_of_postgresql(server_of_stores: Postgres, name: str) -> None:
     empty = [title for title, panel in queries(name) if not server_of_stores.sql(sql_of(panel["target"]))]
 
     assert queries(name)
     assert empty == []
 
 
-def test_figures_of_postgresql_are_those_of_the_store(server_of_stores: Any) -> None:
+def test_figures_of_postgresql_are_those_of_the_store(server_of_stores: Postgres) -> None:
     network, collection = "postgresql-network", "postgresql-collection"
 
     load, losses, silent = (
