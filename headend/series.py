@@ -1,7 +1,7 @@
 """`Series`: contiguous slots of one channel, values beside their qualities. What store, VEE and export hand each other."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 _TYPE_LIST = tuple(_TYPES.values())
 
+Part = tuple[slice, int, ScalerUnit]
+"""Slots of a row that are a channel, with its period [s] and unit."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
@@ -47,7 +50,7 @@ class Series:
         """Refuse arrays of other types or unequal lengths."""
         if self.values.ndim != 1:
             raise ValueError(f"values has the shape {self.values.shape}, not (n,)")
-        _check_arrays(self)
+        _check_arrays(self.values, self.state, self.reason, self.rules)
 
     @classmethod
     def empty(
@@ -63,6 +66,27 @@ class Series:
             np.zeros(slots, np.uint8),
             np.zeros(slots, np.uint32),
         )
+
+    @classmethod
+    def cut(cls, start: UtcSeconds, parts: Iterable[Part], *row: npt.NDArray[Any]) -> "list[Series]":
+        """Cut a row of slots into series that begin together and share its memory. ``row``: values, state, reason and rules.
+
+        Types are looked at once: a meter's day is ten series, and looking at each would take as long as reading the day.
+        """
+        _check_arrays(*row)
+        values, state, reason, rules = row
+        found = []
+        for slots, period, scaler_unit in parts:
+            series = object.__new__(cls)
+            _set_start(series, start)
+            _set_period(series, period)
+            _set_scaler_unit(series, scaler_unit)
+            _set_values(series, values[slots])
+            _set_state(series, state[slots])
+            _set_reason(series, reason[slots])
+            _set_rules(series, rules[slots])
+            found.append(series)
+        return found
 
     def __len__(self) -> int:
         """Count the slots."""
@@ -95,6 +119,11 @@ class Series:
         )
 
 
+_set_start, _set_period, _set_scaler_unit, _set_values, _set_state, _set_reason, _set_rules = (
+    getattr(Series, one.name).__set__ for one in fields(Series)
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
     """Slots ``start + j * period`` [s UTC] of one channel of many: row i is that of ``ids[i]``; four arrays of shape (rows, slots).
@@ -115,7 +144,7 @@ class Matrix:
         """Refuse arrays of other types or unequal shapes."""
         if self.values.ndim != 2 or len(self.values) != len(self.ids):
             raise ValueError(f"values has the shape {self.values.shape}, not ({len(self.ids)}, n)")
-        _check_arrays(self)
+        _check_arrays(self.values, self.state, self.reason, self.rules)
 
     def series(self, row: int) -> Series:
         """Give a row as a series that shares the memory."""
@@ -130,14 +159,14 @@ class Matrix:
         return _HAS_VALUE[self.state]
 
 
-def _check_arrays(of: Series | Matrix) -> None:
-    shape = of.values.shape
-    # Made ten at a time for each day of a meter that is read: names are looked up only where something is wrong.
-    if (of.values.dtype, of.state.dtype, of.reason.dtype, of.rules.dtype) == _TYPE_LIST and (
-        of.state.shape == shape and of.reason.shape == shape and of.rules.shape == shape
+def _check_arrays(
+    values: npt.NDArray[Any], state: npt.NDArray[Any], reason: npt.NDArray[Any], rules: npt.NDArray[Any]
+) -> None:
+    shape = values.shape
+    if (values.dtype, state.dtype, reason.dtype, rules.dtype) == _TYPE_LIST and (
+        state.shape == shape and reason.shape == shape and rules.shape == shape
     ):
         return
-    for name, dtype in _TYPES.items():
-        array = getattr(of, name)
+    for (name, dtype), array in zip(_TYPES.items(), (values, state, reason, rules), strict=True):
         if array.dtype != dtype or array.shape != shape:
             raise ValueError(f"{name} is {array.dtype}{array.shape}, not {dtype}{shape}")

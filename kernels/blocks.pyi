@@ -72,3 +72,9 @@ def decode_blocks(
     first: int = 0,
     last: int = -1,
 ) -> None: ...
+def begin_with(
+    blocks: list[bytes],
+    heads: _Readable,  # const uint8_t[::1]
+    starts: npt.NDArray[np.int64],  # const int64_t[::1], shape (rows,)
+    tail: int,
+) -> bool: ...

@@ -42,7 +42,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from kernels.quality import HAS_VALUE as _HAS_VALUE
 from kernels.quality import State as _State
@@ -84,6 +84,10 @@ cdef enum Fault:
     BAD_BASE
     BAD_STATE
     BAD_SPAN
+
+cdef struct Run:
+    uint32_t code
+    uint32_t end  # first slot behind it
 
 cdef dict FAULTS = {
     <int>TRUNCATED: "ends too early",
@@ -315,17 +319,19 @@ cdef Py_ssize_t roll(const uint32_t* codes, Py_ssize_t n, uint8_t* out) noexcept
         first = last
 
 
-cdef Fault unroll(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint32_t* out) noexcept nogil:
-    """Read a row of codes; `roll`."""
-    cdef Py_ssize_t slot = 0, i
-    cdef uint32_t code = 0, before = 0, number = 0, run = 0
+cdef Fault unroll(
+    const uint8_t* at, const uint8_t* end, Py_ssize_t n, Run* runs, Py_ssize_t* count
+) noexcept nogil:
+    """Read a row of codes as runs, which have room for one of each slot; `roll`."""
+    cdef Py_ssize_t used = 0
+    cdef uint32_t slot = 0, code = 0, before = 0, number = 0
     cdef bint has_before = False
     cdef Fault fault
     if at >= end:
         return TRUNCATED
     at += 1
     if (at - 1)[0] == OLD_VERSION:
-        return unroll_old(at, end, n, out)
+        return unroll_old(at, end, n, runs, count)
     if (at - 1)[0] != VERSION:
         return UNKNOWN_VERSION
     if n:
@@ -336,12 +342,11 @@ cdef Fault unroll(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint32_t*
         fault = take_leb(&at, end, &number)
         if fault != FINE:
             return fault
-        run = number >> 1
-        if run == 0 or run >= n - slot:
+        if number >> 1 == 0 or number >> 1 >= n - slot:
             return BAD_RUN
-        for i in range(slot, slot + run):
-            out[i] = code
-        slot += run
+        slot += number >> 1
+        runs[used] = Run(code, slot)
+        used += 1
         if number & 1:
             if not has_before:
                 return BAD_RUN
@@ -355,15 +360,19 @@ cdef Fault unroll(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint32_t*
         before = code
         has_before = True
         code = number
-    for i in range(slot, n):
-        out[i] = code
+    if n:
+        runs[used] = Run(code, <uint32_t>n)
+        used += 1
+    count[0] = used
     return FINE if at == end else TRAILING
 
 
-cdef Fault unroll_old(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint32_t* out) noexcept nogil:
+cdef Fault unroll_old(
+    const uint8_t* at, const uint8_t* end, Py_ssize_t n, Run* runs, Py_ssize_t* count
+) noexcept nogil:
     """Read a row of codes of version 1, behind its version byte."""
-    cdef Py_ssize_t slot = 0, i
-    cdef uint32_t code = 0, before = 0, run = 0
+    cdef Py_ssize_t used = 0
+    cdef uint32_t slot = 0, code = 0, before = 0, run = 0
     cdef Fault fault
     while slot < n:
         fault = take_leb(&at, end, &code)
@@ -380,10 +389,23 @@ cdef Fault unroll_old(const uint8_t* at, const uint8_t* end, Py_ssize_t n, uint3
                 return fault
             if run == 0 or run >= n - slot:
                 return BAD_RUN
-        for i in range(slot, slot + run):
-            out[i] = code
         slot += run
+        runs[used] = Run(code, slot)
+        used += 1
+    count[0] = used
     return FINE if at == end else TRAILING
+
+
+cdef void lay_out(
+    const Run* runs, Py_ssize_t count, uint32_t first, uint32_t last, uint32_t* out
+) noexcept nogil:
+    """Write the codes of the slots from ``first`` up to ``last``, exclusive."""
+    cdef uint32_t slot = first, i
+    cdef Py_ssize_t run
+    for run in range(count):
+        for i in range(slot, min(runs[run].end, last)):
+            out[i - first] = runs[run].code
+        slot = max(slot, runs[run].end)
 
 
 cdef inline Py_ssize_t put_length(uint8_t* out, Py_ssize_t length) noexcept nogil:
@@ -410,13 +432,14 @@ cdef Py_ssize_t pack_body(
 cdef Fault unpack_body(
     const uint8_t* at, const uint8_t* end, const uint8_t* readable, const int64_t[::1] edges,
     Py_ssize_t first_channel, Py_ssize_t last_channel,
-    uint8_t* has_value, int32_t* dense, uint32_t* codes,
+    uint8_t* has_value, int32_t* dense, Run* runs,
     int32_t* values, uint8_t* state, uint8_t* reason, uint32_t* rules,
 ) noexcept nogil:
     """Read the channels from ``first_channel`` up to ``last_channel``, exclusive, of one body; `pack_body`."""
     cdef Octets[PARTS] starts, ends
-    cdef Py_ssize_t n = edges[edges.shape[0] - 1], first = edges[first_channel], last = edges[last_channel], i, length
-    cdef uint32_t all_codes = 0, newest = 0
+    cdef Py_ssize_t n = edges[edges.shape[0] - 1], first = edges[first_channel], last = edges[last_channel]
+    cdef Py_ssize_t count = 0, number, begin, slot = 0, length
+    cdef Run run
     cdef Fault fault
     cdef int part
     for part in range(PARTS):
@@ -431,28 +454,24 @@ cdef Fault unpack_body(
         ends[part] = at
     if at != end:
         return TRAILING
-    fault = unroll(starts[1], ends[1], n, codes)
+    fault = unroll(starts[1], ends[1], n, runs, &count)
     if fault != FINE:
         return fault
-    for i in range(n):
-        all_codes |= codes[i]
-        newest = max(newest, codes[i] & 0xFF)
-    if all_codes > 0xFFFF or newest > NEWEST_STATE:
-        return BAD_STATE
-    # Values of version 1 are one channel, which is read to its end.
-    for i in range(n if starts[0] < ends[0] and starts[0][0] == OLD_VERSION else last):
-        has_value[i] = CARRIES_VALUE[<uint8_t>codes[i]]
-    for i in range(first, last):
-        state[i - first] = <uint8_t>codes[i]
-        reason[i - first] = <uint8_t>(codes[i] >> 8)
-    if last - first == n:
-        fault = unroll(starts[2], ends[2], n, rules)
-    else:
-        fault = unroll(starts[2], ends[2], n, codes)
-        if last > first:
-            memcpy(rules, codes + first, (last - first) * sizeof(uint32_t))
+    # Runs are few where slots are many: what can be said of a run is not said of each slot.
+    for number in range(count):
+        run = runs[number]
+        if run.code > 0xFFFF or run.code & 0xFF > NEWEST_STATE:
+            return BAD_STATE
+        memset(has_value + slot, CARRIES_VALUE[<uint8_t>run.code], run.end - slot)
+        begin = max(slot, first)
+        slot = run.end
+        if begin < min(slot, last):
+            memset(state + begin - first, <uint8_t>run.code, min(slot, last) - begin)
+            memset(reason + begin - first, <uint8_t>(run.code >> 8), min(slot, last) - begin)
+    fault = unroll(starts[2], ends[2], n, runs, &count)
     if fault != FINE:
         return fault
+    lay_out(runs, count, <uint32_t>first, <uint32_t>last, rules)
     return unpack(starts[0], ends[0], readable, has_value, edges, first_channel, last_channel, dense, values)
 
 
@@ -527,15 +546,17 @@ cdef class Scratch:
 
     cdef int32_t* dense
     cdef uint32_t* codes
+    cdef Run* runs
     cdef uint8_t* has_value
 
     def __cinit__(self, Py_ssize_t slots):
         # One slot more: what follows the last value of a channel is written, too, before it is known to have none.
-        self.dense = <int32_t*>malloc((slots + 1) * (sizeof(int32_t) + sizeof(uint32_t) + 1))
+        self.dense = <int32_t*>malloc((slots + 1) * (sizeof(int32_t) + sizeof(Run) + 1))
         if self.dense == NULL:
             raise MemoryError
-        self.codes = <uint32_t*>(self.dense + slots + 1)
-        self.has_value = <uint8_t*>(self.codes + slots + 1)
+        self.runs = <Run*>(self.dense + slots + 1)
+        self.codes = <uint32_t*>self.runs  # an encoder wants these, a decoder those
+        self.has_value = <uint8_t*>(self.runs + slots + 1)
 
     def __dealloc__(self):
         free(self.dense)
@@ -626,8 +647,13 @@ def decode_runs(const uint8_t[::1] data not None, uint32_t[::1] out not None):
     if n > INT32_MAX:
         raise ValueError(f"a row of {n} slots is too long")
     cdef const uint8_t* start = &data[0] if length else NULL
+    cdef uint32_t* first = &out[0] if n else NULL
+    cdef Py_ssize_t count = 0
+    cdef Scratch scratch = Scratch(n)
     with nogil:
-        fault = unroll(start, start + length, n, &out[0] if n else NULL)
+        fault = unroll(start, start + length, n, scratch.runs, &count)
+        if fault == FINE:
+            lay_out(scratch.runs, count, 0, <uint32_t>n, first)
     if fault != FINE:
         raise ValueError(fault_text("runs", 0, n, length, fault))
 
@@ -716,7 +742,7 @@ cdef int unpack_bodies(
             at = row * slots
             fault = unpack_body(
                 spans.starts[row], spans.ends[row], spans.readable[row], edges, first, last,
-                scratch.has_value, scratch.dense, scratch.codes,
+                scratch.has_value, scratch.dense, scratch.runs,
                 values_at + at, state_at + at, reason_at + at, rules_at + at,
             )
             if fault != FINE:
@@ -790,3 +816,24 @@ def decode_blocks(
             edges[edges.shape[0] - 1],
         )
     unpack_bodies(spans, edges, first, last, values, state, reason, rules)
+
+
+def begin_with(
+    list blocks not None, const uint8_t[::1] heads not None, const int64_t[::1] starts not None, Py_ssize_t tail
+):
+    """Say whether each of some bytes begins with a head of its own and goes on behind it for ``tail`` octets or more.
+
+    ``heads``: one after the other.  ``starts``: where each block goes on, so how long its head is. Raises `ValueError`.
+    """
+    cdef Py_ssize_t row, length, at = 0
+    cdef bytes block
+    check_ends("starts", starts.shape[0], len(blocks))
+    for row in range(len(blocks)):
+        length = starts[row]
+        if not 0 <= length <= heads.shape[0] - at:
+            raise ValueError(f"head {row} of {length} octets does not lie within its buffer")
+        block = blocks[row]
+        if len(block) - length < tail or (length and memcmp(PyBytes_AS_STRING(block), &heads[at], length) != 0):
+            return False
+        at += length
+    return True

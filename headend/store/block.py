@@ -32,7 +32,7 @@ from headend.registry.model import DAY, MAX_NAME_BYTES
 from headend.series import Int32, Int64, Series, UInt8, UInt32
 from headend.store.errors import BlockError
 from headend.store.model import Layer
-from kernels.blocks import body_bound, decode_blocks, encode_bodies
+from kernels.blocks import begin_with, body_bound, decode_blocks, encode_bodies
 from kernels.quality import HAS_VALUE
 
 MAGIC = b"HEBK"
@@ -46,6 +46,8 @@ HAS_VALUE_BY_STATE[[int(state) for state in HAS_VALUE]] = True
 _FIXED = struct.Struct("<4sBBiH")
 FIXED_SIZE = _FIXED.size
 """Where the head begins. [B]"""
+_DAY = struct.Struct("<i")
+_DAY_AT = 6
 _LENGTH = struct.Struct("<I")
 _CHANNEL = struct.Struct("<6sbBB")
 _PRIMARY = 1
@@ -110,6 +112,11 @@ class Layout:
             if grid is None or channel.grid == grid:
                 return channel
         return None
+
+    def between(self, codes: Iterable[Obis]) -> tuple[int, int]:
+        """Number the first and, exclusive, the last of the channels of some codes; (0, 0) where there is none."""
+        numbers = [number for obis in codes for number in self.by_code.get(obis, ())]
+        return (min(numbers), max(numbers) + 1) if numbers else (0, 0)
 
 
 @lru_cache(maxsize=4096)
@@ -273,14 +280,31 @@ def is_whole(data: bytes, layer: Layer, day: int, head: bytes) -> bool:
     return zlib.crc32(data) == _RESIDUE and data.startswith(start) and data.startswith(head, FIXED_SIZE)
 
 
-def are_whole(blocks: Sequence[bytes], layer: Layer, day: int, at: Sequence[int], heads: bytes) -> bool:
-    """Say `is_whole` of all of some blocks of one day, whose bodies begin ``at``; ``heads``: theirs, one after the other."""
-    return (
-        [zlib.crc32(block) for block in blocks].count(_RESIDUE) == len(blocks)
-        and {(block[:FIXED_SIZE], begin) for block, begin in zip(blocks, at, strict=True)}
-        <= {(_start(layer, day, begin - FIXED_SIZE), begin) for begin in set(at)}
-        and b"".join([block[FIXED_SIZE:begin] for block, begin in zip(blocks, at, strict=True)]) == heads
-    )
+@dataclass(slots=True, eq=False)
+class Heads:
+    """What stands before the bodies of some blocks of one day, to know those of another day by.
+
+    ``octets``: one after the other.  ``at``: where each block's body begins.  ``days``: where they name their day, shape (blocks, 4).
+    """
+
+    octets: UInt8
+    at: Int64
+    days: Int64
+
+    @classmethod
+    def of(cls, blocks: Sequence[bytes], at: Sequence[int]) -> "Heads":
+        """Take the heads of blocks that are known to be whole."""
+        octets = b"".join([block[:begin] for block, begin in zip(blocks, at, strict=True)])
+        begins = np.array(at, np.int64)
+        days = (np.cumsum(begins) - begins)[:, None] + range(_DAY_AT, _DAY_AT + _DAY.size)
+        return cls(np.frombuffer(bytearray(octets), np.uint8), begins, days)
+
+    def are_of(self, blocks: list[bytes], day: int) -> bool:
+        """Say whether blocks are undamaged and say exactly this of themselves, but for their day: as `is_whole` of each."""
+        self.octets[self.days] = np.frombuffer(_DAY.pack(day), np.uint8)
+        return begin_with(blocks, self.octets, self.at, _LENGTH.size) and (
+            [zlib.crc32(block) for block in blocks].count(_RESIDUE) == len(blocks)
+        )
 
 
 @lru_cache(maxsize=1024)
@@ -289,7 +313,7 @@ def _start(layer: Layer, day: int, head_length: int) -> bytes:
 
 
 def decode_rows_of(
-    layout: Layout, blocks: list[bytes], at: Sequence[int], first: int = 0, last: int = -1
+    layout: Layout, blocks: list[bytes], at: Sequence[int] | Int64, first: int = 0, last: int = -1
 ) -> tuple[Int32, UInt8, UInt8, UInt32]:
     """Decode blocks of one layout, whose bodies begin ``at``, into values, state, reason and rules of shape (blocks, slots) each.
 
@@ -299,7 +323,7 @@ def decode_rows_of(
     shape = (len(blocks), int(edges[last] - edges[first]))
     arrays = np.empty(shape, np.int32), np.empty(shape, np.uint8), np.empty(shape, np.uint8), np.empty(shape, np.uint32)
     try:
-        decode_blocks(blocks, np.array(at, np.int64), _LENGTH.size, edges, *arrays, first=first, last=last)
+        decode_blocks(blocks, np.asarray(at, np.int64), _LENGTH.size, edges, *arrays, first=first, last=last)
     except ValueError as error:
         raise BlockError(f"the block's content makes no sense: {error}") from error
     return arrays

@@ -1,6 +1,6 @@
 """Blocks of some days as arrays: those of one layout decoded together, then laid beside each other as rows of slots."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
-from drivers.units import ScalerUnit
 from headend.errors import StoreError
 from headend.registry.model import DAY
-from headend.series import Series, UInt8
+from headend.series import Part, Series, UInt8
 from headend.store.block import FIXED_SIZE, Channel, Layout, decode_rows_of
 from headend.store.errors import BlockError
 from headend.store.seriesreads import MAX_WINDOW_SLOTS, Grid
@@ -27,26 +26,19 @@ Arrays = tuple[Array, Array, Array, Array]
 Window = tuple[UtcSeconds, UtcSeconds]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Columns of a channel in a row of its layout, and what its series says beside."""
-
-    first: int
-    last: int
-    period: int
-    scaler_unit: ScalerUnit
-
-
 @dataclass(slots=True, eq=False)
 class DayBlocks:
-    """Blocks of one layout, by their rows' keys. ``at``: where their bodies begin.  ``heads``: theirs, one after the other."""
+    """Blocks of one layout, by their rows' keys. ``at``: where their bodies begin.
+
+    ``is_in_order``: known to be those of a day that were asked for, in that order, none missing.
+    """
 
     path: str
     layout: Layout
     keys: list[int] = field(default_factory=list)
     blocks: list[bytes] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
-    heads: bytes = b""
+    at: Any = field(default_factory=list)
+    is_in_order: bool = False
     arrays: Arrays | None = None
     base: int = 0
 
@@ -58,37 +50,29 @@ class DayBlocks:
 
     def is_all_of(self, window: Window) -> bool:
         """Say whether a window is whole UTC days, and these are the blocks of all of them, of one meter."""
-        return window[0] % DAY == 0 and window[1] % DAY == 0 and len(self.keys) == len(days_of(window))
+        return window[0] % DAY == 0 and window[1] - window[0] == len(self.keys) * DAY
 
     @property
     def is_busy(self) -> bool:
         """Say whether each decoded slot was expected when it was written."""
         return self.arrays is not None and bool(self.arrays[1].all())
 
-    def series(self, spans: Iterable["Span | None"], start: UtcSeconds) -> Iterator[Series]:
-        """Give one meter's whole days of channels without offset; of a single day they share the memory of what was decoded."""
+    def series(self, parts: Iterable[Part], start: UtcSeconds) -> list[Series]:
+        """Give one meter's whole days of channels; of a single day they share the memory of what was decoded."""
         if self.arrays is None:
-            raise ValueError("nothing has been decoded")
-        base = self.base
+            return []
         if len(self.keys) == 1:
-            values, state, reason, rules = (array[0] for array in self.arrays)
-            for span in spans:
-                if span is not None:
-                    cut = slice(span.first - base, span.last - base)
-                    yield Series(start, span.period, span.scaler_unit, values[cut], state[cut], reason[cut], rules[cut])
-            return
-        for span in spans:
-            if span is not None:
-                first, last = span.first - base, span.last - base
-                flat = [array[:, first:last].reshape(-1) for array in self.arrays]
-                yield Series(start, span.period, span.scaler_unit, *flat)
+            return Series.cut(start, parts, *(array[0] for array in self.arrays))
+        found: list[Series] = []
+        for slots, period, scaler_unit in parts:
+            flat = [array[:, slots].reshape(-1) for array in self.arrays]
+            found.append(Series(start, period, scaler_unit, *flat))
+        return found
 
-    def decode(self, codes: Sequence[Obis]) -> None:
-        """Decode the channels from the first to the last of those asked for. Raises `BlockError` naming the row."""
-        wanted = [number for obis in codes for number in self.layout.by_code.get(obis, ())]
-        if not wanted:
+    def decode(self, first: int, last: int) -> None:
+        """Decode channels by their numbers, ``last`` exclusive. Raises `BlockError` naming the row."""
+        if first == last:
             return
-        first, last = min(wanted), max(wanted) + 1
         try:
             self.arrays = decode_rows_of(self.layout, self.blocks, self.at, first, last)
         except BlockError as error:
@@ -126,11 +110,10 @@ def expect_idle(state: UInt8) -> None:
 
 
 def assembled(
-    ids: Iterable[int], groups: Sequence[DayBlocks], obis: Obis, grid: Grid, window: Window
+    ids: Collection[int], groups: Sequence[DayBlocks], obis: Obis, grid: Grid, window: Window
 ) -> tuple[UtcSeconds, Arrays]:
     """Lay decoded days beside each other: start of the first slot, and arrays of shape (ids, slots of the window)."""
     period, offset, _ = grid
-    rows = {local_id: row for row, local_id in enumerate(ids)}
     days, slots = days_of(window), DAY // period
     base = days.start * DAY + offset
     start = window[0] + (offset - window[0]) % period
@@ -139,10 +122,12 @@ def assembled(
     arrays: Arrays | None = None
     if len(found) == 1:
         (group, channel) = found[0]
-        in_order = [day << 32 | local_id for day in days for local_id in rows]
-        if group.keys == in_order and (len(days) == 1 or len(rows) == 1):
-            arrays = _share(group, channel, (len(rows), len(days) * slots))
+        if (len(days) == 1 or len(ids) == 1) and (
+            group.is_in_order or group.keys == [day << 32 | local_id for day in days for local_id in ids]
+        ):
+            arrays = _share(group, channel, (len(ids), len(days) * slots))
     if arrays is None:
+        rows = {local_id: row for row, local_id in enumerate(ids)}
         shape = len(rows), len(days), slots
         arrays = (
             np.zeros(shape, np.int32),
@@ -156,7 +141,7 @@ def assembled(
             at_days = (keys >> 32) - days.start
             for target, source in zip(arrays, _share(group, channel, (len(keys), slots)), strict=True):
                 target[at_rows, at_days] = source
-        arrays = _reshaped(arrays, (len(rows), len(days) * slots))
+        arrays = _reshaped(arrays, (len(ids), len(days) * slots))
     if last - first < len(days) * slots:
         arrays = _cut(arrays, first, last)
     return start, arrays

@@ -74,7 +74,7 @@ class DayReads(MatrixReads):
 
     def _decoded(self, layer: Layer, names: Mapping[int, str], group: DayBlocks) -> BlockRows:
         try:
-            group.decode([channel.obis for channel in group.layout.channels])
+            group.decode(0, len(group.layout.channels))
         except BlockError:
             for key, data in zip(group.keys, group.blocks, strict=True):
                 self._decode(data, f"row {key} of table {TABLES[layer]}", layer, names[key & LOCAL_ID], key >> 32)

@@ -4,8 +4,7 @@ A call costs a fetch, a checksum and a decoding for each block, and little besid
 only the channels asked for, and what the registry says is remembered for as long as nobody changes the store.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from drivers.facts import UtcSeconds
@@ -13,11 +12,10 @@ from drivers.obis import Obis
 from headend.errors import RegistryError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Matrix, Series
-from headend.store.block import FIXED_SIZE, Layout, are_whole, head_of, is_whole
+from headend.store.block import Heads, Layout, head_of, is_whole
 from headend.store.dayblocks import (
     LOCAL_ID,
     DayBlocks,
-    Span,
     Window,
     assembled,
     check_window,
@@ -26,14 +24,12 @@ from headend.store.dayblocks import (
     grids_of,
 )
 from headend.store.model import Layer
+from headend.store.plans import Alike, Expected, Known, Many, Plan, is_within, shortest
 from headend.store.retention import Kept
 from headend.store.seriesreads import (
     TABLES,
-    Grid,
     SeriesReads,
     block_key,
-    grid_within,
-    mark_expected,
 )
 
 _KEPT = {Layer.RAW: Kept.RAW, Layer.VALIDATED: Kept.VALIDATED}
@@ -46,109 +42,11 @@ _REMEMBERED_MANY = 64
 _FOREVER = 1 << 62
 
 
-@dataclass(slots=True, eq=False)
-class _Expected:
-    """What the registry says of a channel. ``always``: span in which each of its slots is expected. [s UTC]"""
-
-    entries: Sequence[ChannelExpectation]
-    always: Window
-
-    @classmethod
-    def of(cls, entries: Sequence[ChannelExpectation]) -> "_Expected":
-        """Several entries are looked at one by one each time."""
-        only = entries[0] if len(entries) == 1 else None
-        return cls(entries, (0, 0) if only is None else (only.start, _FOREVER if only.end is None else only.end))
-
-    def grid(self, window: Window) -> Grid:
-        """Choose the grid of a window. Raises `RegistryError`."""
-        return self.entries[0].grid if len(self.entries) == 1 else grid_within(self.entries, *window)
-
-    def is_always(self, window: Window, period: int, offset: int) -> bool:
-        """Say whether each slot of a window is expected on a grid."""
-        return (
-            self.always[0] <= window[0] and window[1] <= self.always[1] and self.entries[0].grid[:2] == (period, offset)
-        )
-
-    def mark(self, layer: Layer, series: Series, grid: Grid) -> None:
-        """Set which slots without value are expected, as the reading of one channel does."""
-        parts = 3 if layer is Layer.RAW else 2
-        entries = [entry for entry in self.entries if entry.grid[:parts] == grid[:parts]]
-        mark_expected(series, [(entry.start, entry.end) for entry in entries])
-
-
-@dataclass(slots=True, eq=False)
-class _Plan:
-    """What the registry says of channels of one end device or usage point; where they lie in the layout met last.
-
-    ``shortest``: period that it names. [s]
-    """
-
-    names: dict[int, str]
-    codes: tuple[Obis, ...]
-    expected: list[_Expected]
-    shortest: int
-    layout: Layout | None = None
-    spans: list[Span | None] = field(default_factory=list)
-    always: Window = (0, 0)
-
-    def look_at(self, layout: Layout, layer: Layer) -> None:
-        """Find the channels in a layout, as `spans`: None for one that is not there, has an offset, or more than one grid.
-
-        ``always``: span in which each slot of all of them is expected.
-        """
-        if self.layout is layout:
-            return
-        self.layout, self.spans, always = layout, [], [(0, 0)]
-        for obis, one in zip(self.codes, self.expected, strict=True):
-            numbers = layout.by_code.get(obis, ())
-            channel = layout.channels[numbers[0]] if len(numbers) == 1 else None
-            grid = one.entries[0].grid if len(one.entries) == 1 else None
-            if channel is None or channel.offset or not (layer is Layer.VALIDATED or channel.grid == grid):
-                self.spans.append(None)
-                continue
-            cut = layout.spans[channel]
-            self.spans.append(Span(cut.start, cut.stop, channel.period, channel.scaler_unit))
-            if grid is not None and channel.grid[:2] == grid[:2]:
-                always.append(one.always)
-        is_plain = None not in self.spans and len(always) == 1 + len(self.spans)
-        self.always = (max(first for first, _ in always), min(last for _, last in always[1:])) if is_plain else (0, 0)
-
-
-@dataclass(slots=True, eq=False)
-class _Many:
-    """What the registry says of one channel of many, by their ids in the order asked for.
-
-    ``always``: holds for all, where one entry each has the same grid.  ``last``: the last day read, where that was one group.
-    """
-
-    names: dict[int, str]
-    expected: list[_Expected]
-    always: _Expected | None
-    shortest: int
-    last: "DayBlocks | None" = None
-
-    def grids(self, window: Window) -> set[Grid]:
-        """Give the grids of a window. Raises `RegistryError`."""
-        if self.always is not None:
-            return {self.always.entries[0].grid}
-        return {one.grid(window) for one in self.expected if one.entries}
-
-
-@dataclass(slots=True, eq=False)
-class _Known:
-    """What is remembered of the registry as it was at a stamp."""
-
-    stamp: object
-    plans: dict[tuple[Layer, int, tuple[Obis, ...]], _Plan] = field(default_factory=dict)
-    many: dict[tuple[Layer, tuple[int, ...], Obis], _Many] = field(default_factory=dict)
-    floors: dict[Layer, int] = field(default_factory=dict)
-
-
 class MatrixReads(SeriesReads):
     """Series of many channels."""
 
     _heads: dict[tuple[Layer, int], tuple[bytes, Layout]] | None = None
-    _remembered: "_Known | None" = None
+    _remembered: "Known | None" = None
 
     def series(
         self, channels: Sequence[tuple[int, Obis]], start: UtcSeconds, end: UtcSeconds, layer: Layer = Layer.RAW
@@ -158,15 +56,18 @@ class MatrixReads(SeriesReads):
         ``channels``: local id of the end device (raw) or usage point (validated), and code.  Each is what `raw_series` or
         `validated_series` gives, and may share memory with others of the same call. Raises as those.
         """
-        places: dict[int, list[int]] = {}
-        for place, (local_id, _) in enumerate(channels):
-            places.setdefault(local_id, []).append(place)
-        found: dict[int, Series] = {}
+        window = start, end
         with self.snapshot():
             self._look_again()
+            if len({local_id for local_id, _ in channels}) == 1:
+                return self._of_one(layer, channels[0][0], tuple([obis for _, obis in channels]), window)
+            places: dict[int, list[int]] = {}
+            for place, (local_id, _) in enumerate(channels):
+                places.setdefault(local_id, []).append(place)
+            found: dict[int, Series] = {}
             for local_id, of_one in places.items():
                 codes = tuple([channels[place][1] for place in of_one])
-                found.update(zip(of_one, self._of_one(layer, local_id, codes, (start, end)), strict=True))
+                found.update(zip(of_one, self._of_one(layer, local_id, codes, window), strict=True))
         return [found[place] for place in range(len(channels))]
 
     def matrix(
@@ -185,7 +86,7 @@ class MatrixReads(SeriesReads):
             for day in days_of(window):
                 of_day = self._groups_of_day(layer, self._rows_of_day(layer, ids, day), day, many)
                 for group in of_day:
-                    group.decode([obis])
+                    group.decode(*group.layout.between([obis]))
                 groups += of_day
         grids = many.grids(window)
         if layer is Layer.VALIDATED and (written := grids_of(groups, obis)):
@@ -245,11 +146,11 @@ class MatrixReads(SeriesReads):
         """Forget what was remembered of the registry if anybody has changed the store since."""
         stamp = self._stamp()
         if self._remembered is None or stamp is None or self._remembered.stamp != stamp:
-            self._remembered = _Known(stamp)
+            self._remembered = Known(stamp)
         if self._heads is None or len(self._heads) > _REMEMBERED:
             self._heads = {}
 
-    def _plan(self, layer: Layer, local_id: int, codes: tuple[Obis, ...]) -> "_Plan":
+    def _plan(self, layer: Layer, local_id: int, codes: tuple[Obis, ...]) -> "Plan":
         known = self._known()
         plan = known.plans.get((layer, local_id, codes))
         if plan is not None:
@@ -259,15 +160,15 @@ class MatrixReads(SeriesReads):
             for entry in self.expectations(local_id):
                 by_code.setdefault(entry.obis, []).append(entry)
             # The other call says what there is instead.
-            expected = [_Expected.of(by_code.get(obis) or self._channel_expectations(local_id, obis)) for obis in codes]
+            expected = [Expected.of(by_code.get(obis) or self._channel_expectations(local_id, obis)) for obis in codes]
             name = self._device_name(local_id)
         else:
-            expected = [_Expected.of(self._usage_point_expectations(local_id, obis)) for obis in codes]
+            expected = [Expected.of(self._usage_point_expectations(local_id, obis)) for obis in codes]
             name = self._usage_point_name(local_id)
-        plan = known.plans[layer, local_id, codes] = _Plan({local_id: name}, codes, expected, _shortest(expected))
+        plan = known.plans[layer, local_id, codes] = Plan({local_id: name}, codes, expected, shortest(expected))
         return plan
 
-    def _many(self, layer: Layer, ids: tuple[int, ...], obis: Obis) -> _Many:
+    def _many(self, layer: Layer, ids: tuple[int, ...], obis: Obis) -> Many:
         known = self._known()
         many = known.many.get((layer, ids, obis))
         if many is not None:
@@ -282,16 +183,7 @@ class MatrixReads(SeriesReads):
                     self._channel_expectations(number, obis)  # says what there is instead
         else:
             of_each = {number: self._usage_point_expectations(number, obis) for number in ids}
-        expected = [_Expected.of(of_each[number]) for number in ids]
-        first, last = (
-            max((one.always[0] for one in expected), default=0),
-            min((one.always[1] for one in expected), default=0),
-        )
-        is_alike = (
-            all(len(one.entries) == 1 for one in expected) and len({one.entries[0].grid for one in expected}) == 1
-        )
-        always = _Expected(expected[0].entries, (first, last)) if is_alike else None
-        many = known.many[layer, ids, obis] = _Many(names, expected, always, _shortest(expected))
+        many = known.many[layer, ids, obis] = Many.of(ids, names, [Expected.of(of_each[number]) for number in ids])
         return many
 
     def _floor(self, layer: Layer) -> int:
@@ -301,48 +193,53 @@ class MatrixReads(SeriesReads):
             floors[layer] = self.floor(_KEPT[layer]).day
         return floors[layer]
 
-    def _known(self) -> "_Known":
+    def _known(self) -> "Known":
         known = self._remembered
         if known is None or len(known.plans) > _REMEMBERED or len(known.many) > _REMEMBERED_MANY:
-            known = self._remembered = _Known(None if known is None else known.stamp)
+            known = self._remembered = Known(None if known is None else known.stamp)
         return known
 
-    def _of_one(self, layer: Layer, local_id: int, codes: tuple[Obis, ...], window: Window) -> Iterator[Series]:
+    def _of_one(self, layer: Layer, local_id: int, codes: tuple[Obis, ...], window: Window) -> list[Series]:
         plan, floor = self._plan(layer, local_id, codes), self._floor(layer)
         check_window(window, plan.shortest, 1)
         groups = self._groups(layer, self._rows_of_days(layer, local_id, window), plan.names)
-        for group in groups:
-            group.decode(codes)
-        only = groups[0] if len(groups) == 1 and groups[0].is_all_of(window) else None
-        spans: list[Span | None] = [None] * len(codes)
-        if only is not None:
+        cuts: Iterator[Series] = iter(())
+        is_part: Sequence[bool] = [False] * len(codes)
+        if len(groups) == 1 and (only := groups[0]).is_all_of(window):
             plan.look_at(only.layout, layer)
-            spans = plan.spans
-            if plan.always[0] <= window[0] and window[1] <= plan.always[1] and only.is_busy:
-                for series in only.series(spans, window[0]):
-                    self.mark_dropped(_KEPT[layer], series, floor)
-                    yield series
-                return
-        for obis, one, span in zip(codes, plan.expected, spans, strict=True):
-            if only is not None and span is not None:
-                series = next(only.series([span], window[0]))
-            else:
-                if layer is Layer.RAW:
-                    grid = one.grid(window)
-                else:
-                    grids = grids_of(groups, obis)
-                    if len(grids) > 1 or not (grids or one.entries):
-                        self.validated_series(local_id, obis, *window)  # says what is wrong
-                    grid = grids.pop() if grids else one.grid(window)
-                start, (values, state, reason, rules) = assembled(plan.names, groups, obis, grid, window)
-                series = Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
+            only.decode(*plan.numbers)
+            whole, is_part = only.series(plan.parts, window[0]), plan.is_part
+            if is_within(window, plan.always) and only.is_busy and window[0] >= floor * DAY:
+                return whole
+            cuts = iter(whole)
+        else:
+            for group in groups:
+                group.decode(*group.layout.between(codes))
+        found: list[Series] = []
+        for obis, one, is_cut in zip(codes, plan.expected, is_part, strict=True):
+            series = next(cuts) if is_cut else self._laid_out(layer, local_id, obis, one, groups, window)
             offset = series.start % series.period
-            if not one.is_always(window, series.period, offset):
-                one.mark(layer, series, (series.period, offset, series.scaler_unit))
-            else:
+            if one.is_always(window, series.period, offset):
                 expect_idle(series.state)
+            else:
+                one.mark(layer, series, (series.period, offset, series.scaler_unit))
             self.mark_dropped(_KEPT[layer], series, floor)
-            yield series
+            found.append(series)
+        return found
+
+    def _laid_out(
+        self, layer: Layer, local_id: int, obis: Obis, expected: Expected, groups: Sequence[DayBlocks], window: Window
+    ) -> Series:
+        """Lay a channel's decoded days one behind the other."""
+        if layer is Layer.RAW:
+            grid = expected.grid(window)
+        else:
+            grids = grids_of(groups, obis)
+            if len(grids) > 1 or not (grids or expected.entries):
+                self.validated_series(local_id, obis, *window)  # says what is wrong
+            grid = grids.pop() if grids else expected.grid(window)
+        start, (values, state, reason, rules) = assembled([local_id], groups, obis, grid, window)
+        return Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
 
     def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:
         days = days_of(window)
@@ -362,22 +259,22 @@ class MatrixReads(SeriesReads):
             return rows
         return self._rows_in(sql, [block_key(day, local_id) for local_id in ids])
 
-    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: _Many) -> list["DayBlocks"]:
+    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: Many) -> list["DayBlocks"]:
         """Do as `_groups`, all at once where the blocks say of themselves what those of another day did, but for the day."""
         like = many.last
         if like is not None and len(rows) == len(like.keys):
             step = (day << 32) - (like.keys[0] & ~LOCAL_ID)
             keys, blocks = [key for key, _ in rows], [block for _, block in rows]
-            if keys == [key + step for key in like.keys] and are_whole(blocks, layer, day, like.at, like.heads):
-                return [DayBlocks(self.path, like.layout, keys, blocks, like.at)]
+            if keys == [key + step for key in like.keys] and like.heads.are_of(blocks, day):
+                return [DayBlocks(self.path, like.layout, keys, blocks, like.heads.at, like.is_in_order)]
         groups = self._groups(layer, rows, many.names)
         if len(groups) == 1:
             only = groups[0]
-            heads = b"".join([block[FIXED_SIZE:at] for block, at in zip(only.blocks, only.at, strict=True)])
-            many.last = DayBlocks(self.path, only.layout, only.keys, [], only.at, heads)
+            is_in_order = only.keys == [block_key(day, local_id) for local_id in many.ids]
+            many.last = Alike(only.layout, only.keys, Heads.of(only.blocks, only.at), is_in_order)
         return groups
 
-    def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: dict[int, str]) -> list["DayBlocks"]:
+    def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: Mapping[int, str]) -> list["DayBlocks"]:
         """Check blocks and sort them by layout. Raises `BlockError`."""
         groups: dict[int, DayBlocks] = {}
         heads = self._heads if self._heads is not None else {}
@@ -392,8 +289,3 @@ class MatrixReads(SeriesReads):
                 group = groups[id(head[1])] = DayBlocks(self.path, head[1])
             group.add(key, data, head[0])
         return list(groups.values())
-
-
-def _shortest(expected: Sequence[_Expected]) -> int:
-    """Give the shortest period that the registry names, a day where it names none. [s]"""
-    return min((entry.period for one in expected for entry in one.entries), default=DAY)

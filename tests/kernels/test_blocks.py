@@ -191,6 +191,21 @@ def test_block_that_is_too_short_for_its_head_and_tail_is_an_error() -> None:
         blocks.decode_blocks([b"", b""], np.zeros(1, np.int64), 4, whole(3), *out)
 
 
+def test_bytes_begin_with_their_own_heads_and_go_on_behind() -> None:
+    heads, starts = b"onefour", np.array([3, 0, 4])
+
+    assert blocks.begin_with([b"one....", b"1234", b"four...."], heads, starts, 4)
+    assert not blocks.begin_with([b"one....", b"1234", b"fear...."], heads, starts, 4)
+    assert not blocks.begin_with([b"one....", b"123", b"four...."], heads, starts, 4)
+    assert not blocks.begin_with([b"one....", b"1234", b"fo"], heads, starts, 0)
+    assert blocks.begin_with([], b"", np.zeros(0, np.int64), 4)
+    for lengths in ([3, 0, 5], [-1, 0, 4], [8, 0, 0]):
+        with pytest.raises(ValueError, match=r"head \d of -?\d octets does not lie within its buffer"):
+            blocks.begin_with([b"one.....", b"1234", b"four...."], heads, np.array(lengths), 4)
+    with pytest.raises(ValueError, match="starts has 3 entries, there are 1 rows"):
+        blocks.begin_with([b"one...."], heads, starts, 4)
+
+
 def test_channels_that_a_row_does_not_have_are_value_errors() -> None:
     out, ends = room(1, 2), np.zeros(1, np.int64)
 

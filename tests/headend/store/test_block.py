@@ -2,6 +2,7 @@
 
 import tomllib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
-from headend.store.block import HAS_VALUE_BY_STATE, Block, Channel, decode, encode
+from headend.store.block import HAS_VALUE_BY_STATE, Block, Channel, Heads, decode, encode, unseal
 from headend.store.errors import BlockError
 from headend.store.model import Layer
 from kernels.quality import Reason, State
@@ -110,6 +111,24 @@ def test_every_flipped_bit_is_found() -> None:
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BlockError):
             decode(bytes(damaged))
+
+
+def test_heads_know_whole_blocks_of_another_day_and_nothing_else() -> None:
+    names, days = ("SIM:1", "SIM:22"), (20_000, -1)
+    first, other = ([encode(replace(small_block(), identity=name, day=day)) for name in names] for day in days)
+    heads = Heads.of(first, [unseal(block).at for block in first])
+
+    assert heads.are_of(first, days[0])
+    assert heads.are_of(other, days[1])
+    assert not heads.are_of(first, days[1])
+    assert not heads.are_of([other[0], first[1]], days[1])
+    assert not heads.are_of([encode(replace(small_block(), identity="SIM:9", day=days[1])), other[1]], days[1])
+    for bit in range(len(other[1]) * 8):
+        damaged = bytearray(other[1])
+        damaged[bit // 8] ^= 1 << bit % 8
+        assert not heads.are_of([other[0], bytes(damaged)], days[1])
+    for length in range(len(other[0])):
+        assert not heads.are_of([other[0][:length], other[1]], days[1])
 
 
 def test_a_cut_or_lengthened_block_is_refused() -> None:

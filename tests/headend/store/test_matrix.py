@@ -211,3 +211,20 @@ def test_matrix_refuses_arrays_that_do_not_fit() -> None:
         Matrix([1, 2], 0, 900, WH, *fits)
     with pytest.raises(ValueError, match=r"rules is uint32\(1, 1\), not uint32\(1, 2\)"):
         Matrix([1], 0, 900, WH, *fits[:3], np.zeros((1, 1), np.uint32))
+
+
+def test_series_cut_from_a_row_share_its_memory_and_are_as_made_alone() -> None:
+    row = (
+        np.arange(5, dtype=np.int32),
+        np.full(5, State.MEASURED, np.uint8),
+        np.zeros(5, np.uint8),
+        np.zeros(5, np.uint32),
+    )
+
+    first, second = Series.cut(0, [(slice(0, 2), 43_200, WH), (slice(2, 5), 28_800, WH)], *row)
+
+    assert (first.start, first.period, first.scaler_unit, first.values.tolist()) == (0, 43_200, WH, [0, 1])
+    assert (second.end, len(second), second.has_value.tolist()) == (DAY, 3, [True] * 3)
+    assert all(np.shares_memory(mine, theirs) for mine, theirs in zip(second.arrays, row, strict=True))
+    with pytest.raises(ValueError, match=r"state is int32\(5,\), not uint8\(5,\)"):
+        Series.cut(0, [], row[0], row[0], *row[2:])
