@@ -13,24 +13,11 @@ from headend.errors import RegistryError
 from headend.registry.model import DAY, ChannelExpectation
 from headend.series import Matrix, Series
 from headend.store.block import Heads, Layout, head_of, is_whole
-from headend.store.dayblocks import (
-    LOCAL_ID,
-    DayBlocks,
-    Window,
-    assembled,
-    check_window,
-    days_of,
-    expect_idle,
-    grids_of,
-)
+from headend.store.dayblocks import LOCAL_ID, DayBlocks, Window, assembled, check_window, days_of, expect_idle, grids_of
 from headend.store.model import Layer
 from headend.store.plans import Alike, Expected, Known, Many, Plan, is_within, shortest
 from headend.store.retention import Kept
-from headend.store.seriesreads import (
-    TABLES,
-    SeriesReads,
-    block_key,
-)
+from headend.store.seriesreads import TABLES, SeriesReads, block_key
 
 _KEPT = {Layer.RAW: Kept.RAW, Layer.VALIDATED: Kept.VALIDATED}
 _SPARSE = 4
@@ -38,15 +25,14 @@ _SPARSE = 4
 _REMEMBERED = 20_000
 """Most end devices and usage points of which heads of blocks and what the registry says are kept in memory."""
 _REMEMBERED_MANY = 64
-"""Most selections of many of which that is kept, too."""
-_FOREVER = 1 << 62
+"""Most selections of many of which that is kept, too; of all of them together, at most ten times `_REMEMBERED`."""
 
 
 class MatrixReads(SeriesReads):
     """Series of many channels."""
 
     _heads: dict[tuple[Layer, int], tuple[bytes, Layout]] | None = None
-    _remembered: "Known | None" = None
+    _remembered: Known | None = None
 
     def series(
         self, channels: Sequence[tuple[int, Obis]], start: UtcSeconds, end: UtcSeconds, layer: Layer = Layer.RAW
@@ -150,7 +136,7 @@ class MatrixReads(SeriesReads):
         if self._heads is None or len(self._heads) > _REMEMBERED:
             self._heads = {}
 
-    def _plan(self, layer: Layer, local_id: int, codes: tuple[Obis, ...]) -> "Plan":
+    def _plan(self, layer: Layer, local_id: int, codes: tuple[Obis, ...]) -> Plan:
         known = self._known()
         plan = known.plans.get((layer, local_id, codes))
         if plan is not None:
@@ -183,6 +169,8 @@ class MatrixReads(SeriesReads):
                     self._channel_expectations(number, obis)  # says what there is instead
         else:
             of_each = {number: self._usage_point_expectations(number, obis) for number in ids}
+        if len(ids) + sum(len(one.ids) for one in known.many.values()) > 10 * _REMEMBERED:
+            known.many.clear()
         many = known.many[layer, ids, obis] = Many.of(ids, names, [Expected.of(of_each[number]) for number in ids])
         return many
 
@@ -193,7 +181,7 @@ class MatrixReads(SeriesReads):
             floors[layer] = self.floor(_KEPT[layer]).day
         return floors[layer]
 
-    def _known(self) -> "Known":
+    def _known(self) -> Known:
         known = self._remembered
         if known is None or len(known.plans) > _REMEMBERED or len(known.many) > _REMEMBERED_MANY:
             known = self._remembered = Known(None if known is None else known.stamp)
@@ -259,7 +247,7 @@ class MatrixReads(SeriesReads):
             return rows
         return self._rows_in(sql, [block_key(day, local_id) for local_id in ids])
 
-    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: Many) -> list["DayBlocks"]:
+    def _groups_of_day(self, layer: Layer, rows: Sequence[tuple[Any, ...]], day: int, many: Many) -> list[DayBlocks]:
         """Do as `_groups`, all at once where the blocks say of themselves what those of another day did, but for the day."""
         like = many.last
         if like is not None and len(rows) == len(like.keys):
@@ -274,7 +262,7 @@ class MatrixReads(SeriesReads):
             many.last = Alike(only.layout, only.keys, Heads.of(only.blocks, only.at), is_in_order)
         return groups
 
-    def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: Mapping[int, str]) -> list["DayBlocks"]:
+    def _groups(self, layer: Layer, rows: Iterable[tuple[Any, ...]], names: Mapping[int, str]) -> list[DayBlocks]:
         """Check blocks and sort them by layout. Raises `BlockError`."""
         groups: dict[int, DayBlocks] = {}
         heads = self._heads if self._heads is not None else {}
