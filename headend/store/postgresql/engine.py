@@ -18,8 +18,8 @@ from headend.store.seal import damaged, row_crc
 T = TypeVar("T")
 _NEWEST = "(SELECT 'change_log', max(seq) FROM change_log UNION ALL SELECT 'audit', max(id) FROM audit) AS newest (name, number)"
 _KEEP_NUMBERS = (
-    f"INSERT INTO numbering (name, given) SELECT name, number FROM {_NEWEST} WHERE number IS NOT NULL"  # noqa: S608  constants
-    " ON CONFLICT (name) DO UPDATE SET given = excluded.given WHERE numbering.given < excluded.given"
+    f"INSERT INTO numbering (name, given) SELECT name, number FROM {_NEWEST} LEFT JOIN numbering USING (name)"  # noqa: S608  constants
+    " WHERE number > coalesce(given, 0) ON CONFLICT (name) DO UPDATE SET given = excluded.given"
 )
 _UNNOTED = f"SELECT name, number, given FROM {_NEWEST} LEFT JOIN numbering USING (name) WHERE number > coalesce(given, 0) ORDER BY 1"  # noqa: S608  constants
 MAX_PREPARED = 500
