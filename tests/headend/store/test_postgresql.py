@@ -14,7 +14,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from drivers.facts import IntervalBlock
 from headend.errors import StoreError
+from headend.registry.model import DAY
 from headend.store.block import channel_of
 from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.meterdays import MeterDays
@@ -27,7 +29,7 @@ from headend.store.reader import StoreReader, is_there
 from headend.store.seal import row_crc
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
-from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, open_store
+from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, expect, open_store
 from tests.headend.store.test_seal import SEALED, fill
 from tests.postgres import Postgres, running
 
@@ -328,6 +330,25 @@ def test_whole_days_copied_to_the_server_are_octet_for_octet_those_of_a_file(sto
         assert store._rows(blocks) == file._rows(blocks)
         assert len(store.changes(0)) == len(file.changes(0)) == 40
     assert list(store.faults()) == []
+
+
+def test_a_long_block_lies_beside_its_row_as_it_is_and_comes_back_whole(store: Store) -> None:
+    ((beside,),) = store._rows("SELECT reltoastrelid::regclass::TEXT FROM pg_class WHERE oid = 'raw'::regclass")
+    octets = f"SELECT coalesce(sum(length(chunk_data)), 0) FROM {beside}"
+    record(store, 0)
+    short = store._rows(octets)
+    random = Random(1)
+    counts = [random.randrange(2**31) for _ in range(DAY // 60)]
+
+    with store.transaction():
+        expect(store, 1, (IMPORT,), end=START + DAY)
+        expect(store, 1, (IMPORT,), START + DAY, period=60)
+        store.record(1, [IntervalBlock(IMPORT, WH, START + DAY, 60, tuple(counts))], NOW)
+
+    ((size,),) = store._rows("SELECT max(length(block)) FROM raw")
+    assert (short, store._rows(octets)) == ([(0,)], [(size,)])
+    assert size > 2_032
+    assert store.raw_series(1, IMPORT, START + DAY, START + 2 * DAY).values.tolist() == counts
 
 
 def test_a_reader_sees_a_changed_registry_and_asks_for_any_number_of_keys(place: ServerPlace) -> None:
