@@ -17,10 +17,10 @@ from headend.clock import Clock
 from headend.errors import HeadendError, StoreError
 from headend.settings import RetentionSettings
 from headend.store.errors import StoreUnavailable
-from headend.store.place import Place
+from headend.store.place import Place, server_of
 from headend.store.quarantine import quarantine, why_quarantined
 from headend.store.reader import StoreReader
-from headend.store.request import Request, asked, done
+from headend.store.request import Request, RequestFile
 from headend.store.retention import Kept, terms
 from headend.store.store import Store
 from headend.store.unclean import owed_since, settle_check
@@ -85,6 +85,7 @@ class Upkeep:
         self._store = store
         self._policy = policy
         self._sinks = sinks
+        self._file = None if server_of(store) is not None else RequestFile(str(store))
         self._clock = clock
         self._anchor = clock.now() - clock.monotonic()
         self._next_round = clock.now()
@@ -111,7 +112,7 @@ class Upkeep:
     async def _turn(self) -> None:
         if why_quarantined(str(self._store)) or not await self.settle():
             return
-        request = asked(str(self._store))
+        request = await self._asked()
         if not request and self._clock.now() < self._next_round:
             return
         with StoreReader.open(self._store) as reader:
@@ -120,7 +121,17 @@ class Upkeep:
                 self._next_round = self._clock.now() + ROUND_PACE
             await self.give_back(reader, everything=request is Request.COMPACT)
         if request and not self._stop.is_set():
-            done(str(self._store), request)
+            await self._settle(request)
+
+    async def _asked(self) -> Request | None:
+        """Give what is asked; on a server over the writer's connection, as to open one each time is dear."""
+        return self._file.asked_for() if self._file is not None else await self._writer.submit(Store.asked_for)
+
+    async def _settle(self, request: Request) -> None:
+        if self._file is not None:
+            self._file.settle_request(request)
+        else:
+            await self._writer.submit(partial(Store.settle_request, request=request))
 
     async def retain(self, reader: StoreReader, *, by_word: bool = False) -> None:
         """Drop what has outlived its term. ``by_word``: a person asked, so the clock is believed. Raises `StoreError`."""

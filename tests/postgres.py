@@ -55,7 +55,8 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._schemas = count(1)
         self._admin: PostgresEngine | None = None
-        self._wipe = ""
+        self._tables: list[str] = []
+        self._numbers: list[str] = []
 
     @property
     def cluster(self) -> Path:
@@ -128,8 +129,8 @@ class Postgres:
             return ServerPlace(str(self._folder), self.port, self.user, "postgres", name, "disable")
         return self.remote(name)
 
-    def emptied(self) -> ServerPlace:
-        """A store without a row, as a new one: one schema for all tests that leave its tables as they are."""
+    def emptied(self, like: ServerPlace | None = None) -> ServerPlace:
+        """A store without a row, as a new one, or with those of another: one schema for all tests that leave its tables as they are."""
         from headend.store.postgresql.connect import connect_writing
 
         place = self.place("shared")
@@ -140,13 +141,16 @@ class Postgres:
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'shared' AND tablename <> 'schema_version'"
             )
             numbers = self.sql("SELECT sequencename FROM pg_sequences WHERE schemaname = 'shared'")
-            self._wipe = "".join(
-                ["SET session_replication_role = replica;"]
-                + [f"DELETE FROM shared.{name};" for name in tables.split()]
-                + [f"ALTER SEQUENCE shared.{name} RESTART;" for name in numbers.split()]
-                + ["RESET session_replication_role;"]
-            )
-        self._admin.script(self._wipe)
+            self._tables, self._numbers = tables.split(), numbers.split()
+        work = [f"DELETE FROM shared.{name};" for name in self._tables]
+        work += [f"ALTER SEQUENCE shared.{name} RESTART;" for name in self._numbers]
+        if like is not None:
+            work += [f"INSERT INTO shared.{name} SELECT * FROM {like.schema}.{name};" for name in self._tables]
+            work += [
+                f"SELECT setval('shared.{name}', last_value, is_called) FROM {like.schema}.{name};"
+                for name in self._numbers
+            ]
+        self._admin.script(f"SET session_replication_role = replica;{''.join(work)}RESET session_replication_role;")
         return place
 
     def remote(self, schema: str | None = None) -> ServerPlace:

@@ -22,7 +22,7 @@ from headend.store.backup import COUNTER_JUMP, announce_restore, back_up, restor
 from headend.store.condition import condition_of
 from headend.store.errors import StoreBusy
 from headend.store.reader import StoreReader, is_there
-from headend.store.request import Request, ask, asked
+from headend.store.request import Request, requests_of
 from headend.store.retention import Gap, day_of
 from headend.store.store import Store
 from headend.store.unclean import owed_since, settle_check
@@ -316,17 +316,17 @@ def _upkeep(app: App, store: Store) -> Upkeep:
 
 async def _ask(app: App, request: Request, wait: int) -> None:
     """Ask the process that writes the store, and wait until it has done it."""
-    store = str(app.store_file("stop headend run first; beside it nobody but headend run, each hour, drops anything"))
-    ask(store, request)
-    until = app.clock.monotonic() + wait
-    while asked(store) is request:
-        if app.clock.monotonic() > until:
-            raise Failure(
-                f"the process that writes {store} was asked to {request}, and is not done after {wait} s; it goes on with it if"
-                " it is headend run, else the next headend run will do it",
-                Exit.INTERNAL,
-            )
-        await app.clock.sleep(0.1)
+    with requests_of(app.store_place) as requests:
+        requests.ask_for(request)
+        until = app.clock.monotonic() + wait
+        while requests.asked_for() is request:
+            if app.clock.monotonic() > until:
+                raise Failure(
+                    f"the process that writes {app.store_place} was asked to {request}, and is not done after {wait} s; it goes on"
+                    " with it if it is headend run, else the next headend run will do it",
+                    Exit.INTERNAL,
+                )
+            await app.clock.sleep(0.1)
 
 
 @command.command()

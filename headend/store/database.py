@@ -153,6 +153,7 @@ class WritableDatabase(Database):
             if keep:
                 self._check_usable()
                 if is_outermost:
+                    self._engine.keep_numbers()
                     self._engine.commit()
                 else:
                     self._engine.end_part()

@@ -66,6 +66,9 @@ class Engine(Protocol):
     def highest(self, table: str, number: str) -> int:
         """Give the highest number ever given to a row of a table that counts them, 0 before the first."""
 
+    def keep_numbers(self) -> None:
+        """Have the numbers that this transaction gave count as given, for `highest`, also once their rows are gone."""
+
     def crc_of(self, columns: str, function: str) -> str:
         """Write the SQL of the checksum over some columns, ``row_crc`` or ``change_crc``."""
 

@@ -155,6 +155,9 @@ class SqliteEngine:
         rows = self.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
         return int(rows[0][0]) if rows else 0
 
+    def keep_numbers(self) -> None:
+        """Do nothing: SQLite does."""
+
     def crc_of(self, columns: str, function: str) -> str:
         """Write the SQL of the checksum over some columns."""
         return f"{function}({columns})"

@@ -17,6 +17,7 @@ from headend.store.migrate import check_schema, migrate, shipped_scripts
 from headend.store.place import Place, server_of
 from headend.store.quarantine import check_usable, quarantine
 from headend.store.reader import StoreReader
+from headend.store.request import RequestRows
 from headend.store.server import server_connections
 from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
 from headend.store.unclean import check_after, is_unclean, settle_log, sync_directory
@@ -26,7 +27,7 @@ PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
 
-class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
+class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, RequestRows, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
 
     def __init__(self, engine: Engine, now: Callable[[], UtcSeconds], lock: WriterLock | None = None) -> None:

@@ -19,7 +19,7 @@ from headend.store import unclean
 from headend.store.condition import condition_of
 from headend.store.errors import StoreFull
 from headend.store.reader import StoreReader
-from headend.store.request import Request, ask, asked
+from headend.store.request import Request, RequestFile
 from headend.store.retention import Kept
 from headend.store.store import Store
 from headend.store.unclean import owed_since
@@ -106,9 +106,9 @@ async def test_terms_are_looked_at_again_every_hour(path: Path) -> None:
 async def test_what_a_command_asks_for_is_done_by_who_has_the_store(path: Path) -> None:
     async with kept(path, At(START + DAYS * DAY), set_aside_days=35) as (upkeep, _):
         await until(lambda: upkeep.total.dropped.get(Kept.SET_ASIDE) == 64)
-        ask(str(path), Request.COMPACT)
+        RequestFile(str(path)).ask_for(Request.COMPACT)
 
-        await until(lambda: asked(str(path)) is None)
+        await until(lambda: RequestFile(str(path)).asked_for() is None)
 
         with StoreReader.open(path) as reader:
             assert reader.free_pages() == 0
@@ -119,14 +119,14 @@ async def test_what_a_command_asks_for_is_done_by_who_has_the_store(path: Path) 
 async def test_while_the_clock_cannot_be_right_nothing_is_dropped_but_by_a_person_s_word(path: Path, jump: int) -> None:
     clock = At(START + DAYS * DAY + max(0, jump))
     with structlog.testing.capture_logs() as logs:
-        ask(str(path), Request.COMPACT)
+        RequestFile(str(path)).ask_for(Request.COMPACT)
         async with kept(path, clock, raw_days=60) as (upkeep, _):
             if jump < 0:
                 upkeep._anchor -= jump
                 upkeep._next_round = 0
             await until(lambda: any("the clock is far" in log.get("error", "") for log in logs) or upkeep.total.dropped)
             assert jump < 0 or not upkeep.total.dropped
-            ask(str(path), Request.RETAIN)
+            RequestFile(str(path)).ask_for(Request.RETAIN)
             await until(lambda: upkeep.total.dropped)
 
     assert sum("the store's upkeep waits" in log["event"] for log in logs) == 1

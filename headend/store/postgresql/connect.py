@@ -73,6 +73,17 @@ def connect_reading(place: ServerPlace) -> PostgresEngine:
     return engine
 
 
+def connect_asking(place: ServerPlace) -> PostgresEngine:
+    """Open an existing store beside its writer, to write what is asked of that and nothing else. Raises `StoreError`."""
+    engine = _connect(place, "asker")
+    try:
+        _require_current(engine, place)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
 def is_made(place: ServerPlace) -> bool:
     """Say whether the schema holds a store. Raises `StoreError`."""
     engine = _connect(place, "reader")

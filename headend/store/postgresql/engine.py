@@ -13,8 +13,15 @@ from headend.store.errors import StoreUnavailable
 from headend.store.postgresql.copying import copied
 from headend.store.postgresql.dialect import returning, to_wire, translated
 from headend.store.postgresql.errors import is_fatal, translate
+from headend.store.seal import damaged, row_crc
 
 T = TypeVar("T")
+_NEWEST = "(SELECT 'change_log', max(seq) FROM change_log UNION ALL SELECT 'audit', max(id) FROM audit) AS newest (name, number)"
+_KEEP_NUMBERS = (
+    f"INSERT INTO numbering (name, given) SELECT name, number FROM {_NEWEST} LEFT JOIN numbering USING (name)"  # noqa: S608  constants
+    " WHERE number > coalesce(given, 0) ON CONFLICT (name) DO UPDATE SET given = excluded.given"
+)
+_UNNOTED = f"SELECT name, number, given FROM {_NEWEST} LEFT JOIN numbering USING (name) WHERE number > coalesce(given, 0) ORDER BY 1"  # noqa: S608  constants
 MAX_PREPARED = 500
 """Most statements that are kept parsed; those that ask for a number of keys are one for each number."""
 
@@ -113,8 +120,17 @@ class PostgresEngine:
             self.fault = self.fault or error
 
     def highest(self, table: str, number: str) -> int:
-        """Give the highest number of a table's rows: one of an undone transaction is given again, and the newest row stays."""
-        return int(self.rows(f"SELECT coalesce(max({number}), 0) FROM {table}")[0][0])  # noqa: S608  names of the schema's
+        """Give the highest number ever given in a table: that of its newest row, or one noted in ``numbering``; 0 before the first."""
+        query = f"SELECT (SELECT max({number}) FROM {table}), given, crc FROM (SELECT) AS one LEFT JOIN numbering ON name = ?"  # noqa: S608  names of the schema's
+        ((newest, given, crc),) = self.rows(query, (table,))
+        if given is not None and row_crc(table, given) != crc:
+            raise damaged(self.path, "numbering", table)
+        return max(newest or 0, given or 0)
+
+    def keep_numbers(self) -> None:
+        """Note the newest rows' numbers in ``numbering``, where they are not yet; of a transaction that has failed nothing is kept."""
+        if not self._has_failed:
+            self.run(_KEEP_NUMBERS)
 
     def crc_of(self, columns: str, function: str) -> str:
         """Write the SQL of the checksum over some columns."""
@@ -127,9 +143,10 @@ class PostgresEngine:
         return f"checksum({' || '.join(f'seal_part({part})' for part in parts)})"
 
     def structure_faults(self, most: int) -> Iterator[str]:
-        """Name nothing: the server keeps references itself, and its own tools look at its files (pg_amcheck, pg_checksums)."""
+        """Name numbers given that were not noted. The server keeps references itself, and its own tools look at its files (pg_amcheck)."""
         del most
-        yield from ()
+        for table, newest, given in self.rows(_UNNOTED):
+            yield f"numbering: the newest number of {table} is {newest}, noted is {given}: the note was removed or put back"
 
     def durability_faults(self) -> list[str]:
         """Name the server's settings that are off and must not be; ``synchronous_commit`` is the session's own."""

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from headend.cli import main
 from headend.clock import SystemClock
 from headend.store.reader import StoreReader
+from headend.store.request import Request, requests_of
 from headend.store.store import Store
 from tests.headend.cli.conftest import METERS, NOON, Ran, Run
 from tests.postgres import PASSWORD, Postgres
@@ -130,6 +133,28 @@ def test_there_is_no_store_before_meters_are_registered(run: Run) -> None:
     assert asked.code == again.code == 2, "a rehearsal makes none either"
     assert "there is no store in postgresql://headend@127.0.0.1" in asked.err
     assert json.loads(rehearsed.out)["rows"][0]["added"] > 0, rehearsed.err
+
+
+def test_retain_beside_a_running_headend_asks_it_and_waits(run: Run, on_server: str, postgres: Postgres) -> None:
+    place = postgres.remote(on_server)
+
+    def answer() -> None:
+        with requests_of(place) as requests:
+            while requests.asked_for() is None:
+                time.sleep(0.01)
+            requests.settle_request(Request.RETAIN)
+
+    with Store.open(place, lambda: NOON) as store:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        asking = run("store", "retain")
+        answering.join()
+        late = run("store", "retain", "--wait", "0")
+
+        assert asking.code == 0, asking.err
+        assert late.code == 1
+        assert "was asked to retain, and is not done after 0 s" in late.err
+        assert store.asked_for() is Request.RETAIN, "it is not forgotten"
 
 
 def test_counters_go_ahead_once_a_dump_is_restored(run: Run, on_server: str, postgres: Postgres) -> None:

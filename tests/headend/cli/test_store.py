@@ -15,7 +15,7 @@ from headend.series import Series
 from headend.store.model import VeeRun
 from headend.store.quarantine import mark_of, quarantine
 from headend.store.reader import StoreReader
-from headend.store.request import Request, asked, done
+from headend.store.request import Request, RequestFile
 from headend.store.store import Store
 from kernels.quality import State
 from tests.headend.cli.conftest import ENERGY, MIDNIGHT, NOON, WATT_HOUR, Run
@@ -103,9 +103,9 @@ def test_compact_beside_a_running_headend_asks_it_and_waits(run: Run, data: Path
     path = str(store_file(data))
 
     def answer() -> None:
-        while asked(path) is None:
+        while RequestFile(path).asked_for() is None:
             time.sleep(0.01)
-        done(path, Request.COMPACT)
+        RequestFile(path).settle_request(Request.COMPACT)
 
     with Store.open(path, lambda: NOON):
         answering = threading.Thread(target=answer)
@@ -117,7 +117,7 @@ def test_compact_beside_a_running_headend_asks_it_and_waits(run: Run, data: Path
     assert asking.code == 0
     assert late.code == 1
     assert "was asked to compact, and is not done after 0 s" in late.err
-    assert asked(path) is Request.COMPACT, "it is not forgotten"
+    assert RequestFile(path).asked_for() is Request.COMPACT, "it is not forgotten"
 
 
 @pytest.mark.usefixtures("data")

@@ -1,7 +1,6 @@
 """Writes blocks until killed: ``python child_writer.py STORE FIRST``. Acknowledges each on stdout, once durable."""
 
 import sys
-from pathlib import Path
 
 from headend.store.store import Store
 from tests.headend.store.builders import EXPORT, NOW, block
@@ -10,7 +9,7 @@ from tests.headend.store.builders import EXPORT, NOW, block
 def main() -> None:
     """Record one slot after the other from FIRST on, two channels in one transaction."""
     slot = int(sys.argv[2])
-    with Store.open(Path(sys.argv[1]), lambda: NOW) as store:
+    with Store.open(sys.argv[1], lambda: NOW) as store:
         print("ready", flush=True)  # noqa: T201  the parent reads it
         while True:
             with store.transaction():

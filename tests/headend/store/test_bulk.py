@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.facts import INT32_MAX, Fact, MeterEvent, RegisterValue
@@ -17,6 +16,7 @@ from headend.registry.model import DAY
 from headend.store.block import Channel
 from headend.store.meterdays import MeterDays
 from headend.store.model import Layer, Recorded
+from headend.store.place import Place
 from headend.store.rawwrites import RawWrites
 from headend.store.store import Store
 from kernels.quality import Rule, State
@@ -30,11 +30,10 @@ STATUS = [Rule(0), Rule.METER_STATUS, Rule.METER_STATUS | Rule.RANGE, Rule.POWER
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(module_place: Place) -> Iterator[Store]:
     """Meters 1 and 2 expect both channels for ever; 3 from noon on; 4 until noon; 5 twice, with a break; 6 only one of them."""
-    folder: Path = tmp_path_factory.mktemp("bulk")
     noon = START + DAY // 2
-    with open_store(folder / "s.db") as opened:
+    with open_store(module_place) as opened:
         with opened.transaction():
             for number in METERS[1:]:
                 opened.put_end_device(f"SIM:{number}", "sim", 1, str(number))
@@ -52,8 +51,8 @@ def contents(store: Store) -> dict[str, Any]:
     """Everything that recording may write, numbers of rows aside."""
     tables = {
         "raw": "k, block",
-        "change_log": "layer, entity_id, day, hex(channels), version, run_id, at",
-        "conflict": "end_device_id, layer, hex(obis), at, kept, refused, received_at",
+        "change_log": "layer, entity_id, day, channels, version, run_id, at",
+        "conflict": "end_device_id, layer, obis, at, kept, refused, received_at",
         "event": "end_device_id, kind, code, at, text, received_at",
         "set_aside": "topic, payload, reason, times",
         "register": "end_device_id, count, captured_at, run_id",
@@ -99,46 +98,52 @@ def days(draw: st.DrawFn, meters: st.SearchStrategy[list[int]]) -> MeterDays:
 SOME = st.lists(st.sampled_from(METERS), unique=True)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=days(SOME), said=days(SOME.filter(bool)), is_again=st.booleans())
-def test_bulk_is_bit_for_bit_what_record_does_one_by_one(
-    store: Store, before: MeterDays, said: MeterDays, is_again: bool
-) -> None:
-    if is_again:
-        before = said
-    bulk = rehearse(store, lambda: one_by_one(store, before), lambda: store.record_days(said, NOW, 7))
-    single = rehearse(store, lambda: one_by_one(store, before), lambda: one_by_one(store, said))
+def test_bulk_is_bit_for_bit_what_record_does_one_by_one(store: Store, examples: settings) -> None:
+    @examples
+    @given(before=days(SOME), said=days(SOME.filter(bool)), is_again=st.booleans())
+    def compare(before: MeterDays, said: MeterDays, is_again: bool) -> None:
+        if is_again:
+            before = said
+        bulk = rehearse(store, lambda: one_by_one(store, before), lambda: store.record_days(said, NOW, 7))
+        single = rehearse(store, lambda: one_by_one(store, before), lambda: one_by_one(store, said))
 
-    assert bulk == single
+        assert bulk == single
+
+    compare()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=days(SOME), said=days(SOME.filter(bool)), is_whole=st.booleans(), draw=st.data())
-def test_facts_of_whole_days_are_recorded_as_any_others(
-    store: Store, before: MeterDays, said: MeterDays, is_whole: bool, draw: st.DataObject
-) -> None:
-    facts: list[Fact] = [
-        replace(fact, counts=fact.counts * 2, rules=fact.rules * 2) if is_whole else fact for fact in said.facts(0)
-    ]
-    odd = draw.draw(st.sampled_from([0, 0, 1, 2, 3, 4, 5]))
-    if odd == 1:
-        facts = facts[:1]
-    elif odd == 2:
-        facts = [*facts, facts[0]]
-    elif odd == 3:
-        facts = [*facts, RegisterValue(REGISTER, 5, WH, START), MeterEvent(3, START, "cover")]
-    elif odd == 4:
-        facts = [facts[0], replace(said.facts(0)[1], start=START + DAY)]
-    elif odd == 5:
-        facts = facts[::-1]
-    meter = said.end_device_ids[0]
-
-    as_one = rehearse(store, lambda: one_by_one(store, before), lambda: store.record(meter, facts, NOW, 7))
-    one_by_one_ = rehearse(
-        store, lambda: one_by_one(store, before), lambda: RawWrites.record(store, meter, facts, NOW, 7)
+def test_facts_of_whole_days_are_recorded_as_any_others(store: Store, examples: settings) -> None:
+    @examples
+    @given(
+        before=days(SOME),
+        said=days(SOME.filter(bool)),
+        is_whole=st.booleans(),
+        odd=st.sampled_from([0, 0, 1, 2, 3, 4, 5]),
     )
+    def compare(before: MeterDays, said: MeterDays, is_whole: bool, odd: int) -> None:
+        facts: list[Fact] = [
+            replace(fact, counts=fact.counts * 2, rules=fact.rules * 2) if is_whole else fact for fact in said.facts(0)
+        ]
+        if odd == 1:
+            facts = facts[:1]
+        elif odd == 2:
+            facts = [*facts, facts[0]]
+        elif odd == 3:
+            facts = [*facts, RegisterValue(REGISTER, 5, WH, START), MeterEvent(3, START, "cover")]
+        elif odd == 4:
+            facts = [facts[0], replace(said.facts(0)[1], start=START + DAY)]
+        elif odd == 5:
+            facts = facts[::-1]
+        meter = said.end_device_ids[0]
 
-    assert as_one == one_by_one_
+        as_one = rehearse(store, lambda: one_by_one(store, before), lambda: store.record(meter, facts, NOW, 7))
+        one_by_one_ = rehearse(
+            store, lambda: one_by_one(store, before), lambda: RawWrites.record(store, meter, facts, NOW, 7)
+        )
+
+        assert as_one == one_by_one_
+
+    compare()
 
 
 def whole_day(meters: list[int], value: int = 5) -> MeterDays:

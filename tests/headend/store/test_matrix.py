@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.facts import IntervalBlock
@@ -19,6 +18,7 @@ from headend.report import Days
 from headend.series import Matrix, Series
 from headend.store.errors import BlockError
 from headend.store.model import Layer, VeeRun
+from headend.store.place import Place
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 from kernels.quality import State
@@ -30,10 +30,9 @@ CURRENT = Obis(1, 0, 31, 25, 0)
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(module_place: Place) -> Iterator[Store]:
     """Meters 1 to 5 on a grid, some of them late, gone or with a break; meter 6 on another; some days stored, some validated."""
-    folder: Path = tmp_path_factory.mktemp("matrix")
-    with open_store(folder / "s.db") as opened:
+    with open_store(module_place) as opened:
         with opened.transaction():
             for number in range(2, 7):
                 opened.put_end_device(f"SIM:{number}", "sim", 1, str(number))
@@ -85,30 +84,34 @@ LAYERS = st.sampled_from([Layer.RAW, Layer.VALIDATED])
 ROWS = st.lists(st.integers(1, 5), unique=True, min_size=1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ROWS, st.sampled_from([IMPORT, EXPORT]), WINDOWS, LAYERS, st.booleans())
-def test_each_row_of_a_matrix_is_the_series_alone(
-    store: Store, ids: list[int], obis: Obis, window: tuple[int, int], layer: Layer, is_reader: bool
-) -> None:
-    with StoreReader.open(store.path) as reader:
-        matrix = (reader if is_reader else store).matrix(ids, obis, *window, layer)
+def test_each_row_of_a_matrix_is_the_series_alone(store: Store, module_place: Place, examples: settings) -> None:
+    @examples
+    @given(ROWS, st.sampled_from([IMPORT, EXPORT]), WINDOWS, LAYERS, st.booleans())
+    def compare(ids: list[int], obis: Obis, window: tuple[int, int], layer: Layer, is_reader: bool) -> None:
+        with StoreReader.open(module_place) as reader:
+            matrix = (reader if is_reader else store).matrix(ids, obis, *window, layer)
 
-    assert list(matrix.ids) == ids
-    for row, local_id in enumerate(ids):
-        same(matrix.series(row), alone(store, layer, local_id, obis, *window))
+        assert list(matrix.ids) == ids
+        for row, local_id in enumerate(ids):
+            same(matrix.series(row), alone(store, layer, local_id, obis, *window))
+
+    compare()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from([IMPORT, EXPORT, CURRENT])), min_size=1), WINDOWS, LAYERS)
-def test_many_series_are_each_what_it_is_alone(
-    store: Store, channels: list[tuple[int, Obis]], window: tuple[int, int], layer: Layer
-) -> None:
-    known = [channel for channel in channels if is_known(store, layer, channel)]
-    with StoreReader.open(store.path) as reader:
-        found = reader.series(known, *window, layer)
+def test_many_series_are_each_what_it_is_alone(store: Store, module_place: Place, examples: settings) -> None:
+    @examples
+    @given(
+        st.lists(st.tuples(st.integers(1, 6), st.sampled_from([IMPORT, EXPORT, CURRENT])), min_size=1), WINDOWS, LAYERS
+    )
+    def compare(channels: list[tuple[int, Obis]], window: tuple[int, int], layer: Layer) -> None:
+        known = [channel for channel in channels if is_known(store, layer, channel)]
+        with StoreReader.open(module_place) as reader:
+            found = reader.series(known, *window, layer)
 
-    for (local_id, obis), series in zip(known, found, strict=True):
-        same(series, alone(store, layer, local_id, obis, *window))
+        for (local_id, obis), series in zip(known, found, strict=True):
+            same(series, alone(store, layer, local_id, obis, *window))
+
+    compare()
 
 
 def is_known(store: Store, layer: Layer, channel: tuple[int, Obis]) -> bool:
@@ -135,9 +138,9 @@ def test_a_node_is_read_in_one_call(store: Store) -> None:
         store.area_matrix(IMPORT, *two_days, feeder="F9")
 
 
-def test_local_days_have_23_24_or_25_hours(tmp_path: Path) -> None:
+def test_local_days_have_23_24_or_25_hours(place: Place) -> None:
     zone = parse_zone("Europe/Berlin")
-    with open_store(tmp_path / "s.db") as opened:
+    with open_store(place) as opened:
         with opened.transaction():
             opened.put_expectations(1, START, [])
             expect(opened, 1, (IMPORT, EXPORT), period=900)
@@ -164,8 +167,8 @@ def test_what_cannot_stand_in_one_matrix_is_refused(store: Store) -> None:
             store.series([(1, IMPORT)], start, end)
 
 
-def test_reader_sees_the_registry_and_the_days_as_they_are_now(tmp_path: Path) -> None:
-    with open_store(tmp_path / "s.db") as opened, StoreReader.open(tmp_path / "s.db") as reader:
+def test_reader_sees_the_registry_and_the_days_as_they_are_now(place: Place) -> None:
+    with open_store(place) as opened, StoreReader.open(place) as reader:
         before = reader.matrix([1], IMPORT, START, START + DAY)
 
         with opened.transaction():
@@ -178,22 +181,23 @@ def test_reader_sees_the_registry_and_the_days_as_they_are_now(tmp_path: Path) -
     assert after.state[0].tolist() == [State.MEASURED] + [State.NOT_EXPECTED] * 23 + [State.EXPECTED] * 24
 
 
-def test_damaged_and_misplaced_blocks_are_found_also_once_their_heads_are_known(tmp_path: Path) -> None:
-    def break_it(change: str) -> None:
+def test_damaged_and_misplaced_blocks_are_found_also_once_their_heads_are_known(place: Place) -> None:
+    def put(data: bytes) -> None:
         with opened.transaction():
-            opened._run(f"UPDATE raw SET {change} WHERE k = {FIRST_DAY << 32 | 1}")
+            opened._run("UPDATE raw SET block = ? WHERE k = ?", (data, FIRST_DAY << 32 | 1))
 
-    with open_store(tmp_path / "s.db") as opened, StoreReader.open(tmp_path / "s.db") as reader:
+    with open_store(place) as opened, StoreReader.open(place) as reader:
         with opened.transaction():
             opened.record(1, [IntervalBlock(IMPORT, WH, START, 1_800, tuple(range(96)))], NOW)
         window: Any = START, START + 2 * DAY
         assert reader.matrix([1], IMPORT, *window).values[0].tolist() == list(range(96))
 
-        break_it(f"block = (SELECT block FROM raw WHERE k = {FIRST_DAY + 1 << 32 | 1})")
+        ((second,),) = opened._rows("SELECT block FROM raw WHERE k = ?", (FIRST_DAY + 1 << 32 | 1,))
+        put(second)
         for read in (lambda: reader.matrix([1], IMPORT, *window), lambda: reader.series([(1, IMPORT)], *window)):
             with pytest.raises(BlockError, match=f"holds raw day {FIRST_DAY + 1} of SIM:1, not day {FIRST_DAY}"):
                 read()
-        break_it("block = CAST(substr(block, 1, length(block) - 1) || x'00' AS BLOB)")
+        put(second[:-1] + bytes([second[-1] ^ 1]))
         with pytest.raises(BlockError, match="checksum does not match"):
             reader.matrix([1], IMPORT, *window)
 

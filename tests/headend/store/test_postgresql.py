@@ -14,7 +14,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from drivers.facts import IntervalBlock
 from headend.errors import StoreError
+from headend.registry.model import DAY
 from headend.store.block import channel_of
 from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.meterdays import MeterDays
@@ -27,7 +29,7 @@ from headend.store.reader import StoreReader, is_there
 from headend.store.seal import row_crc
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
-from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, open_store
+from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, expect, open_store
 from tests.headend.store.test_seal import SEALED, fill
 from tests.postgres import Postgres, running
 
@@ -89,7 +91,7 @@ def test_both_engines_have_the_same_tables_and_columns(store: Store, tmp_path: P
         found.setdefault(table, []).append((column, kind, may_be_null, key))
         assert collation == ("C" if kind == "text" else None), f"{table}.{column} is not compared octet by octet"
 
-    for own in ("schema_version", "word"):
+    for own in ("schema_version", "word", "numbering", "request"):
         del found[own]
     assert {table: sorted(columns) for table, columns in found.items()} == sqlite_schema(tmp_path / "s.db")
 
@@ -242,6 +244,45 @@ def test_a_row_changed_behind_the_triggers_is_refused_and_one_changed_in_sql_is_
     assert any(f"table {table} is damaged" in fault for fault in store.faults())
 
 
+def test_a_note_of_the_numbers_given_that_is_gone_or_changed_is_named_by_the_check(store: Store) -> None:
+    record(store, 0)
+    with store.transaction():
+        store.audit("ann", "look", "disk")
+    ((noted,),) = store._rows("SELECT given FROM numbering WHERE name = 'change_log'")
+    assert (noted, list(store.faults())) == (store.last_seq(), [])
+
+    store._run("DELETE FROM numbering WHERE name = 'audit'")
+    store._run("UPDATE numbering SET given = given - 1")
+    put_back = list(store.faults())
+    store._run("SET session_replication_role = replica")
+    store._run("INSERT INTO numbering (name, given, crc) VALUES ('audit', 7, 7)")
+
+    assert put_back == [
+        f"numbering: the newest number of {name} is {newest}, noted is {given}: the note was removed or put back"
+        for name, newest, given in (("audit", 1, None), ("change_log", noted, noted - 1))
+    ]
+    assert any("row audit of table numbering is damaged" in fault for fault in store.faults())
+
+
+def test_entries_from_before_their_numbers_were_noted_are_missed_too(postgres: Postgres) -> None:
+    place, scripts = postgres.place(), shipped_scripts()
+    with Store.open(place, lambda: NOW, scripts={number: scripts[number] for number in range(1, 5)}) as store:
+        for _ in range(3):
+            store._run(
+                "INSERT INTO change_log (layer, entity_id, day, channels, version, at) VALUES (3, 0, 0, '', 0, 2)"
+            )
+            store._run("INSERT INTO audit (at, \"user\", action, subject, detail) VALUES (1, 'a', 'b', '', '')")
+
+    with Store.open(place, lambda: NOW) as store:
+        assert list(store.faults()) == []
+        store._run("DELETE FROM change_log WHERE seq > 2")
+        store._run("DELETE FROM audit WHERE id > 1")
+
+        assert list(store.faults()) == [
+            "change log: entries 3 to 3 are gone from its end", "audit: entries 2 to 3 were removed from its end",
+        ]  # fmt: skip
+
+
 def test_the_checksum_of_a_row_is_the_same_in_sql(store: Store) -> None:
     texts = ["", "abc", "Zähler №7 \N{ELECTRIC PLUG}", "a" * 300, None]
     numbers = [0, -1, 2**63 - 1, -(2**63), None]
@@ -289,6 +330,25 @@ def test_whole_days_copied_to_the_server_are_octet_for_octet_those_of_a_file(sto
         assert store._rows(blocks) == file._rows(blocks)
         assert len(store.changes(0)) == len(file.changes(0)) == 40
     assert list(store.faults()) == []
+
+
+def test_a_long_block_lies_beside_its_row_as_it_is_and_comes_back_whole(store: Store) -> None:
+    ((beside,),) = store._rows("SELECT reltoastrelid::regclass::TEXT FROM pg_class WHERE oid = 'raw'::regclass")
+    octets = f"SELECT coalesce(sum(length(chunk_data)), 0) FROM {beside}"
+    record(store, 0)
+    short = store._rows(octets)
+    random = Random(1)
+    counts = [random.randrange(2**31) for _ in range(DAY // 60)]
+
+    with store.transaction():
+        expect(store, 1, (IMPORT,), end=START + DAY)
+        expect(store, 1, (IMPORT,), START + DAY, period=60)
+        store.record(1, [IntervalBlock(IMPORT, WH, START + DAY, 60, tuple(counts))], NOW)
+
+    ((size,),) = store._rows("SELECT max(length(block)) FROM raw")
+    assert (short, store._rows(octets)) == ([(0,)], [(size,)])
+    assert size > 2_032
+    assert store.raw_series(1, IMPORT, START + DAY, START + 2 * DAY).values.tolist() == counts
 
 
 def test_a_reader_sees_a_changed_registry_and_asks_for_any_number_of_keys(place: ServerPlace) -> None:

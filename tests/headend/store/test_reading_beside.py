@@ -4,15 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from headend.store.place import Place
 from headend.store.reader import StoreReader
 from tests.headend.store.builders import IMPORT, PERIOD, START, open_store
 
 ROOT = Path(__file__).parents[3]
 
 
-def start_writer(path: Path, first: int) -> subprocess.Popen[str]:
+def start_writer(place: Place, first: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.headend.store.child_writer", str(path), str(first)],
+        [sys.executable, "-m", "tests.headend.store.child_writer", str(place), str(first)],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
     assert process.stdout is not None
@@ -20,13 +21,12 @@ def start_writer(path: Path, first: int) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_reader_in_another_process_sees_commits_while_the_writer_writes(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    open_store(path).close()
-    process = start_writer(path, 0)
+def test_a_reader_in_another_process_sees_commits_while_the_writer_writes(place: Place) -> None:
+    open_store(place).close()
+    process = start_writer(place, 0)
     assert process.stdout is not None
     try:
-        with StoreReader.open(path) as reader:
+        with StoreReader.open(place) as reader:
             for _ in range(20):
                 slot = int(process.stdout.readline())
                 series = reader.raw_series(1, IMPORT, START + slot * PERIOD, START + (slot + 1) * PERIOD)

@@ -1,6 +1,7 @@
 """What has outlived its term goes, and nothing else; who misses something by it is told; what is gone is not called missing."""
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from headend.settings import RetentionSettings
 from headend.store.block import Channel
 from headend.store.meterdays import MeterDays
 from headend.store.model import Layer, Recorded, VeeRun
+from headend.store.place import Place
 from headend.store.retention import Floor, Gap, Kept, Plan
 from headend.store.store import Store
 from kernels.quality import Reason, State
@@ -42,21 +44,32 @@ THEN = START + DAYS * DAY
 INFLUX = "sink/influx"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(scope="module")
+def filled(module_place: Place) -> Place:
     """A meter's half-hours of DAYS days, each a change, and all of them validated."""
-    with open_store(tmp_path / "s.db") as store:
-        with store.transaction():
-            expect(store, 1, (IMPORT,))
-            for day in range(DAYS):
-                counts = [100 * day + slot for slot in range(SLOTS)]
-                store.record(1, [block(day * SLOTS, counts)], START + (day + 1) * DAY)
-                series = Series.empty(START + day * DAY, PERIOD, WH, SLOTS)
-                series.values[:], series.state[:] = counts, State.MEASURED
-                series.state[3:5] = State.ESTIMATED
-                store.write_validated(1, IMPORT, FIRST_DAY + day, series, VeeRun("rules 1", START + (day + 1) * DAY))
-            store.advance_cursor("vee", store.last_seq())
-        yield store
+    with open_store(module_place) as store, store.transaction():
+        expect(store, 1, (IMPORT,))
+        for day in range(DAYS):
+            counts = [100 * day + slot for slot in range(SLOTS)]
+            store.record(1, [block(day * SLOTS, counts)], START + (day + 1) * DAY)
+            series = Series.empty(START + day * DAY, PERIOD, WH, SLOTS)
+            series.values[:], series.state[:] = counts, State.MEASURED
+            series.state[3:5] = State.ESTIMATED
+            store.write_validated(1, IMPORT, FIRST_DAY + day, series, VeeRun("rules 1", START + (day + 1) * DAY))
+        store.advance_cursor("vee", store.last_seq())
+    return module_place
+
+
+@pytest.fixture
+def store(filled: Place, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Give each test the same store, which it may change."""
+    copy: Place
+    if isinstance(filled, Path):
+        copy = shutil.copy(filled, tmp_path / "s.db")
+    else:
+        copy = request.getfixturevalue("postgres").emptied(like=filled)
+    with Store.open(copy, lambda: NOW) as opened:
+        yield opened
 
 
 def retain(store: Store, *sinks: str, now: int = THEN, **terms: Any) -> Plan:

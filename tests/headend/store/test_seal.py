@@ -12,7 +12,8 @@ from headend.series import Series
 from headend.store.keychanges import KeyPairRef
 from headend.store.migrate import shipped_scripts
 from headend.store.model import VeeRun
-from headend.store.seal import change_crc, row_crc
+from headend.store.place import Place
+from headend.store.seal import audit_digest, change_crc, row_crc
 from headend.store.store import Store
 from tests.headend.store.builders import FIRST_DAY, IMPORT, NOW, PERIOD, START, WH, block, open_store
 
@@ -123,12 +124,19 @@ def test_rows_that_got_more_columns_are_sealed_anew_and_a_damaged_one_stays_dama
             store.usage_point("UP2")
 
 
-def test_a_change_log_entry_without_a_checksum_gets_one(tmp_path: Path) -> None:
-    with open_store(tmp_path / "s.db") as store:
-        store._run("INSERT INTO change_log (layer, entity_id, day, channels, version, at) VALUES (0, 1, 2, x'', 0, 3)")
+def test_a_change_log_entry_without_a_checksum_gets_one(place: Place) -> None:
+    with open_store(place) as store:
+        columns = "(layer, entity_id, day, channels, version, at)"
+        store._run(f"INSERT INTO change_log {columns} VALUES (0, 1, 2, ?, 0, 3)", (b"",))
 
         assert store._rows("SELECT seq, crc FROM change_log") == [(1, change_crc(1, 0, 1, 2, b"", 0, None, 3))]
         assert len(store.changes(0)) == 1
+
+
+def add_events(store: Store, entries: int) -> None:
+    with store.transaction():
+        for number in range(entries):
+            store.add_event(None, "test", number, NOW + store.last_seq(), "something", NOW)
 
 
 @pytest.mark.parametrize(
@@ -137,64 +145,103 @@ def test_a_change_log_entry_without_a_checksum_gets_one(tmp_path: Path) -> None:
         ("seq = 2", "1 entries between 1 and 4 are gone"),
         ("seq < 3", "entries 1 to 2 are gone, and retention has not dropped them"),
         ("seq > 2", "entries 3 to 4 are gone from its end"),
+        ("seq > 0", "entries 1 to 4 are gone from its end"),
     ],
 )
 def test_entries_of_the_change_log_that_are_gone_are_named_by_the_check(
-    condition: str, named: str, tmp_path: Path
+    condition: str, named: str, place: Place
 ) -> None:
-    with open_store(tmp_path / "s.db") as store:
-        with store.transaction():
-            for number in range(4):
-                store.add_event(None, "test", number, NOW, "something", NOW)
+    with open_store(place) as store:
+        add_events(store, 4)
         assert list(store.faults()) == []
-        store._connection.execute(f"DELETE FROM change_log WHERE {condition}")
+        store._run(f"DELETE FROM change_log WHERE {condition}")
 
         assert any(named in fault for fault in store.faults())
 
 
-def audited(path: Path, entries: int = 6) -> Store:
-    store = open_store(path)
+def test_numbers_of_entries_that_are_gone_are_not_given_again(place: Place) -> None:
+    with open_store(place) as store:
+        add_events(store, 4)
+    with Store.open(place, lambda: NOW) as store:
+        store._run("DELETE FROM change_log WHERE seq > 2")
+
+        add_events(store, 1)
+
+        assert [change.seq for change in store.changes(0)] == [1, 2, 5]
+        assert any("2 entries between 1 and 5 are gone" in fault for fault in store.faults())
+
+
+def test_numbers_of_an_undone_transaction_leave_no_gap(place: Place) -> None:
+    with open_store(place) as store:
+        add_events(store, 2)
+        with store.transaction():
+            with store.transaction(keep=False):
+                add_events(store, 3)
+            store.add_event(None, "test", 9, NOW, "kept", NOW)
+        with store.transaction(keep=False):
+            add_events(store, 3)
+            store.audit("anna", "connect", "SIM:1")
+        add_events(store, 1)
+
+        assert [change.seq for change in store.changes(0)] == [1, 2, 3, 4]
+        assert list(store.faults()) == []
+
+
+def audited(place: Place, entries: int = 6) -> Store:
+    store = open_store(place)
     with store.transaction():
         for number in range(entries):
             store.audit("anna", "disconnect", f"SIM:{number}")
     return store
 
 
+FORGED = audit_digest(b"\0", 2, NOW, "anna", "disconnect", "SIM:1", "")
+
+
 @pytest.mark.parametrize(
     ("tampering", "named"),
     [
-        ("UPDATE audit SET user = 'bert' WHERE id = 3", "audit: entry 3 was changed"),
+        ("UPDATE audit SET \"user\" = 'bert' WHERE id = 3", "audit: entry 3 was changed"),
         ("DELETE FROM audit WHERE id = 1", "audit: entries 1 to 1 were removed"),
         ("DELETE FROM audit WHERE id IN (3, 4)", "audit: entries 3 to 4 were removed"),
         ("DELETE FROM audit WHERE id > 4", "audit: entries 5 to 6 were removed from its end"),
+        ("DELETE FROM audit WHERE id > 0", "audit: entries 1 to 6 were removed from its end"),
+        ("UPDATE audit SET digest = ?1 WHERE id = 2", "entry 2"),
         (
-            "UPDATE audit SET digest = audit_digest(x'00', id, at, user, action, subject, detail) WHERE id = 2",
-            "entry 2",
-        ),
-        (
-            "UPDATE audit SET subject = iif(id = 2, 'SIM:2', 'SIM:1') WHERE id IN (2, 3)",  # two that changed places
+            "UPDATE audit SET subject = CASE id WHEN 2 THEN 'SIM:2' ELSE 'SIM:1' END WHERE id IN (2, 3)",  # two that changed places
             "audit: entry 2 was changed",
         ),
     ],
 )
-def test_an_audit_that_was_tampered_with_is_named_by_the_check(tampering: str, named: str, tmp_path: Path) -> None:
-    with audited(tmp_path / "s.db") as store:
+def test_an_audit_that_was_tampered_with_is_named_by_the_check(tampering: str, named: str, place: Place) -> None:
+    with audited(place) as store:
         assert list(store.faults()) == []
-        store._connection.execute(tampering)
+        store._run(tampering, (FORGED,) if "?" in tampering else ())
 
         assert any(named in fault for fault in store.faults()), list(store.faults())
 
 
-def test_an_audit_entry_that_was_changed_is_not_read(tmp_path: Path) -> None:
-    with audited(tmp_path / "s.db") as store:
-        store._connection.execute("UPDATE audit SET user = 'bert' WHERE id = 3")
+def test_an_audit_whose_end_was_removed_goes_on_behind_the_hole(place: Place) -> None:
+    with audited(place) as store:
+        store._run("DELETE FROM audit WHERE id > 4")
+
+        with store.transaction():
+            number = store.audit("anna", "connect", "SIM:1")
+
+        assert number == 7
+        assert any("audit: entries 5 to 6 were removed" in fault for fault in store.faults())
+
+
+def test_an_audit_entry_that_was_changed_is_not_read(place: Place) -> None:
+    with audited(place) as store:
+        store._run("UPDATE audit SET \"user\" = 'bert' WHERE id = 3")
 
         with pytest.raises(StoreError, match="entry 3 of the audit is damaged"):
             store.audit_entries()
 
 
-def test_the_audit_s_head_changes_with_each_entry(tmp_path: Path) -> None:
-    with audited(tmp_path / "s.db", 0) as store:
+def test_the_audit_s_head_changes_with_each_entry(place: Place) -> None:
+    with audited(place, 0) as store:
         heads = {store.audit_head()}
         for number in range(3):
             with store.transaction():
