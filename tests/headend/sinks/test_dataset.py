@@ -381,6 +381,20 @@ def test_what_is_lost_of_the_directory_is_written_anew(store: Store, tmp_path: P
     assert same(by_duckdb(directory), wanted(store))
 
 
+def test_other_peoples_files_in_the_directory_and_another_sinks_below_it_stay(store: Store, tmp_path: Path) -> None:
+    directory = tmp_path / "files"
+    Dataset(directory / "below", EVERY).update(store, 0)
+    (directory / "raw" / "day=2024-01-01").mkdir(parents=True)
+    others = [directory / "mine.parquet", directory / "raw" / "day=2024-01-01" / "mine.parquet"]
+    for other in others:
+        other.write_bytes(b"somebody's")
+    before = on_disk(directory)
+
+    Dataset(directory, EVERY).update(store, 0)
+
+    assert before <= on_disk(directory)
+
+
 def live_files(directory: Path, table: str) -> list[Path]:
     return list((directory / table).rglob("*.parquet"))
 
