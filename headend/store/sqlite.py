@@ -7,7 +7,7 @@ import apsw
 
 from headend.errors import StoreError
 from headend.store.engine import Bindings, Row
-from headend.store.errors import is_fatal, translate
+from headend.store.errors import RowError, is_fatal, translate
 from headend.store.migrate import check_schema, shipped_scripts
 from headend.store.quarantine import quarantine
 from headend.store.seal import teach
@@ -92,7 +92,7 @@ class SqliteEngine:
         except apsw.Error as error:
             raise self._translated(error) from error
         except UnicodeDecodeError as error:
-            raise StoreError(
+            raise RowError(
                 f"{self.path}: damaged: a text in it is none ({error.reason}); keep the file, restore a backup"
             ) from error
 

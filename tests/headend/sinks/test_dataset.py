@@ -342,6 +342,28 @@ def test_damaged_block_is_poison_and_its_last_good_rows_stay(store: Store, tmp_p
     assert same(by_duckdb(directory), before)
 
 
+@pytest.mark.parametrize("table", ["register", "event"])
+def test_damaged_row_is_poison_and_the_rest_is_written(store: Store, tmp_path: Path, table: str) -> None:
+    path, directory = tmp_path / "headend.db", tmp_path / "files"
+    rows = wanted(store)
+    foreign = apsw.Connection(str(path))
+    first = {"register": "(end_device_id, captured_at)", "event": "id"}[table]
+    foreign.execute(
+        f"UPDATE {table} SET crc = crc + 1 WHERE {first} = (SELECT {first.strip('()')} FROM {table} ORDER BY 1 LIMIT 1)"
+    )
+    foreign.close()
+
+    window = Dataset(directory, EVERY).update(store, 0)
+
+    assert window.seq == store.last_seq()
+    assert len(window.poison) == 1
+    written = by_duckdb(directory)
+    assert len(written[table]) == len(rows[table]) - 1
+    assert {name: len(found) for name, found in written.items() if name != table} == {
+        name: len(found) for name, found in rows.items() if name != table
+    }
+
+
 def test_what_retention_takes_from_the_store_stays_in_the_files(store: Store, tmp_path: Path) -> None:
     directory = tmp_path / "files"
     dataset = Dataset(directory, EVERY)
