@@ -2,11 +2,13 @@
 
 import io
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from headend.errors import StoreError
+from headend.store import sqlite
 from headend.store.backup import Restored, back_up, restore
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN
 from headend.store.quarantine import mark_of, quarantine
@@ -162,6 +164,57 @@ def test_a_damaged_store_makes_no_backup(path: Path, tmp_path: Path) -> None:
         back_up(path, tmp_path / "b.hbk", KEY)
     assert not list(tmp_path.glob("b.hbk*"))
     assert not Path(f"{path}.copy").exists()
+
+
+def test_a_second_backup_meanwhile_is_refused_and_takes_nothing_from_the_first(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(path) as store:
+        record(store, 0, 5)
+    copy_to, refusals = StoreReader.copy_to, []
+
+    def copy_beside_another(reader: StoreReader, copy: Path) -> None:
+        copy_to(reader, copy)
+        with pytest.raises(StoreError, match="another backup of it is being made; wait") as refused:
+            back_up(path, tmp_path / "second.hbk", KEY)
+        refusals.append(refused)
+
+    monkeypatch.setattr(StoreReader, "copy_to", copy_beside_another)
+    back_up(path, tmp_path / "first.hbk", KEY)
+    monkeypatch.undo()
+
+    put_back(tmp_path / "first.hbk", path, replace=True)
+    assert present(path) == list(range(5))
+    assert len(refusals) == 1
+    back_up(path, tmp_path / "third.hbk", KEY)
+
+
+@pytest.mark.parametrize("holds_a_view", [False, True])
+def test_a_restore_puts_counters_ahead_or_is_none_though_another_process_reads_the_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, holds_a_view: bool
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 50)
+    with open_store(path) as store, store.transaction():
+        store.reserve_counter("ours/key", 256)
+    back_up(path, tmp_path / "b.hbk", KEY)
+
+    with ExitStack() as others:
+
+        def now() -> int:
+            reader = others.enter_context(StoreReader.open(f"{path}.incoming"))
+            if holds_a_view:
+                others.enter_context(reader.snapshot())
+            reader.last_seq()
+            return NOW
+
+        if holds_a_view:
+            with pytest.raises(StoreError, match="nothing was changed"):
+                restore(tmp_path / "b.hbk", path, KEY, now, user="anna", replace=True)
+        else:
+            restore(tmp_path / "b.hbk", path, KEY, now, user="anna", replace=True)
+
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        assert store.reserve_counter("ours/key", 256).start == 256 + (0 if holds_a_view else 2**24)
 
 
 def test_a_backup_overwrites_nothing(path: Path, tmp_path: Path) -> None:
