@@ -132,7 +132,8 @@ class GroupCommitWriter:
                 for change, future in live:
                     try:
                         with self._store.transaction():
-                            answers.append((future, change(self._store), None))
+                            result = change(self._store)
+                        answers.append((future, result, None))  # once its part is kept
                     except Exception as error:  # noqa: BLE001  it is the submitter's, and goes to him
                         self._store.check_transaction(error)
                         answers.append((future, None, error))

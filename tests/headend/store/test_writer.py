@@ -72,6 +72,26 @@ async def test_one_that_fails_does_not_undo_the_others(opened: Opened) -> None:
     assert reader.raw_series(1, IMPORT, START, START + 101 * PERIOD).has_value.sum() == 2
 
 
+async def test_one_whose_part_cannot_be_kept_is_told_so_and_the_writer_goes_on(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, writer, reader = opened
+    end_part, failures = store._engine.end_part, [StoreError("the part was not kept")]
+
+    def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+        end_part()
+
+    monkeypatch.setattr(store._engine, "end_part", fail_once)
+
+    with pytest.raises(StoreError, match="was not kept"):
+        await submit(writer, 0)
+    await submit(writer, 1)
+
+    assert reader.raw_series(1, IMPORT, START, START + 2 * PERIOD).has_value.tolist() == [False, True]
+
+
 @sqlite_alone
 async def test_a_full_device_tells_everyone_of_the_batch_and_then_works_again(opened: Opened) -> None:
     store, writer, reader = opened
