@@ -31,6 +31,13 @@ _BY_KEY = frozenset({Kept.RAW, Kept.VALIDATED, Kept.SUM})
 """What has ``day << 32 | id`` for its key."""
 
 
+def waited_for(what: Kept) -> Collection[Layer]:
+    """Give the layers whose changes a kind has to be there for: its own, and those that have its days validated again."""
+    if what in {Kept.RAW, Kept.REGISTER}:
+        return _VALIDATED_FROM
+    return (LAYERS[what],) if what in LAYERS else ()
+
+
 class RetentionReads(Database):
     """What is gone, and what is to go."""
 
