@@ -91,7 +91,7 @@ class Upkeep:
         self._clock = clock
         self._anchor = clock.now() - clock.monotonic()
         self._last_known: UtcSeconds | None = None
-        self._has_looked = False
+        self._knows_before = self._has_looked = False
         self._is_doubted = False
         self._next_round = clock.now()
         self._told = ""
@@ -102,7 +102,8 @@ class Upkeep:
         """Keep the store until ``stop`` is set. Raises `StoreUnavailable` where its device failed; other troubles are logged."""
         self._stop = stop
         with suppress(StoreError), StoreReader.open(self._store) as reader:
-            self._look_back(reader)  # before anything of this run is stored
+            self._last_known = reader.last_change_at()  # before anything of this run is stored
+            self._knows_before = True
         while not stop.is_set():
             try:
                 await self._turn()
@@ -205,7 +206,10 @@ class Upkeep:
         doubts, settled = reader.events(kind=DOUBTED), reader.events(kind=BELIEVED)
         doubt = max(doubts, key=lambda event: event.id, default=None)
         self._is_doubted = doubt is not None and all(event.id < doubt.id for event in settled)
-        self._last_known = doubt.at if doubt is not None and self._is_doubted else reader.last_change_at()
+        if doubt is not None and self._is_doubted:
+            self._last_known = doubt.at
+        elif not self._knows_before:
+            self._last_known = reader.last_change_at()
         self._has_looked = True
 
     async def _check_clock(self, reader: StoreReader, now: UtcSeconds, *, by_word: bool) -> None:
