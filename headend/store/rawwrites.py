@@ -413,10 +413,10 @@ def channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExp
 def check_instant(name: str, fact: Fact) -> None:
     """Refuse what no calendar holds: before 1970 or after the year 9999. Raises `StoreError`."""
     if isinstance(fact, IntervalBlock):
-        first, last = fact.start, fact.end
+        first, last = fact.start, fact.end - 1
     elif isinstance(fact, RegisterValue):
         first = last = fact.captured_at
     else:
         first = last = fact.at
-    if first < 0 or last > LAST_INSTANT:
+    if first < 0 or last >= LAST_INSTANT:
         raise StoreError(f"meter {name}: a value at {first} s lies outside 1970 to 9999; the meter's clock is wrong")

@@ -91,6 +91,8 @@ class SqliteEngine:
             return self.connection.execute(sql, bindings).fetchall()
         except apsw.Error as error:
             raise self._translated(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise self._unfit(error) from error
         except UnicodeDecodeError as error:
             raise RowError(
                 f"{self.path}: damaged: a text in it is none ({error.reason}); keep the file, restore a backup"
@@ -102,6 +104,8 @@ class SqliteEngine:
             self.connection.execute(sql, bindings)
         except apsw.Error as error:
             raise self._translated(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise self._unfit(error) from error
 
     def insert(self, sql: str, bindings: Bindings = ()) -> int:
         """Run an INSERT and give the new row's id."""
@@ -194,6 +198,9 @@ class SqliteEngine:
             self.connection.execute(sql)
         except apsw.Error as error:
             self.fault = translate(error, self.path)
+
+    def _unfit(self, error: Exception) -> StoreError:
+        return StoreError(f"{self.path}: a value is no text or number that can be stored ({error}); correct it")
 
     def _translated(self, error: apsw.Error) -> StoreError:
         if self._writes:
