@@ -154,13 +154,18 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _removed(*paths: Path) -> Iterator[None]:
-    """Remove what was only there on the way, however it ended."""
+    """Remove what was only there on the way, however it ended; and before, what one that was killed left.
+
+    A log that lies beside a new file of the same name would be read into it.
+    """
+    parts = [Path(f"{path}{part}") for path in paths for part in _PARTS]
+    for part in parts:
+        part.unlink(missing_ok=True)
     try:
         yield
     finally:
-        for path in paths:
-            for part in _PARTS:
-                Path(f"{path}{part}").unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A backup is whole or absent, opens with its key alone, and is put back with what must not repeat jumped ahead."""
 
 import io
+import shutil
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -215,6 +216,31 @@ def test_a_restore_puts_counters_ahead_or_is_none_though_another_process_reads_t
 
     with Store.open(path, lambda: NOW) as store, store.transaction():
         assert store.reserve_counter("ours/key", 256).start == 256 + (0 if holds_a_view else 2**24)
+
+
+def test_what_a_killed_restore_of_another_backup_left_is_not_read_into_this_one(path: Path, tmp_path: Path) -> None:
+    with open_store(path) as store:
+        record(store, 0, 10)
+        back_up(path, tmp_path / "old.hbk", KEY)
+        with store.transaction():
+            store.reserve_counter("ours/key", 5_000)
+        record(store, 10, 5)
+        back_up(path, tmp_path / "new.hbk", KEY)
+    left = tmp_path / "left"
+    put_back(tmp_path / "old.hbk", left)
+    with Store.open(left, lambda: NOW) as store:
+        with store.transaction():
+            store.audit("anna", "restore", "old.hbk")
+        for part in ("", "-wal"):  # as they lie there where the process was killed
+            shutil.copy(f"{left}{part}", f"{path}.incoming{part}")
+
+    put_back(tmp_path / "new.hbk", path, replace=True)
+
+    assert present(path) == list(range(15))
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        assert list(store.faults()) == []
+        assert [entry.subject for entry in store.audit_entries()] == ["new.hbk"]
+        assert store.reserve_counter("ours/key", 1).start == 5_000 + 2**24
 
 
 def test_a_backup_overwrites_nothing(path: Path, tmp_path: Path) -> None:
