@@ -86,7 +86,7 @@ class GroupCommitWriter:
         if self._is_closed:
             raise StoreError("the store's writer is closed")
         if self._waiting.qsize() >= self._max_waiting:
-            raise StoreError(f"{self._max_waiting} changes wait for the store's device; it cannot keep up: slow down")
+            raise StoreFull(f"{self._max_waiting} changes wait for the store's device; it cannot keep up: slow down")
         future: Future[T] = Future()
         self._waiting.put((change, future))
         return await asyncio.wrap_future(future)
