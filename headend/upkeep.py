@@ -146,11 +146,12 @@ class Upkeep:
             await self._drop(reader, what)
 
     async def _drop(self, reader: StoreReader, what: Kept) -> None:
-        count = 0
+        count, last = 0, None
         while not self._stop.is_set():
-            doomed = await self._read(reader.doomed, what, self._policy.keep_sums, ROWS_AT_ONCE)
+            doomed = await self._read(reader.doomed, what, self._policy.keep_sums, ROWS_AT_ONCE, last)
             if not doomed.keys:
                 break
+            last = doomed.keys[-1]
             count += await self._submit(partial(Store.drop, doomed=doomed))
         if count:
             self.total.dropped[what] = self.total.dropped.get(what, 0) + count

@@ -128,7 +128,9 @@ async def test_closing_commits_what_waits_and_refuses_what_comes_after(opened: O
         await submit(writer, 51)
 
 
-async def test_too_many_waiting_are_refused_as_by_a_device_without_room_so_that_polling_pauses_and_goes_on(opened: Opened) -> None:
+async def test_too_many_waiting_are_refused_as_by_a_device_without_room_so_that_polling_pauses_and_goes_on(
+    opened: Opened,
+) -> None:
     store, writer, _ = opened
     await writer.close()
     narrow = GroupCommitWriter(store, max_waiting=0)
