@@ -25,6 +25,7 @@ from headend.sinks.model import Unavailable
 from headend.sinks.sink import Sink
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
+from headend.store.retention import Floor, Kept, Plan
 from headend.store.store import Store
 from kernels.quality import HAS_VALUE, Reason, State
 from tests.headend.collect import virtual
@@ -380,6 +381,19 @@ def damage(path: Path, sql: str) -> None:
     foreign = apsw.Connection(str(path))
     foreign.execute(sql, (FIRST_DAY << 32 | 1,))
     foreign.close()
+
+
+def test_where_the_log_was_cut_before_the_sink_came_everything_is_written_anew(store: Store, tmp_path: Path) -> None:
+    directory, written = tmp_path / "files", Dataset(tmp_path / "files", EVERY)
+    at = written.update(store, 0).seq
+    alter(store, Random(8), 40)
+    with store.transaction():
+        store.raise_floors(Plan(store.last_seq(), {Kept.CHANGE: Floor(0, store.last_seq() - 1, NOW)}))
+        store.drop(store.doomed(Kept.CHANGE, "none", 10_000))
+
+    written.update(store, at)
+
+    assert same(by_duckdb(directory), wanted(store))
 
 
 @pytest.mark.parametrize("loss", ["manifest", "file", "manifest cut", "all"])
