@@ -10,6 +10,7 @@ import pytest
 
 from headend.errors import StoreError
 from headend.store import sqlite
+from headend.store import store as stores
 from headend.store.backup import Restored, back_up, restore
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN
 from headend.store.quarantine import mark_of, quarantine
@@ -335,3 +336,28 @@ def test_compacting_gives_room_back_and_keeps_everything(path: Path) -> None:
         assert store.free_bytes() == 0
         assert list(store.faults()) == []
     assert present(path) == list(range(1_000))
+
+
+def test_the_log_that_a_long_view_let_grow_shrinks_once_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "LONGEST_LOG", 2**20)
+    path, log = tmp_path / "s.db", tmp_path / "s.db-wal"
+    with open_store(path) as store:
+        store._connection.pragma("synchronous", 0)  # no power fails here
+        store._connection.pragma("wal_autocheckpoint", 100)
+
+        def put(number: int) -> None:
+            with store.transaction():
+                store.set_aside("topic", bytes([number]) * 60_000, "unreadable", NOW)
+
+        with StoreReader.open(path) as reader, reader.snapshot():
+            reader.last_seq()
+            for number in range(40):
+                put(number)
+            grown = log.stat().st_size
+        for number in range(40, 80):
+            put(number)
+
+        assert grown > 2 * 2**20
+        assert log.stat().st_size < 2 * 2**20
