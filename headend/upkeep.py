@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from drivers.facts import UtcSeconds
 from headend.clock import Clock
 from headend.errors import HeadendError, StoreError
 from headend.settings import RetentionSettings
@@ -34,9 +35,11 @@ ROWS_AT_ONCE = 200
 SHARE = 10
 """Room that is unused is given back beyond one part in so many of the file: the next days need some again."""
 LONGEST_SILENCE = 60 * 86_400
-"""A clock so far behind what was stored last is believed only by a person's word. [s]"""
+"""A clock so far ahead of what was stored last is believed only by a person's word. [s]"""
 MOST_DRIFT = 86_400
 """A clock that has moved by so much more or less than time has passed is not believed. [s]"""
+DOUBTED, BELIEVED = "clock_doubted", "clock_believed"
+"""Kinds of the events that keep a doubt through a restart: the first stands at the last instant that was believed."""
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -88,6 +91,9 @@ class Upkeep:
         self._file = None if server_of(store) is not None else RequestFile(str(store))
         self._clock = clock
         self._anchor = clock.now() - clock.monotonic()
+        self._last_known: UtcSeconds | None = None
+        self._knows_before = self._has_looked = False
+        self._is_doubted = False
         self._next_round = clock.now()
         self._told = ""
         self._stop = asyncio.Event()
@@ -96,6 +102,9 @@ class Upkeep:
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the store until ``stop`` is set. Raises `StoreUnavailable` where its device failed; other troubles are logged."""
         self._stop = stop
+        with suppress(StoreError), StoreReader.open(self._store) as reader:
+            self._last_known = reader.last_change_at()  # before anything of this run is stored
+            self._knows_before = True
         while not stop.is_set():
             try:
                 await self._turn()
@@ -136,8 +145,8 @@ class Upkeep:
     async def retain(self, reader: StoreReader, *, by_word: bool = False) -> None:
         """Drop what has outlived its term. ``by_word``: a person asked, so the clock is believed. Raises `StoreError`."""
         now = self._clock.now()
-        if not by_word and any(terms(self._policy)):
-            self._check_clock(reader)
+        if by_word or any(terms(self._policy)):
+            await self._check_clock(reader, now, by_word=by_word)
         plan = await self._read(reader.plan_retention, self._policy, now, self._sinks)
         while plan.floors and not await self._writer.submit(partial(Store.raise_floors, plan=plan)):
             # A change of so old a day came in between: it is seen now.
@@ -148,11 +157,12 @@ class Upkeep:
             await self._drop(reader, what)
 
     async def _drop(self, reader: StoreReader, what: Kept) -> None:
-        count = 0
+        count, last = 0, None
         while not self._stop.is_set():
-            doomed = await self._read(reader.doomed, what, self._policy.keep_sums, ROWS_AT_ONCE)
+            doomed = await self._read(reader.doomed, what, self._policy.keep_sums, ROWS_AT_ONCE, last)
             if not doomed.keys:
                 break
+            last = doomed.keys[-1]
             count += await self._submit(partial(Store.drop, doomed=doomed))
         if count:
             self.total.dropped[what] = self.total.dropped.get(what, 0) + count
@@ -200,15 +210,44 @@ class Upkeep:
         _log.info("the store is sound")
         return True
 
-    def _check_clock(self, reader: StoreReader) -> None:
-        now = self._clock.now()
-        newest = reader.last_change_at()
+    def _look_back(self, reader: StoreReader) -> None:
+        """Learn by what instant a clock is judged: the last that was stored before this run, or that was believed before a doubt.
+
+        What a wrong clock itself has stamped since is no proof of it.
+        """
+        doubts, settled = reader.events(kind=DOUBTED), reader.events(kind=BELIEVED)
+        doubt = max(doubts, key=lambda event: event.id, default=None)
+        self._is_doubted = doubt is not None and all(event.id < doubt.id for event in settled)
+        if doubt is not None and self._is_doubted:
+            self._last_known = doubt.at
+        elif not self._knows_before:
+            self._last_known = reader.last_change_at()
+        self._has_looked = True
+
+    async def _check_clock(self, reader: StoreReader, now: UtcSeconds, *, by_word: bool) -> None:
+        if not self._has_looked:
+            await self._read(self._look_back, reader)
         drift = now - self._clock.monotonic() - self._anchor
-        if (newest is not None and now - newest > LONGEST_SILENCE) or abs(drift) > MOST_DRIFT:
+        known = now if self._last_known is None else self._last_known
+        is_far = now - known > LONGEST_SILENCE
+        if not by_word and (is_far or abs(drift) > MOST_DRIFT):
+            if is_far and not self._is_doubted:
+                text = f"the clock says {now}, which is too far from what was stored last; nothing is dropped by it"
+                await self._note(DOUBTED, known, text, now)
+                self._is_doubted = True
             raise StoreError(
                 "nothing is dropped: the clock is far from what was stored last, or has jumped; if it is right,"
                 " `headend store retain` drops what is due"
             )
+        if self._is_doubted:
+            await self._note(BELIEVED, now, "the clock is believed again", now)
+            self._is_doubted = False
+        self._last_known = max(known, now)  # a gateway without a battery begins in 1970
+
+    async def _note(self, kind: str, at: UtcSeconds, text: str, now: UtcSeconds) -> None:
+        await self._writer.submit(
+            partial(Store.add_event, end_device_id=None, kind=kind, code=0, at=at, text=text, received_at=now)
+        )
 
     async def _submit(self, change: Callable[[Store], T]) -> T:
         """Make one small change, then leave the device to others for as long as it took."""

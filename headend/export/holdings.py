@@ -14,14 +14,13 @@ from drivers.units import ScalerUnit
 from headend.errors import StoreError
 from headend.registry.model import DAY
 from headend.series import Series
+from headend.store.errors import RowError
 from headend.store.model import Event, Layer
 from headend.store.reader import StoreReader
 
 T = TypeVar("T")
 GROUP = 1_000
 """Owners to a file: by their local ids, which never change."""
-MOST_EVENTS = 2**31
-"""Of one day: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +68,19 @@ def registers(reader: StoreReader, day: int, names: Mapping[int, str]) -> Iterat
     """Give the registers captured on a day at some end devices, by their ids."""
     for number, name in sorted(names.items()):
         for obis in reader.register_codes(number):
-            try:
-                found = reader.registers(number, obis, day * DAY, (day + 1) * DAY)
-            except StoreError as error:
-                yield Damage(name, f"register {obis} of {name}, day {day} since 1970", str(error))
-                continue
-            yield from ((name, value) for value in found)
+            for value in reader.registers_or_damage(number, obis, day * DAY, (day + 1) * DAY):
+                if isinstance(value, RowError):
+                    yield Damage(name, f"register {obis} of {name}, day {day} since 1970", str(value))
+                else:
+                    yield name, value
 
 
-def events(reader: StoreReader, day: int, names: Mapping[int, str]) -> Iterator[tuple[str, Event]]:
+def events(reader: StoreReader, day: int, names: Mapping[int, str]) -> Iterator[tuple[str, Event] | Damage]:
     """Give the events of a day by end devices of some ids, and those of none, with the end device's name."""
-    for event in reader.events(start=day * DAY, end=(day + 1) * DAY, limit=MOST_EVENTS):
-        if event.end_device_id is None:
+    for event in reader.events_or_damage(day * DAY, (day + 1) * DAY):
+        if isinstance(event, RowError):
+            yield Damage("", f"an event of day {day} since 1970", str(event))
+        elif event.end_device_id is None:
             yield "", event
         elif event.end_device_id in names:
             yield names[event.end_device_id], event

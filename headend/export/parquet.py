@@ -147,7 +147,8 @@ def load(
 ) -> tuple[pa.Table, list[Damage]]:
     """Read what the store holds of one layer and day for some owners, and what of it is damaged."""
     if layer is Layer.EVENT:
-        return event_table(list(events(reader, day, names)), seq), []
+        happened, damaged = sorted_out(events(reader, day, names))
+        return event_table(happened, seq), damaged
     if layer is Layer.REGISTER:
         rows, damaged = sorted_out(registers(reader, day, names))
         return register_table(rows, seq), damaged

@@ -35,7 +35,8 @@ def load(
 ) -> tuple[list[Row], list[Damage]]:
     """Read what the store holds of one layer and day for some owners as rows of `HEADERS`, and what of it is damaged."""
     if layer is Layer.EVENT:
-        return [_event_row(name, event, seq) for name, event in events(reader, day, names)], []
+        happened, damaged = sorted_out(events(reader, day, names))
+        return [_event_row(name, event, seq) for name, event in happened], damaged
     if layer is Layer.REGISTER:
         values, damaged = sorted_out(registers(reader, day, names))
         return [_register_row(name, value, seq) for name, value in values], damaged

@@ -24,6 +24,7 @@ from headend.sinks.directory import Directory, Key
 from headend.sinks.model import Poison, Unavailable, Window
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
+from headend.store.retention import Kept
 
 LOCK = ".headend-parquet.lock"
 MOST_FILES = 256
@@ -80,7 +81,8 @@ class Dataset:
         newest = reader.last_seq()
         is_whole = has_looked or self._directory.look()
         # A directory, or a store, that was put back from a copy does not go on where the other is.
-        follows = is_whole and 0 < after <= self._directory.seq <= newest
+        # And where the log was cut before we came to its end, it does not say what changed.
+        follows = is_whole and reader.floor(Kept.CHANGE).seq <= after <= self._directory.seq <= newest and after > 0
         found = _changed(reader, after) if follows else _everything(reader)
         names = {layer: owners(reader, layer) for layer in self._layers}
         poison: list[Poison] = []

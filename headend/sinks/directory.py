@@ -5,6 +5,7 @@ it instead of the one before. That one stays until the next manifest, for reader
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from headend.export.files import make_directory, publish, temporary, write_new
 
 SCHEMA = "headend.parquet/1"
 MANIFEST = "manifest.json"
+
+_OURS = re.compile(r"[a-z_]+/(day=[0-9-]{10}/)?\.?[0-9]{5,}-[0-9]{12,}-[0-9a-f]{16}\.parquet(\.tmp)?", re.ASCII)
+"""Names that `Directory.put` gives: other people's files may lie beside ours, and another sink's below."""
 
 Key = tuple[str, str, int]
 """What a file holds: table, day as YYYY-MM-DD (empty for a table without days), group of owners."""
@@ -64,7 +68,8 @@ class Directory:
         is_whole = self._read_manifest()
         named = {*(file.name for file in self._live.values()), *self._retired}
         for path in sorted(self.path.rglob("*.parquet*")):
-            if str(path.relative_to(self.path)) not in named:
+            name = str(path.relative_to(self.path))
+            if name not in named and _OURS.fullmatch(name):
                 self._at_step("remove what was left")
                 path.unlink()
         temporary(self.path / MANIFEST).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import structlog
 from headend.clock import Clock, pause
 from headend.errors import StoreError
 from headend.sinks.model import Journal, Poison, Unavailable, Window
-from headend.store.errors import StoreFull
+from headend.store.errors import StoreFull, StoreUnavailable
 
 FIRST_PAUSE = 1.0
 """Longest pause after the first failure; it doubles with each further one. [s]"""
@@ -47,7 +47,7 @@ class Sink:
         self._reported: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until ``stop`` is set. Raises `StoreError` where the store's writer failed; of the place's troubles, nothing."""
+        """Deliver until ``stop`` is set. Raises `StoreError` where the store's writer failed or a connection is lost; of the place's troubles, nothing."""
         self._stop = stop
         while not stop.is_set():
             with suppress(Stopped):
@@ -100,6 +100,8 @@ class Sink:
         while True:
             try:
                 window = await self._journal.read(after)
+            except StoreUnavailable:
+                raise  # this connection is lost for good; the service opens all anew
             except StoreError as error:
                 await self._wait_out(f"the store could not be read: {error}")
             except Unavailable as error:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from drivers.obis import Obis
-from headend.export.holdings import MOST_EVENTS
 from headend.registry.model import DAY
 from headend.sinks.lines import channel_name, head, quote, register_line
 from headend.sinks.model import Poison, Window
-from headend.store.errors import BlockError
+from headend.store.errors import BlockError, RowError
 from headend.store.model import Change, Event, Layer
 from headend.store.reader import StoreReader
 from kernels.lineprotocol import format_slots
@@ -78,14 +77,14 @@ def _channel_days(
     reader: StoreReader, layer: Layer, entity_id: int, day: int, codes: Sequence[Obis], form: Form, events: "_Events"
 ) -> Iterator[Sequence[bytes] | Poison]:
     """Make the lines of some channels of one day; an error of one channel costs that channel alone."""
-    if layer is Layer.VALIDATED:
-        tags = {"usage_point": reader.usage_point_by_id(entity_id).name}
-    elif not entity_id:
-        tags = {}
-    else:
-        tags = {"meter": reader.end_device_by_id(entity_id).name}
+    try:
+        tags = _owner(reader, layer, entity_id)
+    except RowError as error:
+        yield Poison(f"{MEASUREMENTS[layer]} of local id {entity_id}, day {day} since 1970", str(error))
+        return
     if layer is Layer.EVENT:
         yield from _event_day(events[day], entity_id, tags, form)
+        yield from events.damaged.pop(day, ())
         return
     where = f"{MEASUREMENTS[layer]} of {', '.join(tags.values())}, day {day} since 1970"
     if layer is Layer.REGISTER:
@@ -111,15 +110,26 @@ def _channel_days(
             yield Poison(f"{where}, {channel.obis}", str(error))
 
 
+def _owner(reader: StoreReader, layer: Layer, entity_id: int) -> dict[str, str]:
+    if layer is Layer.VALIDATED:
+        return {"usage_point": reader.usage_point_by_id(entity_id).name}
+    return {"meter": reader.end_device_by_id(entity_id).name} if entity_id else {}
+
+
 class _Events(dict[int, list[Event]]):
     """The events of each day that is asked for, read once: their table has no index by day."""
 
     def __init__(self, reader: StoreReader) -> None:
         super().__init__()
         self._reader = reader
+        self.damaged: dict[int, list[Poison]] = {}
 
     def __missing__(self, day: int) -> list[Event]:
-        self[day] = self._reader.events(start=day * DAY, end=(day + 1) * DAY, limit=MOST_EVENTS)
+        found = self._reader.events_or_damage(day * DAY, (day + 1) * DAY)
+        self[day] = [event for event in found if not isinstance(event, RowError)]
+        faults = [str(event) for event in found if isinstance(event, RowError)]
+        # Whose they were is not known for certain: they are said once, with the first of their day.
+        self.damaged[day] = [Poison(f"an event of day {day} since 1970: {fault}", fault) for fault in faults]
         return self[day]
 
 
@@ -144,7 +154,10 @@ def _event_day(
 def _register_day(
     reader: StoreReader, end_device_id: int, day: int, obis: Obis, tags: dict[str, str]
 ) -> Iterable[Sequence[bytes] | Poison]:
-    for value in reader.registers(end_device_id, obis, day * DAY, (day + 1) * DAY):
+    for value in reader.registers_or_damage(end_device_id, obis, day * DAY, (day + 1) * DAY):
+        if isinstance(value, RowError):
+            yield Poison(f"register {obis} of {tags['meter']}, day {day} since 1970: {value}", str(value))
+            continue
         key = tags | {"channel": channel_name(obis), "unit": value.scaler_unit.unit.symbol}
         try:
             yield [register_line(head(MEASUREMENTS[Layer.REGISTER], key), value)]

@@ -1,6 +1,7 @@
 """Backups: taken beside the running writer, sealed in one file, and put back with the invocation counters jumped ahead."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,12 @@ import apsw
 
 from drivers.facts import UtcSeconds
 from headend.errors import StoreError
-from headend.store.errors import StoreFull, translate
+from headend.store.errors import StoreBusy, StoreFull, translate
 from headend.store.lock import WriterLock
 from headend.store.quarantine import mark_of, quarantine, why_quarantined
 from headend.store.reader import StoreReader
 from headend.store.store import Store
-from headend.store.unclean import owed_since, settle_check, sync_directory
+from headend.store.unclean import is_unclean, owed_since, settle_check, sync_directory
 from headend.store.vault import seal, unseal
 
 COUNTER_JUMP = 2**24
@@ -40,13 +41,13 @@ def back_up(store: Path, target: Path, key: bytes) -> int:
     """Write a backup of a store as it is now, and give its size [B]. Others go on reading and writing it meanwhile.
 
     A plain copy lies beside the store while the backup is made; it takes as much room. Raises `StoreError` where the target
-    exists, the store is damaged or there is no room; then there is no target.
+    exists, another backup is being made, the store is damaged or there is no room; then there is no target.
     """
     if target.exists():
         raise StoreError(f"{target}: exists; a backup overwrites nothing, give another name")
     copy = Path(f"{store}.copy")
     partial = Path(f"{target}.partial")
-    with _failures(target), _removed(copy, partial):
+    with _failures(target), _alone(store), _removed(copy, partial):
         with StoreReader.open(store) as reader:
             reader.copy_to(copy)
         with copy.open("rb") as source, _private(partial) as sealed:
@@ -92,6 +93,12 @@ def restore(
                 with restored.transaction():
                     counters = announce_restore(restored, counter_jump, now(), user=user, source=source.name)
                 newest = restored.last_seq()
+                restored.checkpoint()
+            if is_unclean(str(incoming)):  # the file alone takes the store's place, with the backup's own counters
+                raise StoreFull(
+                    f"{incoming}: what a restore notes did not get from the log into the file, for want of room or since another"
+                    " process reads it; nothing was changed; make room and try again"
+                )
             kept_as = _put_in_place(incoming, name, now())
     finally:
         lock.release()
@@ -128,6 +135,17 @@ def _put_in_place(incoming: Path, store: str, at: UtcSeconds) -> str:
 
 
 @contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Keep a second backup of the same store from taking the copy that the first is sealing. Raises `StoreBusy`."""
+    with Path(f"{store}.backup.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreBusy(f"{store}: another backup of it is being made; wait until it is done") from error
+        yield
+
+
+@contextmanager
 def _private(path: Path) -> Iterator[BinaryIO]:
     """Make a file that only its owner reads."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123  mode from the start
@@ -136,13 +154,18 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _removed(*paths: Path) -> Iterator[None]:
-    """Remove what was only there on the way, however it ended."""
+    """Remove what was only there on the way, however it ended; and before, what one that was killed left.
+
+    A log that lies beside a new file of the same name would be read into it.
+    """
+    parts = [Path(f"{path}{part}") for path in paths for part in _PARTS]
+    for part in parts:
+        part.unlink(missing_ok=True)
     try:
         yield
     finally:
-        for path in paths:
-            for part in _PARTS:
-                Path(f"{path}{part}").unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

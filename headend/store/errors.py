@@ -21,6 +21,10 @@ class BlockError(StoreError):
     """A stored block is damaged or of a format this program does not know."""
 
 
+class RowError(StoreError):
+    """A stored row is damaged; the others may be read."""
+
+
 def translate(error: apsw.Error, path: str) -> StoreError:
     """Turn an error of SQLite into ours, saying which file and what to do. Chain it with ``from``."""
     if isinstance(error, apsw.FullError):

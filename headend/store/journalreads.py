@@ -2,14 +2,16 @@
 
 import struct
 import zlib
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 from drivers.facts import RegisterValue, UtcSeconds
 from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.errors import StoreError
 from headend.store.database import Database
+from headend.store.errors import RowError
 from headend.store.model import (
     AuditEntry,
     Change,
@@ -25,11 +27,13 @@ from headend.store.model import (
 from headend.store.seal import CHAIN_START, audit_digest, change_crc, damaged
 from kernels.quality import Reason, Rule
 
+T = TypeVar("T")
 DEFAULT_LIMIT = 10_000
 """Most rows a listing gives unless told otherwise."""
 _FOREVER = 2**62
 _REGISTER = struct.Struct("<q6sqqbBqI")
 _AUDIT = 'id, at, "user", action, subject, detail, digest'
+_EVENT = "SELECT id, end_device_id, kind, code, at, text, received_at, crc FROM event"
 _CURSOR = "SELECT name, seq, at, crc FROM sink_cursor"
 COUNTER_QUERY = "SELECT key_id, next, is_peer, crc FROM invocation_counter"
 _REGISTER_COLUMNS = "count, scaler, unit, captured_at, uncertainty, rules, crc"
@@ -63,6 +67,24 @@ class JournalReads(Database):
         )
         return [self._register(end_device_id, obis, row) for row in rows]
 
+    def registers_or_damage(
+        self, end_device_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds
+    ) -> list[RegisterValue | RowError]:
+        """List as `registers`; a damaged row is its error, and costs itself alone."""
+        try:
+            return list(self.registers(end_device_id, obis, start, end))
+        except RowError:
+            instants = self._rows(
+                "SELECT captured_at FROM register WHERE end_device_id = ? AND obis = ? AND captured_at >= ? AND captured_at < ?"
+                " ORDER BY captured_at",
+                (end_device_id, obis.to_bytes(), start, end),
+            )
+            return [
+                one
+                for (at,) in instants
+                for one in _or_damage(partial(self.registers, end_device_id, obis, at, at + 1))
+            ]
+
     def last_register(self, end_device_id: int, obis: Obis, before: UtcSeconds) -> RegisterValue | None:
         """Find a register's newest value captured before an instant, exclusive [s UTC]. Raises `StoreError`."""
         row = self._row(
@@ -93,7 +115,7 @@ class JournalReads(Database):
             fault = str(error)
         if fault:
             where = f"{self.path}: register {obis} of end device {end_device_id} at {captured_at}"
-            raise StoreError(f"{where} is damaged: {fault}; keep the file, restore a backup")
+            raise RowError(f"{where} is damaged: {fault}; keep the file, restore a backup")
         return value
 
     def changes(self, after: int, limit: int = DEFAULT_LIMIT) -> list[Change]:
@@ -178,11 +200,22 @@ class JournalReads(Database):
         """List what happened within ``[start, end)`` [s UTC], oldest first."""
         rows = self._sealed(
             "event",
-            "SELECT id, end_device_id, kind, code, at, text, received_at, crc FROM event WHERE (end_device_id = ?1 OR"
+            f"{_EVENT} WHERE (end_device_id = ?1 OR"
             " ?1 IS NULL) AND (kind = ?2 OR ?2 IS NULL) AND at >= ?3 AND at < ?4 ORDER BY at, id LIMIT ?5",
             (end_device_id, kind, start, end, limit),
         )
         return [Event(*row) for row in rows]
+
+    def events_or_damage(self, start: UtcSeconds, end: UtcSeconds) -> list[Event | RowError]:
+        """List all events within ``[start, end)`` [s UTC], oldest first; a damaged row is its error, and costs itself alone."""
+        try:
+            return list(self.events(start=start, end=end, limit=_FOREVER))
+        except RowError:
+            numbers = self._rows("SELECT id FROM event WHERE at >= ? AND at < ? ORDER BY at, id", (start, end))
+            return [one for (number,) in numbers for one in _or_damage(partial(self._event, number))]
+
+    def _event(self, number: int) -> list[Event]:
+        return [Event(*row) for row in self._sealed("event", f"{_EVENT} WHERE id = ?", (number,))]
 
     def conflicts(
         self,
@@ -270,6 +303,13 @@ class JournalReads(Database):
         """Give number and digest of the newest audit entry, 0 and nothing for none: noted elsewhere, they show what is cut off."""
         row = self._row("SELECT id, digest FROM audit ORDER BY id DESC LIMIT 1")
         return (int(row[0]), row[1].hex()) if row else (0, "")
+
+
+def _or_damage(read: Callable[[], list[T]]) -> list[T | RowError]:
+    try:
+        return list(read())
+    except RowError as error:
+        return [error]
 
 
 def _job_run(row: tuple[Any, ...]) -> JobRun:

@@ -298,9 +298,8 @@ class RawWrites(BlockWrites):
         })  # fmt: skip
         reason = f"{fact.obis}: the registry expects no such channel of this meter; add it to the meter's profile"
         self.set_aside(f"meter {name}", payload.encode(), reason, received_at)
-        self.add_event(
-            end_device_id, "unexpected_channel", 0, fact.start - fact.start % DAY, reason, received_at=received_at
-        )
+        at = self._told_at(fact.start - fact.start % DAY, received_at)
+        self.add_event(end_device_id, "unexpected_channel", 0, at, reason, received_at=received_at)
         return Recorded(set_aside=sum(count is not None for count in fact.counts))
 
     def _put_conflict(
@@ -326,7 +325,11 @@ class RawWrites(BlockWrites):
 
     def _report_conflict(self, end_device_id: int, obis: Obis, at: UtcSeconds, received_at: UtcSeconds) -> None:
         text = f"{obis}: another value came for one that is stored; the first is kept, the other is a conflict"
-        self.add_event(end_device_id, "conflict", 0, at, text, received_at)
+        self.add_event(end_device_id, "conflict", 0, self._told_at(at, received_at), text, received_at)
+
+    def _told_at(self, at: UtcSeconds, received_at: UtcSeconds) -> UtcSeconds:
+        """Choose the instant of an event of ours: where events of that day are dropped already, the day it is found on."""
+        return at if at >= self.floor(Kept.EVENT).day * DAY else received_at // DAY * DAY
 
 
 def told_causes(fact: IntervalBlock) -> Iterator[tuple[UtcSeconds, UtcSeconds, Reason]]:
@@ -410,10 +413,10 @@ def channel_for(name: str, fact: IntervalBlock, lines: Sequence[tuple[ChannelExp
 def check_instant(name: str, fact: Fact) -> None:
     """Refuse what no calendar holds: before 1970 or after the year 9999. Raises `StoreError`."""
     if isinstance(fact, IntervalBlock):
-        first, last = fact.start, fact.end
+        first, last = fact.start, fact.end - 1
     elif isinstance(fact, RegisterValue):
         first = last = fact.captured_at
     else:
         first = last = fact.at
-    if first < 0 or last > LAST_INSTANT:
+    if first < 0 or last >= LAST_INSTANT:
         raise StoreError(f"meter {name}: a value at {first} s lies outside 1970 to 9999; the meter's clock is wrong")

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import Any
 
 from drivers.facts import UtcSeconds
 from headend.registry.model import DAY
@@ -17,18 +18,28 @@ _GAP = "id, sink, first_seq, last_seq, layer, first_day, last_day, changes, at, 
 PARTS = {"hour": MAX_PARTS, "day": 1, "none": 0}
 """Spans of a day whose sums are kept, by the settings' word."""
 _DOOMED = {
-    Kept.RAW: "SELECT k FROM raw WHERE k < ?1 ORDER BY k LIMIT ?2",
-    Kept.SUM: "SELECT k FROM validated_sum WHERE k < ?1 ORDER BY k LIMIT ?2",
-    Kept.REGISTER: "SELECT end_device_id, obis, captured_at FROM register WHERE captured_at < ?1 LIMIT ?2",
-    Kept.EVENT: "SELECT id FROM event WHERE at < ?1 LIMIT ?2",
-    Kept.JOB_RUN: "SELECT id FROM job_run WHERE started_at < ?1 LIMIT ?2",
-    Kept.SET_ASIDE: "SELECT id FROM set_aside WHERE last_at < ?1 LIMIT ?2",
-    Kept.CHANGE: "SELECT seq FROM change_log WHERE seq <= ?1 ORDER BY seq LIMIT ?2",
+    Kept.RAW: "SELECT k FROM raw WHERE k < ?1 AND k > ?3 ORDER BY k LIMIT ?2",
+    Kept.SUM: "SELECT k FROM validated_sum WHERE k < ?1 AND k > ?3 ORDER BY k LIMIT ?2",
+    Kept.REGISTER: (
+        "SELECT end_device_id, obis, captured_at FROM register WHERE captured_at < ?1"
+        " AND (end_device_id, obis, captured_at) > (?3, ?4, ?5) ORDER BY end_device_id, obis, captured_at LIMIT ?2"
+    ),
+    Kept.EVENT: "SELECT id FROM event WHERE at < ?1 AND id > ?3 ORDER BY id LIMIT ?2",
+    Kept.JOB_RUN: "SELECT id FROM job_run WHERE started_at < ?1 AND id > ?3 ORDER BY id LIMIT ?2",
+    Kept.SET_ASIDE: "SELECT id FROM set_aside WHERE last_at < ?1 AND id > ?3 ORDER BY id LIMIT ?2",
+    Kept.CHANGE: "SELECT seq FROM change_log WHERE seq <= ?1 AND seq > ?3 ORDER BY seq LIMIT ?2",
 }
 _VALIDATED_FROM = (Layer.RAW, Layer.REGISTER, Layer.REGISTRY)
 """Changes that have days validated again, for which their readings must be there."""
 _BY_KEY = frozenset({Kept.RAW, Kept.VALIDATED, Kept.SUM})
 """What has ``day << 32 | id`` for its key."""
+
+
+def waited_for(what: Kept) -> Collection[Layer]:
+    """Give the layers whose changes a kind has to be there for: its own, and those that have its days validated again."""
+    if what in {Kept.RAW, Kept.REGISTER}:
+        return _VALIDATED_FROM
+    return (LAYERS[what],) if what in LAYERS else ()
 
 
 class RetentionReads(Database):
@@ -83,12 +94,18 @@ class RetentionReads(Database):
                     gaps += self._gaps_torn(what, before, floor, cursors, now)
         return Plan(newest, floors, gaps, held)
 
-    def doomed(self, what: Kept, keep_sums: str, limit: int) -> Doomed:
-        """Find at most ``limit`` rows below the floor; of validated days also what is to be left of them."""
+    def doomed(self, what: Kept, keep_sums: str, limit: int, after: tuple[Any, ...] | None = None) -> Doomed:
+        """Find at most ``limit`` rows below the floor; of validated days also what is to be left of them.
+
+        ``after``: the last key found before, so that what is kept is not looked through again for each handful of rows.
+        """
         floor = self.floor(what)
         bound = floor.seq if what is Kept.CHANGE else floor.day << 32 if what in _BY_KEY else floor.day * DAY
+        if not bound:
+            return Doomed(what, [])
         if what is not Kept.VALIDATED:
-            return Doomed(what, self._rows(_DOOMED[what], (bound, limit)))
+            first = (0, b"", 0) if what is Kept.REGISTER else (0,)
+            return Doomed(what, self._rows(_DOOMED[what], (bound, limit, *(after or first))))
         keys, sums, damaged = [], [], []
         for key, data in self._rows("SELECT k, block FROM validated WHERE k < ? ORDER BY k LIMIT ?", (bound, limit)):
             keys.append((key,))

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from drivers.facts import UtcSeconds
+from headend.registry.model import DAY
 from headend.store.journalwrites import JournalWrites
 from headend.store.retention import LAYERS, VALIDATION, Doomed, Floor, Gap, Kept, Plan, day_of
-from headend.store.retentionreads import RetentionReads
+from headend.store.retentionreads import RetentionReads, waited_for
 
 USER = "headend"
 """In whose name the audit has what is dropped by policy."""
@@ -35,13 +37,21 @@ class RetentionWrites(JournalWrites, RetentionReads):
         """Give up to where one kind is dropped."""
         return self.floors().get(what, Floor())
 
+    def add_event(
+        self, end_device_id: int | None, kind: str, code: int, at: UtcSeconds, text: str, received_at: UtcSeconds
+    ) -> bool:
+        """Do as `JournalWrites.add_event`; False, and nothing is recorded, below what retention keeps."""
+        if at < self.floor(Kept.EVENT).day * DAY:
+            return False
+        return super().add_event(end_device_id, kind, code, at, text, received_at)
+
     def raise_floors(self, plan: Plan) -> bool:
         """Do as planned, and note it in the audit; False, and nothing is done, where a change came since that the plan has not seen."""
         self._require_transaction()
         for what, floor in plan.floors.items():
-            layer = LAYERS.get(what)
-            query = "SELECT 1 FROM change_log WHERE seq > ? AND layer = ? AND day < ? LIMIT 1"
-            if layer is not None and self._row(query, (plan.newest, int(layer), floor.day)):
+            among = ", ".join(str(int(layer)) for layer in waited_for(what))
+            query = f"SELECT 1 FROM change_log WHERE seq > ? AND layer IN ({among}) AND day < ? LIMIT 1"  # noqa: S608  numbers
+            if among and self._row(query, (plan.newest, floor.day)):
                 return False
         for what, floor in plan.floors.items():
             self._run(

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from headend.errors import StoreError
+from headend.store.errors import RowError
 
 CHAIN_START = bytes(32)
 """What the first entry of the audit follows."""
@@ -61,7 +61,7 @@ def teach(connection: apsw.Connection) -> None:
 
 
 def unsealed(rows: Iterable[tuple[Any, ...]], path: str, table: str) -> Iterator[tuple[Any, ...]]:
-    """Give rows without the checksum that ends each. Raises `StoreError` for one that does not match its own."""
+    """Give rows without the checksum that ends each. Raises `RowError` for one that does not match its own."""
     made = _remembered_crc if table in _REMEMBERED else row_crc
     for *columns, crc in rows:
         if made(*columns) != crc:
@@ -69,9 +69,9 @@ def unsealed(rows: Iterable[tuple[Any, ...]], path: str, table: str) -> Iterator
         yield tuple(columns)
 
 
-def damaged(path: str, table: str, row: object) -> StoreError:
+def damaged(path: str, table: str, row: object) -> RowError:
     """Make the error of a row whose checksum does not match."""
-    return StoreError(
+    return RowError(
         f"{path}: row {row} of table {table} is damaged: its checksum does not match its content;"
         " keep the file, restore a backup"
     )

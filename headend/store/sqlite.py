@@ -7,7 +7,7 @@ import apsw
 
 from headend.errors import StoreError
 from headend.store.engine import Bindings, Row
-from headend.store.errors import is_fatal, translate
+from headend.store.errors import RowError, is_fatal, translate
 from headend.store.migrate import check_schema, shipped_scripts
 from headend.store.quarantine import quarantine
 from headend.store.seal import teach
@@ -91,8 +91,10 @@ class SqliteEngine:
             return self.connection.execute(sql, bindings).fetchall()
         except apsw.Error as error:
             raise self._translated(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise self._unfit(error) from error
         except UnicodeDecodeError as error:
-            raise StoreError(
+            raise RowError(
                 f"{self.path}: damaged: a text in it is none ({error.reason}); keep the file, restore a backup"
             ) from error
 
@@ -102,6 +104,8 @@ class SqliteEngine:
             self.connection.execute(sql, bindings)
         except apsw.Error as error:
             raise self._translated(error) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise self._unfit(error) from error
 
     def insert(self, sql: str, bindings: Bindings = ()) -> int:
         """Run an INSERT and give the new row's id."""
@@ -197,6 +201,9 @@ class SqliteEngine:
             self.connection.execute(sql)
         except apsw.Error as error:
             self.fault = translate(error, self.path)
+
+    def _unfit(self, error: Exception) -> StoreError:
+        return StoreError(f"{self.path}: a value is no text or number that can be stored ({error}); correct it")
 
     def _translated(self, error: apsw.Error) -> StoreError:
         if self._writes:

@@ -26,6 +26,9 @@ from headend.store.validatedwrites import ValidatedWrites
 PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
+LONGEST_LOG = 64 * 2**20
+"""Beyond it the log shrinks again, once a long view that let it grow has ended: a device is small, and a start reads all of it. [B]"""
+
 
 class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, RequestRows, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
@@ -82,6 +85,7 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, RequestRows, Store
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
+            connection.pragma("journal_size_limit", LONGEST_LOG)
             verdict = check_after(connection, name) if was_unclean else "ok"
             if mode == "wal" and verdict == "ok":
                 migrate(connection, name, schema)

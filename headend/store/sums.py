@@ -33,6 +33,7 @@ from kernels.aggregate import STATES, aggregate
 MAGIC = b"HESU"
 FORMAT_VERSION = 1
 MAX_PARTS = 24
+_MOST_SLOTS = 2**16 - 1
 _FIXED = struct.Struct("<4sBiB")
 _CHANNEL = struct.Struct("<6sbBIIB")
 _CRC = struct.Struct("<I")
@@ -64,14 +65,17 @@ class DaySums:
 
 
 def sum_up(block: Block, parts: int) -> DaySums:
-    """Add up a validated day in ``parts`` equal spans; a channel with fewer slots than that keeps each by itself."""
+    """Add up a validated day in ``parts`` equal spans; a channel with fewer slots than that keeps each by itself.
+
+    One with more slots than two octets count is added up in two at least.
+    """
     return DaySums(block.identity, block.day, tuple(_sum_up(block, parts)))
 
 
 def _sum_up(block: Block, parts: int) -> Iterator[ChannelSums]:
     for channel in block.channels:
         series = block.series(channel)
-        spans = min(parts, channel.slots)
+        spans = min(max(parts, -(-channel.slots // _MOST_SLOTS)), channel.slots)
         starts = np.arange(spans, dtype=np.int64) * (DAY // spans)
         edges = np.append(np.maximum(0, -((channel.offset - starts) // channel.period)), channel.slots)
         edges[0] = 0

@@ -86,7 +86,7 @@ class GroupCommitWriter:
         if self._is_closed:
             raise StoreError("the store's writer is closed")
         if self._waiting.qsize() >= self._max_waiting:
-            raise StoreError(f"{self._max_waiting} changes wait for the store's device; it cannot keep up: slow down")
+            raise StoreFull(f"{self._max_waiting} changes wait for the store's device; it cannot keep up: slow down")
         future: Future[T] = Future()
         self._waiting.put((change, future))
         return await asyncio.wrap_future(future)
@@ -132,7 +132,8 @@ class GroupCommitWriter:
                 for change, future in live:
                     try:
                         with self._store.transaction():
-                            answers.append((future, change(self._store), None))
+                            result = change(self._store)
+                        answers.append((future, result, None))  # once its part is kept
                     except Exception as error:  # noqa: BLE001  it is the submitter's, and goes to him
                         self._store.check_transaction(error)
                         answers.append((future, None, error))

@@ -132,6 +132,54 @@ async def test_while_the_clock_cannot_be_right_nothing_is_dropped_but_by_a_perso
     assert sum("the store's upkeep waits" in log["event"] for log in logs) == 1
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_a_wrong_clock_stamps_is_no_proof_that_it_is_right(path: Path, *, restarts: bool) -> None:
+    clock = At(START + (DAYS + 5_000) * DAY)
+    async with kept(path, clock, raw_days=60) as (upkeep, writer):
+        await until(lambda: upkeep._told)
+        facts = [block(DAYS * 48, [1])]
+        await writer.submit(partial(Store.record, end_device_id=1, facts=facts, received_at=clock.at))
+        with pytest.raises(StoreError, match="the clock is far from what was stored last"):
+            await upkeep._turn()
+    if restarts:
+        async with kept(path, clock, raw_days=60) as (upkeep, _):
+            await until(lambda: upkeep._told or upkeep.total.dropped)
+
+    assert not upkeep.total.dropped
+    with StoreReader.open(path) as reader:
+        assert reader.floors() == {}
+
+
+async def test_a_clock_that_was_put_right_is_believed_again_and_stays_so(path: Path) -> None:
+    clock = At(START + (DAYS + 5_000) * DAY)
+    async with kept(path, clock, raw_days=60) as (upkeep, _):
+        await until(lambda: upkeep._told)
+    clock.at = START + DAYS * DAY
+    async with kept(path, clock, raw_days=60) as (upkeep, writer):
+        await until(lambda: upkeep.total.dropped)
+        facts = [block(DAYS * 48, [1])]
+        await writer.submit(partial(Store.record, end_device_id=1, facts=facts, received_at=clock.at))
+
+    clock.at += 59 * DAY
+    async with kept(path, clock, raw_days=60) as (upkeep, _):
+        await until(lambda: upkeep._told or upkeep.total.dropped)
+
+    assert upkeep.total.dropped == {Kept.RAW: 59}
+
+
+async def test_a_clock_that_begins_in_1970_and_is_then_set_is_believed_after_the_next_start(path: Path) -> None:
+    clock = At(1_000)
+    async with kept(path, clock, raw_days=60) as (upkeep, _):
+        await until(lambda: upkeep._next_round > clock.at)
+        clock.at = START + DAYS * DAY
+        await until(lambda: upkeep._told)
+
+    async with kept(path, clock, raw_days=60) as (upkeep, _):
+        await until(lambda: upkeep.total.dropped)
+
+    assert upkeep.total.dropped == {Kept.RAW: 40}
+
+
 async def test_dropping_works_from_the_reserve_because_it_makes_room(path: Path) -> None:
     clock = At(START + DAYS * DAY)
     with Store.open(path, clock.now) as store, StoreReader.open(path) as reader:

@@ -12,6 +12,7 @@ from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.profiles import load_profiles
 from headend.registry import table
+from headend.settings import RetentionSettings
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.validation import CURSOR, Validator
@@ -82,6 +83,29 @@ async def test_open_day_waits_and_its_changes_stay_before_the_cursor(writer: Gro
     assert another.written == 1
     assert done[0] == 1
     assert done[1] > 0
+
+
+async def test_readings_of_a_day_far_ahead_hold_neither_the_cursor_nor_retention_for_years(
+    writer: GroupCommitWriter,
+) -> None:
+    later = TODAY + 3_000
+
+    def prepare(store: Store) -> None:
+        record(store, "SIM1", later, (7,) * 48)  # a meter's clock that is wrong
+        record(store, "SIM1", TODAY - 1, (100,) * 48)
+
+    await writer.submit(prepare)
+    validator = Validator(writer, load_rules("residential"))
+
+    await validator.catch_up(NOW, with_today=False)
+
+    def waits(store: Store) -> tuple[int, list[str]]:
+        plan = store.plan_retention(RetentionSettings(raw_days=60), (TODAY + 90) * DAY)
+        return store.cursor(CURSOR), [held.cursor for held in plan.held]
+
+    assert await writer.submit(waits) == (2, [])
+    await validator.catch_up((later + 1) * DAY, with_today=False)
+    assert await writer.submit(lambda store: versions(store, "UP1", later)) == 1
 
 
 async def test_gap_is_filled_and_the_raw_layer_keeps_its_cause(writer: GroupCommitWriter) -> None:

@@ -28,7 +28,7 @@ def returning(sql: str) -> str:
 
 
 def to_wire(bindings: Bindings) -> list[str | None]:
-    """Write values as text; the server knows from the statement what each of them is."""
+    """Write values as text; the server knows from the statement what each of them is. Raises `UnicodeEncodeError`."""
     return [_to_text(value) for value in bindings]
 
 
@@ -36,6 +36,7 @@ def _to_text(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
+        value.encode()
         return value.replace("\0", NUL) if "\0" in value else value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"\\x{value.hex()}"

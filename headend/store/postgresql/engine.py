@@ -176,7 +176,10 @@ class PostgresEngine:
                 self._connection.close()
 
     def _execute(self, sql: str, bindings: Bindings) -> Any:
-        values = to_wire(bindings)
+        try:
+            values = to_wire(bindings)
+        except UnicodeEncodeError as error:  # before anything is sent: the connection stays good
+            raise StoreError(f"{self.path}: a value is no text that can be stored ({error}); correct it") from error
 
         def work() -> Any:
             statement = self._prepared.get(sql)

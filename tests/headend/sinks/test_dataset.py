@@ -25,6 +25,7 @@ from headend.sinks.model import Unavailable
 from headend.sinks.sink import Sink
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
+from headend.store.retention import Floor, Kept, Plan
 from headend.store.store import Store
 from kernels.quality import HAS_VALUE, Reason, State
 from tests.headend.collect import virtual
@@ -342,6 +343,28 @@ def test_damaged_block_is_poison_and_its_last_good_rows_stay(store: Store, tmp_p
     assert same(by_duckdb(directory), before)
 
 
+@pytest.mark.parametrize("table", ["register", "event"])
+def test_damaged_row_is_poison_and_the_rest_is_written(store: Store, tmp_path: Path, table: str) -> None:
+    path, directory = tmp_path / "headend.db", tmp_path / "files"
+    rows = wanted(store)
+    foreign = apsw.Connection(str(path))
+    first = {"register": "(end_device_id, captured_at)", "event": "id"}[table]
+    foreign.execute(
+        f"UPDATE {table} SET crc = crc + 1 WHERE {first} = (SELECT {first.strip('()')} FROM {table} ORDER BY 1 LIMIT 1)"
+    )
+    foreign.close()
+
+    window = Dataset(directory, EVERY).update(store, 0)
+
+    assert window.seq == store.last_seq()
+    assert len(window.poison) == 1
+    written = by_duckdb(directory)
+    assert len(written[table]) == len(rows[table]) - 1
+    assert {name: len(found) for name, found in written.items() if name != table} == {
+        name: len(found) for name, found in rows.items() if name != table
+    }
+
+
 def test_what_retention_takes_from_the_store_stays_in_the_files(store: Store, tmp_path: Path) -> None:
     directory = tmp_path / "files"
     dataset = Dataset(directory, EVERY)
@@ -358,6 +381,19 @@ def damage(path: Path, sql: str) -> None:
     foreign = apsw.Connection(str(path))
     foreign.execute(sql, (FIRST_DAY << 32 | 1,))
     foreign.close()
+
+
+def test_where_the_log_was_cut_before_the_sink_came_everything_is_written_anew(store: Store, tmp_path: Path) -> None:
+    directory, written = tmp_path / "files", Dataset(tmp_path / "files", EVERY)
+    at = written.update(store, 0).seq
+    alter(store, Random(8), 40)
+    with store.transaction():
+        store.raise_floors(Plan(store.last_seq(), {Kept.CHANGE: Floor(0, store.last_seq() - 1, NOW)}))
+        store.drop(store.doomed(Kept.CHANGE, "none", 10_000))
+
+    written.update(store, at)
+
+    assert same(by_duckdb(directory), wanted(store))
 
 
 @pytest.mark.parametrize("loss", ["manifest", "file", "manifest cut", "all"])
@@ -379,6 +415,20 @@ def test_what_is_lost_of_the_directory_is_written_anew(store: Store, tmp_path: P
         Dataset(directory, EVERY).update(store, at)
 
     assert same(by_duckdb(directory), wanted(store))
+
+
+def test_other_peoples_files_in_the_directory_and_another_sinks_below_it_stay(store: Store, tmp_path: Path) -> None:
+    directory = tmp_path / "files"
+    Dataset(directory / "below", EVERY).update(store, 0)
+    (directory / "raw" / "day=2024-01-01").mkdir(parents=True)
+    others = [directory / "mine.parquet", directory / "raw" / "day=2024-01-01" / "mine.parquet"]
+    for other in others:
+        other.write_bytes(b"somebody's")
+    before = on_disk(directory)
+
+    Dataset(directory, EVERY).update(store, 0)
+
+    assert before <= on_disk(directory)
 
 
 def live_files(directory: Path, table: str) -> list[Path]:

@@ -1,10 +1,11 @@
 """One sink at a time, in virtual time: how it waits, what it calls poison, and that it keeps to itself."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,7 +17,8 @@ from headend.sinks.linesink import MOST_LOSSES, LineSink
 from headend.sinks.model import Poison, Window
 from headend.sinks.sink import LONGEST_PAUSE
 from headend.sinks.window import Form, read_window
-from headend.store.errors import StoreFull
+from headend.store.errors import StoreFull, StoreUnavailable
+from headend.store.reader import StoreReader
 from headend.store.store import Store
 from tests.headend.collect import virtual
 from tests.headend.sinks.fake_influx import BEACON, FakeInflux, read_line
@@ -115,6 +117,31 @@ def test_one_outage_is_reported_once_and_its_end_once() -> None:
     deliver(server, desk)
 
     assert desk.reports == ["answered 404 to a write: no such page", ""]
+
+
+def test_a_connection_to_the_store_that_is_lost_ends_the_sink_so_that_all_begins_anew(store: Store) -> None:
+    reads = partial(read_window, form=UPSERT, most_lines=10)
+
+    async def main() -> None:
+        with StoreReader.open(store.path) as reader:
+
+            def lose(reader: StoreReader, after: int) -> Window:
+                reader._engine.fault = StoreUnavailable("the server closed the connection")
+                return reads(reader, after)
+
+            async def at_once(call: Callable[..., Any], *arguments: Any) -> Any:
+                return call(*arguments)
+
+            async def forget(_: Callable[[Store], Any]) -> None:
+                pass
+
+            lost = StoreJournal("one", reader, forget, lose, at_once)
+            sink = LineSink("one", lost, InfluxServer(Scripted(), reads_back=False), virtual.LoopClock(), lambda: 0.0)
+            async with asyncio.timeout(86_400):
+                await sink.run(asyncio.Event())
+
+    with pytest.raises(StoreUnavailable, match="closed the connection"):
+        virtual.run(main)
 
 
 @pytest.mark.parametrize(

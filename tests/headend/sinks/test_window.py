@@ -9,14 +9,14 @@ from random import Random
 import apsw
 import pytest
 
-from drivers.facts import IntervalBlock
+from drivers.facts import IntervalBlock, MeterEvent, RegisterValue
 from headend.registry.model import DAY
 from headend.sinks.model import Window
 from headend.sinks.window import Form, read_window
 from headend.store.model import Layer
 from headend.store.store import Store
 from tests.headend.sinks.fake_influx import read_line
-from tests.headend.sinks.world import ALL, ENERGY, FIRST_DAY, NOW, UNITS, change, expected, make_store
+from tests.headend.sinks.world import ALL, ENERGY, FIRST_DAY, NOW, REGISTER, UNITS, change, expected, make_store
 
 UPSERT, APPEND = Form(ALL, replaces=True), Form(ALL, replaces=False)
 
@@ -110,6 +110,42 @@ def test_damaged_block_is_poison_and_the_rest_goes_out(path: Path, store: Store)
     (poison,) = window.poison
     assert poison.point == f"meter_interval of SIM:1, day {FIRST_DAY} since 1970"
     assert "is damaged" in poison.reason
+    assert len(window.lines) == 4
+
+
+@pytest.mark.parametrize("table", ["register", "event"])
+def test_damaged_row_is_poison_and_the_rest_goes_out(path: Path, store: Store, table: str) -> None:
+    with store.transaction():
+        for meter in (1, 2):
+            values = [RegisterValue(REGISTER, count, UNITS[ENERGY], NOW + count) for count in (1, 2)]
+            store.record(meter, [*values, MeterEvent(7, NOW), MeterEvent(8, NOW)], NOW)
+    foreign = apsw.Connection(str(path))
+    which = {"register": "count = 1", "event": "code = 7"}[table]
+    foreign.execute(f"UPDATE {table} SET crc = crc + 1 WHERE end_device_id = 1 AND {which}")
+    foreign.close()
+
+    window = read_window(store, 0, APPEND, 1_000)
+
+    (poison,) = window.poison
+    assert "damaged" in poison.reason
+    assert len(window.lines) == 7
+    assert window.seq == store.last_seq()
+
+
+def test_readings_of_a_meter_whose_own_row_is_damaged_are_poison_and_the_rest_goes_out(
+    path: Path, store: Store
+) -> None:
+    for meter in (1, 2):
+        day_of_energy(store, meter, FIRST_DAY, (1, 2, 3, 4))
+    foreign = apsw.Connection(str(path))
+    foreign.execute("UPDATE end_device SET crc = crc + 1 WHERE id = 1")
+    foreign.close()
+
+    window = read_window(store, 0, APPEND, 1_000)
+
+    assert [(item.point, "damaged" in item.reason) for item in window.poison] == [
+        (f"meter_interval of local id 1, day {FIRST_DAY} since 1970", True)
+    ]
     assert len(window.lines) == 4
 
 

@@ -1,12 +1,16 @@
 """A backup is whole or absent, opens with its key alone, and is put back with what must not repeat jumped ahead."""
 
 import io
+import shutil
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from headend.errors import StoreError
+from headend.store import sqlite
+from headend.store import store as stores
 from headend.store.backup import Restored, back_up, restore
 from headend.store.model import COUNTER_LIMIT, COUNTER_WARN
 from headend.store.quarantine import mark_of, quarantine
@@ -164,6 +168,82 @@ def test_a_damaged_store_makes_no_backup(path: Path, tmp_path: Path) -> None:
     assert not Path(f"{path}.copy").exists()
 
 
+def test_a_second_backup_meanwhile_is_refused_and_takes_nothing_from_the_first(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(path) as store:
+        record(store, 0, 5)
+    copy_to, refusals = StoreReader.copy_to, []
+
+    def copy_beside_another(reader: StoreReader, copy: Path) -> None:
+        copy_to(reader, copy)
+        with pytest.raises(StoreError, match="another backup of it is being made; wait") as refused:
+            back_up(path, tmp_path / "second.hbk", KEY)
+        refusals.append(refused)
+
+    monkeypatch.setattr(StoreReader, "copy_to", copy_beside_another)
+    back_up(path, tmp_path / "first.hbk", KEY)
+    monkeypatch.undo()
+
+    put_back(tmp_path / "first.hbk", path, replace=True)
+    assert present(path) == list(range(5))
+    assert len(refusals) == 1
+    back_up(path, tmp_path / "third.hbk", KEY)
+
+
+@pytest.mark.parametrize("holds_a_view", [False, True])
+def test_a_restore_puts_counters_ahead_or_is_none_though_another_process_reads_the_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, holds_a_view: bool
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 50)
+    with open_store(path) as store, store.transaction():
+        store.reserve_counter("ours/key", 256)
+    back_up(path, tmp_path / "b.hbk", KEY)
+
+    with ExitStack() as others:
+
+        def now() -> int:
+            reader = others.enter_context(StoreReader.open(f"{path}.incoming"))
+            if holds_a_view:
+                others.enter_context(reader.snapshot())
+            reader.last_seq()
+            return NOW
+
+        if holds_a_view:
+            with pytest.raises(StoreError, match="nothing was changed"):
+                restore(tmp_path / "b.hbk", path, KEY, now, user="anna", replace=True)
+        else:
+            restore(tmp_path / "b.hbk", path, KEY, now, user="anna", replace=True)
+
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        assert store.reserve_counter("ours/key", 256).start == 256 + (0 if holds_a_view else 2**24)
+
+
+def test_what_a_killed_restore_of_another_backup_left_is_not_read_into_this_one(path: Path, tmp_path: Path) -> None:
+    with open_store(path) as store:
+        record(store, 0, 10)
+        back_up(path, tmp_path / "old.hbk", KEY)
+        with store.transaction():
+            store.reserve_counter("ours/key", 5_000)
+        record(store, 10, 5)
+        back_up(path, tmp_path / "new.hbk", KEY)
+    left = tmp_path / "left"
+    put_back(tmp_path / "old.hbk", left)
+    with Store.open(left, lambda: NOW) as store:
+        with store.transaction():
+            store.audit("anna", "restore", "old.hbk")
+        for part in ("", "-wal"):  # as they lie there where the process was killed
+            shutil.copy(f"{left}{part}", f"{path}.incoming{part}")
+
+    put_back(tmp_path / "new.hbk", path, replace=True)
+
+    assert present(path) == list(range(15))
+    with Store.open(path, lambda: NOW) as store, store.transaction():
+        assert list(store.faults()) == []
+        assert [entry.subject for entry in store.audit_entries()] == ["new.hbk"]
+        assert store.reserve_counter("ours/key", 1).start == 5_000 + 2**24
+
+
 def test_a_backup_overwrites_nothing(path: Path, tmp_path: Path) -> None:
     open_store(path).close()
     (tmp_path / "b.hbk").write_bytes(b"precious")
@@ -256,3 +336,28 @@ def test_compacting_gives_room_back_and_keeps_everything(path: Path) -> None:
         assert store.free_bytes() == 0
         assert list(store.faults()) == []
     assert present(path) == list(range(1_000))
+
+
+def test_the_log_that_a_long_view_let_grow_shrinks_once_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "LONGEST_LOG", 2**20)
+    path, log = tmp_path / "s.db", tmp_path / "s.db-wal"
+    with open_store(path) as store:
+        store._connection.pragma("synchronous", 0)  # no power fails here
+        store._connection.pragma("wal_autocheckpoint", 100)
+
+        def put(number: int) -> None:
+            with store.transaction():
+                store.set_aside("topic", bytes([number]) * 60_000, "unreadable", NOW)
+
+        with StoreReader.open(path) as reader, reader.snapshot():
+            reader.last_seq()
+            for number in range(40):
+                put(number)
+            grown = log.stat().st_size
+        for number in range(40, 80):
+            put(number)
+
+        assert grown > 2 * 2**20
+        assert log.stat().st_size < 2 * 2**20

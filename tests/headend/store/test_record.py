@@ -194,6 +194,12 @@ def test_a_fact_off_the_registrys_grid_is_refused_before_anything_is_written(sto
     assert counts(store, 0, 1, EXPORT) == [None]
 
 
+def test_the_first_instant_of_the_year_10000_is_refused_as_no_calendar_holds_it(store: Store) -> None:
+    for fact in (RegisterValue(REGISTER, 1, WH, 253_402_300_800), MeterEvent(1, 253_402_300_800)):
+        with store.transaction(keep=False), pytest.raises(StoreError, match="outside 1970 to 9999"):
+            store.record(1, [fact], NOW)
+
+
 def test_an_instant_before_1970_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="clock is wrong"):
         put(store, IntervalBlock(IMPORT, WH, -PERIOD, PERIOD, (1,)))

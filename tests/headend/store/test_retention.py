@@ -3,18 +3,20 @@
 import csv
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from drivers.facts import Fact, MeterEvent, RegisterValue
+from drivers.facts import Fact, MeterEvent, RegisterValue, StatusWord
+from drivers.obis import Obis
 from headend.export.archive import Part, archive
 from headend.export.errors import NotExportable
 from headend.export.write import export
 from headend.ledger import coverage, holes
-from headend.registry.model import DAY
+from headend.registry.model import DAY, Installation
 from headend.series import Series
 from headend.settings import RetentionSettings
 from headend.store.block import Channel
@@ -139,6 +141,24 @@ def test_what_comes_again_below_the_floor_is_not_stored_and_told_once_a_day(stor
     assert len(store.events(kind="older_than_retention")) == 1
     assert not store.registers(1, REGISTER, 0, THEN)
     assert not store.events(kind="meter")
+
+
+def test_what_is_said_of_old_intervals_is_no_event_below_the_floor_and_tears_no_gap(store: Store) -> None:
+    with store.transaction():
+        store.advance_cursor(INFLUX, store.last_seq())
+    retain(store, event_days=40)
+    told = replace(block(0, [0]), status=(StatusWord(START, START + PERIOD, 128, "power failure"),))
+
+    with store.transaction():
+        store.record(1, [told], THEN)
+        store.record(1, [block(0, [7, 8])], THEN)
+        store.record(1, [block(0, [1], REGISTER)], THEN)
+        store.advance_cursor(INFLUX, store.last_seq())
+
+    assert len(store.conflicts()) == 2
+    assert [(event.kind, event.at) for event in store.events()] == [("conflict", THEN), ("unexpected_channel", THEN)]
+    assert store.gaps() == []
+    assert not store.doomed(Kept.EVENT, "none", 10).keys
 
 
 def test_whole_days_in_bulk_below_the_floor_are_not_stored_either(store: Store) -> None:
@@ -346,6 +366,35 @@ def test_other_rows_go_by_their_own_terms(store: Store) -> None:
     assert len(store.set_asides()) == 6
 
 
+def test_what_is_kept_of_registers_is_not_looked_through_again_for_each_handful_that_goes(store: Store) -> None:
+    with store.transaction():
+        for number in range(60):
+            code = Obis(1, 0, number, 8, 0)
+            store.record(1, [RegisterValue(code, day, WH, START + day * DAY) for day in range(0, DAYS, 4)], THEN)
+        store.advance_cursor("vee", store.last_seq())
+        assert store.raise_floors(store.plan_retention(RetentionSettings(register_days=100), THEN))
+    steps = [0]
+
+    def step() -> bool:
+        steps[0] += 1
+        return False  # go on
+
+    store._connection.set_progress_handler(step, 50)
+
+    taken: list[int] = []
+    last: tuple[Any, ...] | None = None
+    while (doomed := store.doomed(Kept.REGISTER, "none", 5, last)).keys:
+        with store.transaction():
+            store.drop(doomed)
+        last = doomed.keys[-1]
+        taken.append(steps[0])
+        steps[0] = 0
+
+    assert len(taken) == 60
+    assert len(store._rows("SELECT 1 FROM register")) == 60 * 25
+    assert max(taken[-5:]) <= 2 * max(taken[:5])
+
+
 def test_a_change_that_comes_between_plan_and_act_stops_it(store: Store) -> None:
     plan = store.plan_retention(RetentionSettings(raw_days=40), THEN)
 
@@ -355,6 +404,17 @@ def test_a_change_that_comes_between_plan_and_act_stops_it(store: Store) -> None
         assert store.raise_floors(plan) is False
 
     assert store.floors() == {}
+
+
+def test_a_change_of_the_registry_that_comes_between_plan_and_act_stops_it_too(store: Store) -> None:
+    plan = store.plan_retention(RetentionSettings(raw_days=40), THEN)
+
+    with store.transaction():
+        store.put_installation(Installation(1, 1, START, multiplier=40))
+        assert store.raise_floors(plan) is False
+
+    assert store.floors() == {}
+    assert store.plan_retention(RetentionSettings(raw_days=40), THEN).floors[Kept.RAW].day == FIRST_DAY
 
 
 def test_a_shorter_term_taken_back_does_not_let_old_days_in_again(store: Store) -> None:

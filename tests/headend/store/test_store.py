@@ -358,6 +358,18 @@ def test_unknown_names_are_refused_in_words(store: Store) -> None:
         store.put_usage_point(" x", "UTC")
 
 
+def test_a_text_that_is_none_or_a_number_too_long_costs_its_own_part_alone(store: Store) -> None:
+    with store.transaction():
+        for broken in ({"text": "\ud800"}, {"code": 2**70}):
+            with pytest.raises(StoreError), store.transaction():
+                store.add_event(1, at=NOW, received_at=NOW, **{"kind": "meter", "code": 1, "text": "", **broken})  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="correct it"):
+            store.end_device("\udcff")
+        store.add_event(1, "meter", 7, NOW, "", NOW)
+
+    assert [event.code for event in store.events()] == [7]
+
+
 def test_a_disabled_meter_stays_expected(store: Store) -> None:
     with store.transaction():
         store.set_disabled("SIM:1", disabled=True)

@@ -59,5 +59,14 @@ def test_each_flipped_bit_is_found_and_each_cut() -> None:
             decode_sums(data[:length])
 
 
+def test_more_slots_than_two_octets_count_are_counted_in_more_parts() -> None:
+    block = Block.empty(Layer.VALIDATED, "UP1", 20_000, [Channel(IMPORT, 1, 0, WH, is_primary=True, version=1)])
+    block.values[:], block.state[:] = 3, State.MEASURED
+
+    (found,) = decode_sums(encode_sums(sum_up(block, 1))).channels
+
+    assert (int(found.sums.sum()), int(found.counts[:, State.MEASURED].sum())) == (3 * 86_400, 86_400)
+
+
 def test_equal_content_gives_equal_bytes() -> None:
     assert encode_sums(sum_up(day(2), 24)) == encode_sums(sum_up(day(2), 24))

@@ -72,6 +72,26 @@ async def test_one_that_fails_does_not_undo_the_others(opened: Opened) -> None:
     assert reader.raw_series(1, IMPORT, START, START + 101 * PERIOD).has_value.sum() == 2
 
 
+async def test_one_whose_part_cannot_be_kept_is_told_so_and_the_writer_goes_on(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, writer, reader = opened
+    end_part, failures = store._engine.end_part, [StoreError("the part was not kept")]
+
+    def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+        end_part()
+
+    monkeypatch.setattr(store._engine, "end_part", fail_once)
+
+    with pytest.raises(StoreError, match="was not kept"):
+        await submit(writer, 0)
+    await submit(writer, 1)
+
+    assert reader.raw_series(1, IMPORT, START, START + 2 * PERIOD).has_value.tolist() == [False, True]
+
+
 @sqlite_alone
 async def test_a_full_device_tells_everyone_of_the_batch_and_then_works_again(opened: Opened) -> None:
     store, writer, reader = opened
@@ -108,12 +128,14 @@ async def test_closing_commits_what_waits_and_refuses_what_comes_after(opened: O
         await submit(writer, 51)
 
 
-async def test_too_many_waiting_are_refused(opened: Opened) -> None:
+async def test_too_many_waiting_are_refused_as_by_a_device_without_room_so_that_polling_pauses_and_goes_on(
+    opened: Opened,
+) -> None:
     store, writer, _ = opened
     await writer.close()
     narrow = GroupCommitWriter(store, max_waiting=0)
 
-    with pytest.raises(StoreError, match="slow down"):
+    with pytest.raises(StoreFull, match="slow down"):  # any other error of the store ends the service
         await submit(narrow, 0)
 
     await narrow.close()
