@@ -164,6 +164,17 @@ def test_readings_come_as_rows_with_exact_decimals_in_words(
     )
 
 
+def test_each_grid_of_a_day_has_its_own_period(store: Store, place: ServerPlace, postgres: Postgres) -> None:
+    noon = START + DAY // 2
+    with store.transaction():
+        expect(store, 1, end=noon)
+        expect(store, 1, (IMPORT,), noon, period=900)
+        store.record(1, [block(0, [1] * 24), IntervalBlock(IMPORT, WH, noon, 900, (1,) * 48)], NOW)
+
+    found = postgres.sql(f"SELECT period, count(*) FROM {place.schema}.reading GROUP BY 1 ORDER BY 1")
+    assert found == "00:15:00|48\n00:30:00|24"
+
+
 def test_a_block_in_anothers_place_is_refused_in_sql(store: Store, place: ServerPlace, postgres: Postgres) -> None:
     with store.transaction():
         store.record(1, [block(0, [1])], NOW)

@@ -243,6 +243,9 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
 DECLARE
     slot RECORD;
     last_channel BYTEA;
+    last_period INTEGER;
+    last_unit INTEGER;
+    last_version BIGINT;
     states TEXT[];
     reasons TEXT[];
 BEGIN
@@ -252,11 +255,14 @@ BEGIN
     SELECT array_agg(word.word ORDER BY code.code) FROM generate_series(0, 255) AS code (code)
     LEFT JOIN word ON kind = 'reason' AND word.code = code.code INTO reasons;
     FOR slot IN SELECT * FROM block_slots(octets, only_channel) LOOP
-        IF slot.channel IS DISTINCT FROM last_channel THEN
+        IF (slot.channel, slot.period, slot.unit, slot.version) IS DISTINCT FROM (last_channel, last_period, last_unit, last_version) THEN
             IF (slot.layer, slot.day, slot.identity) <> (wanted_layer, key >> 32, name) THEN
                 PERFORM block_damage(format('it is of %s on day %s, and lies under %s on day %s', slot.identity, slot.day, name, key >> 32));
             END IF;
             last_channel := slot.channel;
+            last_period := slot.period;
+            last_unit := slot.unit;
+            last_version := slot.version;
             channel := obis_text(slot.channel);
             period := make_interval(secs => slot.period);
             unit := coalesce((SELECT word FROM word WHERE kind = 'unit' AND code = slot.unit), slot.unit::TEXT);
