@@ -133,19 +133,19 @@ def test_a_cut_scan_goes_on_and_one_with_other_options_is_refused(
     assert not kept.exists()
 
 
-def test_a_table_that_cannot_be_written_costs_no_second_scan(run: Run, wire: Wire, tmp_path: Path, data: Path) -> None:
+def test_a_table_that_cannot_be_written_costs_no_second_scan(
+    run: Run, wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path
+) -> None:
     lines = wire(modbus(E96, 1, 1001))
-    write = ("scan", PORT, *QUICK, "--profile", "sim-modbus-rtu", "--draft")
-    opened = scan.open_transport
+    write = StateFile.write
 
-    async def opened_while_somebody_makes_the_table(url: str) -> ByteStream:
+    def write_while_somebody_makes_the_table(self: StateFile, octets: bytes) -> None:
+        write(self, octets)
         (tmp_path / "found.csv").touch()
-        return await opened(url)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "open_transport", opened_while_somebody_makes_the_table)
-        failed = run(*write, "found.csv")
-    again = run(*write, "other.csv")
+    monkeypatch.setattr(StateFile, "write", write_while_somebody_makes_the_table)
+    failed = run("scan", PORT, *QUICK, "--profile", "sim-modbus-rtu", "--draft", "found.csv")
+    again = run("scan", PORT, *QUICK, "--profile", "sim-modbus-rtu", "--draft", "other.csv")
 
     assert failed.code == Exit.USAGE
     assert "found.csv cannot be written" in failed.err
