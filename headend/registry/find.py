@@ -1,5 +1,6 @@
 """Finding meters by the name a person typed."""
 
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from drivers.facts import UtcSeconds
@@ -38,3 +39,15 @@ def find_usage_point(reader: StoreReader, name: str, at: UtcSeconds) -> UsagePoi
         if place.start <= at and (place.end is None or at < place.end):
             return points[place.usage_point_id]
     raise RegistryError(f"meter {device.name} is installed nowhere at {at} s UTC; see `headend meter show`")
+
+
+def without_profile(reader: StoreReader, known: Collection[str], at: UtcSeconds) -> dict[str, list[str]]:
+    """Find the meters that hang somewhere at an instant and cannot be read for want of a profile: names by profile wanted."""
+    wanted: dict[str, list[str]] = {}
+    for device in reader.end_devices():
+        if device.profile in known or device.disabled:
+            continue
+        places = reader.installations(end_device_id=device.id)
+        if any(place.start <= at and (place.end is None or at < place.end) for place in places):
+            wanted.setdefault(device.profile, []).append(device.name)
+    return wanted

@@ -200,11 +200,14 @@ def test_profile_check_takes_a_name_or_a_file(run: Run, tmp_path: Path) -> None:
     assert run("profile", "check", "sim-modbus-rtu").code == Exit.OK
     faulty = run("profile", "check", str(tmp_path / "mine.toml"))
     unknown = run("profile", "check", "sim-modbus-rt")
+    parent = run("profile", "check", "dlms-base")
 
     assert faulty.code == Exit.CONFIG
     assert "makr: is unknown; did you mean maker?" in faulty.err
     assert unknown.code == Exit.CONFIG
     assert "did you mean sim-modbus-rtu?" in unknown.err
+    assert parent.code == Exit.CONFIG
+    assert "abstract: this profile is only there to be inherited from" in parent.err
 
 
 def test_config_show_names_the_origin_of_each_value(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +228,35 @@ def test_doctor_fails_with_exit_8_on_faulty_settings(run: Run) -> None:
 
     assert done.code == Exit.CHECK_FAILED
     assert [row["subject"] for row in rows(done.out) if row["verdict"] == "FAIL"] == ["settings", "clock"]
+
+
+def test_meter_whose_profile_is_not_there_fails_doctor_and_round(run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "models"
+    mine.mkdir()
+    (mine / "acme.toml").write_text('inherits = "sim-concentrator"\n')
+    (tmp_path / "meters.csv").write_text("usage_point,meter,profile,from,zone\nUP1,SIM:9,acme,2024-11-19,UTC\n")
+    run("--profiles", str(mine), "meter", "import", "meters.csv")
+
+    with_it, without = run("--profiles", str(mine), "run", "--once"), run("run", "--once")
+    doctor = run("doctor", "-o", "json")
+
+    assert with_it.code == Exit.OK, with_it.err
+    assert "no profile" not in with_it.err
+    assert without.code == Exit.PARTIAL
+    assert (
+        "1 meter not read, SIM:9 first: there is no profile 'acme'; name its directory with --profiles" in without.err
+    )
+    (found,) = [row for row in json.loads(doctor.out)["rows"] if row["subject"] == "meters"]
+    assert found["verdict"] == "FAIL"
+    assert "SIM:9" in found["found"]
+    assert doctor.code == Exit.CHECK_FAILED
+
+
+def test_round_without_any_meter_says_how_to_register_some(run: Run) -> None:
+    ran = run("run", "--once")
+
+    assert ran.code == Exit.OK
+    assert "no meter is registered; headend meter import FILE.csv" in ran.err
 
 
 def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path, tmp_path: Path) -> None:
