@@ -118,7 +118,7 @@ def list_(ctx: click.Context, format_name: str) -> None:
         return
     rows = list(csv.DictReader(io.StringIO(text)))
     keys = list(rows[0]) if rows else list(NARROW)
-    hidden = frozenset(key for key in keys if key not in NARROW or not any(row[key] for row in rows))
+    hidden = frozenset(key for key in keys if key not in NARROW or (rows and not any(row[key] for row in rows)))
     columns = [Column(key, key.replace("_", " ").capitalize()) for key in keys]
     app.output.emit(Document("headend.meter/1", columns, rows, hidden=hidden))
     if not rows:

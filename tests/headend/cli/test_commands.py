@@ -252,11 +252,12 @@ def test_meter_whose_profile_is_not_there_fails_doctor_and_round(run: Run, tmp_p
     assert doctor.code == Exit.CHECK_FAILED
 
 
-def test_round_without_any_meter_says_how_to_register_some(run: Run) -> None:
-    ran = run("run", "--once")
+def test_store_without_any_meter_says_how_to_register_some(run: Run) -> None:
+    ran = [run("run", "--once"), run("plan"), run("status"), run("meter", "list")]
 
-    assert ran.code == Exit.OK
-    assert "no meter is registered; headend meter import FILE.csv" in ran.err
+    assert {one.code for one in ran} == {Exit.OK}
+    assert all("no meter is registered; headend meter import FILE.csv" in one.err for one in ran)
+    assert all(one.out.split() for one in ran)
 
 
 def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path, tmp_path: Path) -> None:
