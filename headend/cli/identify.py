@@ -99,6 +99,8 @@ def command(
     start_logs(app, "error")  # what goes wrong is this command's own answer
     if draft_file is not None:
         check_new(draft_file, ".toml")
+    if target.startswith("/"):
+        raise click.UsageError(f"{target[:80]}: write a port as a link: serial://{target[:80]}?baud=9600")
     is_link = "://" in target
     if not is_link and (extra := _given(ctx)):
         raise click.UsageError(f"{', '.join(extra)}: only with a link; a registered meter has its own")
