@@ -276,6 +276,18 @@ def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path,
     assert run("export", "verify", "--directory", str(tmp_path / "out")).code == Exit.CHECK_FAILED
 
 
+def test_export_of_days_that_are_not_over_is_warned_of(run: Run, filled: Path, tmp_path: Path) -> None:
+    assert filled.exists()
+    target = str(tmp_path / "out")
+
+    over = run("export", "csv", "--from", "2024-11-19", "--to", "2024-11-19", "--directory", target)
+    open_ = run("export", "csv", "--from", "2024-11-19", "--to", "2024-11-20", "--directory", target)
+
+    assert over.code == open_.code == Exit.OK
+    assert "warning" not in over.err
+    assert "warning: the period ends at 2024-11-21T00:00:00Z and is not over" in open_.err
+
+
 def test_export_of_an_area_takes_what_belongs_to_it(run: Run, filled: Path, tmp_path: Path) -> None:
     assert filled.exists()
     day = ("--from", "2024-11-20", "--to", "2024-11-20", "--directory", str(tmp_path))
@@ -476,8 +488,8 @@ def test_explain_repeats_the_meters_own_words(run: Run, filled: Path) -> None:
         (("UP1", "--slot", "noon"), Exit.USAGE, "is no instant"),
         (("UP1", "--slot", "1969-11-20T05:05Z"), Exit.USAGE, "not within 1970"),
         (("NONE", "--slot", "2024-11-20T05:05Z"), Exit.USAGE, "NONE"),
-        (("UP1", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "no slot is expected"),
-        (("SIM0000001", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "is installed nowhere"),
+        (("UP1", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "no slot is expected at 2020-01-01T00:00:00Z"),
+        (("SIM0000001", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "is installed nowhere at 2020-01-01T00:00:00Z"),
         (("UP1", "--slot", "2024-11-20T05:05Z", "--rules", "none"), Exit.CONFIG, "is no rule set"),
     ],
 )
