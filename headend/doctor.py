@@ -5,8 +5,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -17,9 +19,10 @@ from drivers.facts import UtcSeconds
 from headend.errors import HeadendError, SettingsError, StoreError
 from headend.places import data_directory, store_file
 from headend.profiles import load_profiles
+from headend.registry.find import without_profile
 from headend.secrets import Secrets
 from headend.settings import Settings, StoreSettings, load_settings
-from headend.store.place import parse_place
+from headend.store.place import Place, parse_place
 from headend.store.quarantine import why_quarantined
 from headend.store.reader import StoreReader
 from headend.vee.rules import load_rules
@@ -62,12 +65,15 @@ def checks(
     yield sqlite(apsw.sqlite_lib_version())
     settings, fault = _settings(config, environment)
     yield fault
-    yield _profiles([*(Path(text) for text in settings.profiles.directories), *profiles])
+    directories = [*(Path(text) for text in settings.profiles.directories), *profiles]
+    yield _profiles(directories)
     if settings.store.url and not data:
         yield server_store(settings.store, environment)
+        yield from models(partial(_server, settings.store, environment), directories, now)
     else:
         directory = data or data_directory(settings.store.path, environment)
         yield store(store_file(directory))
+        yield from models(partial(store_file, directory), directories, now)
         yield disk(directory)
     yield clock(now, is_synchronized=TIME_SYNC.exists() or None)
     yield from ports([port.device for port in list_ports.comports()], os.access)
@@ -156,8 +162,7 @@ def store(path: Path) -> Check:
 def server_store(settings: StoreSettings, environment: Mapping[str, str]) -> Check:
     """Check that the store on a PostgreSQL server can be read, and that the server keeps what it acknowledges."""
     try:
-        password = Secrets(environment).password(settings.password_ref).decode()
-        with StoreReader.open(parse_place(settings.url).with_password(password)) as reader:
+        with StoreReader.open(_server(settings, environment)) as reader:
             meters, careless = len(reader.end_devices()), reader.durability_faults()
     except HeadendError as error:
         return Check(Verdict.FAIL, "store", str(error), "check the server, store.url and store.password_ref")
@@ -167,6 +172,23 @@ def server_store(settings: StoreSettings, environment: Mapping[str, str]) -> Che
             "switch them on in postgresql.conf",
         )  # fmt: skip
     return Check(Verdict.PASS, "store", f"{settings.url}; meters: {meters}")
+
+
+def _server(settings: StoreSettings, environment: Mapping[str, str]) -> Place:
+    password = Secrets(environment).password(settings.password_ref).decode()
+    return parse_place(settings.url).with_password(password)
+
+
+def models(place_of: Callable[[], Place], directories: Sequence[Path], now: UtcSeconds) -> Iterator[Check]:
+    """Check that each registered meter's profile is there. Says nothing where store or profiles are faulty: others do."""
+    with suppress(HeadendError, ProfileError, OSError):
+        known = load_profiles(directories)
+        with StoreReader.open(place_of()) as reader:
+            lost = without_profile(reader, known, now)
+        for name, meters in lost.items():
+            found = f"there is no profile {name!r}; meters that are not read for it: {len(meters)}, {meters[0]} first"
+            fix = "name its directory: profiles.directories in the settings, or --profiles"
+            yield Check(Verdict.FAIL, "meters", found, fix)
 
 
 def disk(directory: Path) -> Check:

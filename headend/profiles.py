@@ -8,9 +8,11 @@ from pathlib import Path
 from drivers.errors import ProfileError
 from drivers.profile import MeterProfile
 from drivers.profile_parser import is_abstract, parse_profile
+from drivers.table import nearest
 from headend.toml_file import TomlFileError, read_toml
 
 Documents = dict[str, Mapping[str, object]]
+ABSTRACT = "abstract: this profile is only there to be inherited from; check a child of it"
 
 
 def load_profiles(extra_directories: Sequence[Path] = ()) -> dict[str, MeterProfile]:
@@ -32,6 +34,17 @@ def load_profiles(extra_directories: Sequence[Path] = ()) -> dict[str, MeterProf
     return profiles
 
 
+def load_profile(name: str, extra_directories: Sequence[Path] = ()) -> MeterProfile:
+    """Load one profile by name. Raises `ProfileError`, also for one that is only there to be inherited from."""
+    profiles = load_profiles(extra_directories)
+    if found := profiles.get(name):
+        return found
+    documents, _ = load_documents(extra_directories)
+    if name in documents:
+        raise ProfileError(name, [ABSTRACT])
+    raise ProfileError(name, [f"{name}: there is no such profile{nearest(name, profiles)}"])
+
+
 def load_profile_file(path: Path, extra_directories: Sequence[Path] = ()) -> MeterProfile:
     """Load one profile file; its parents may lie beside it, in ``extra_directories`` or among the shipped ones.
 
@@ -40,9 +53,7 @@ def load_profile_file(path: Path, extra_directories: Sequence[Path] = ()) -> Met
     documents, _ = load_documents([path.parent, *extra_directories])
     documents[path.stem] = _read(path)
     if is_abstract(documents[path.stem]):
-        raise ProfileError(
-            path.stem, ["abstract: this profile is only there to be inherited from; check a child of it"]
-        )
+        raise ProfileError(path.stem, [ABSTRACT])
     return parse_profile(path.stem, documents)
 
 

@@ -1,6 +1,7 @@
 """Reads one TOML file of bounded size, with every failure turned into words."""
 
 import tomllib
+from codecs import BOM_UTF8
 from importlib.resources.abc import Traversable
 
 MAX_BYTES = 256 * 1024
@@ -19,6 +20,8 @@ def read_toml(entry: Traversable) -> dict[str, object]:
         raise TomlFileError(f"cannot be read: {error.strerror or error}") from error
     if len(content) > MAX_BYTES:
         raise TomlFileError(f"is larger than {MAX_BYTES} bytes")
+    if content.startswith(BOM_UTF8):
+        raise TomlFileError("begins with a byte-order mark, which TOML does not know; save it as UTF-8 without one")
     try:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:

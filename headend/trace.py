@@ -91,6 +91,11 @@ class Tracer:
         """Files that hold a trace."""
         return [file.path for file in self._files.values() if file.is_begun]
 
+    @property
+    def faults(self) -> list[str]:
+        """Why traces end early, or were not begun."""
+        return [f"{file.path.name}: {file.why_over}" for file in self._files.values() if file.why_over]
+
     def opening(self, open_transport: Open) -> Open:
         """Wrap the way links are opened, so that each can be overheard."""
 
@@ -151,6 +156,7 @@ class MeterTrace:
         self._clock = clock
         self._file: IO[str] | None = None
         self._is_over = False
+        self.why_over = ""
         self._size = 0
         self._session = 0
         self._began = 0.0
@@ -226,6 +232,7 @@ class MeterTrace:
 
     def _give_up(self, why: str) -> None:
         self._is_over = True
+        self.why_over = why
         _log.warning("trace ends", file=str(self.path), meter=self._header.meter, why=why)
 
 
@@ -235,9 +242,13 @@ def check_writable(path: Path) -> None:
         if not path.exists():
             if not path.parent.is_dir():
                 raise TraceFileError(f"{path}: there is no directory {path.parent}")
+            if not os.access(path.parent, os.W_OK | os.X_OK):
+                raise TraceFileError(f"{path}: {path.parent} may not be written; name a file elsewhere")
             return
         if not path.is_file():
             raise TraceFileError(f"{path}: is no file")
+        if not os.access(path, os.W_OK):
+            raise TraceFileError(f"{path}: may not be written; name another file")
         with path.open("rb") as file:
             begin = file.read(len(MAGIC))
     except OSError as error:

@@ -9,7 +9,7 @@ from drivers.obis import Obis, resolve
 from headend.cli.app import App
 from headend.cli.exits import Exit
 from headend.cli.options import DAY, node_options, output_option
-from headend.cli.output import Column, Document
+from headend.cli.output import Column, Document, instant
 from headend.errors import RegistryError
 from headend.export.formats import whole_days
 from headend.export.write import ExportResult, export, verify
@@ -74,6 +74,8 @@ def _export(format_name: str) -> click.Command:
         app.output.emit(_document(result))
         for note in result.notes:
             app.output.say(note)
+        if end > app.now():
+            app.output.warn(f"the period ends at {instant(end)} and is not over: export it again when it is")
         if result.replaces is not None:
             app.output.say(f"it replaces export {result.replaces}; {result.changed_slots} slots differ")
 

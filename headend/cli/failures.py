@@ -1,7 +1,9 @@
 """Turns an exception into words on stderr and an exit code."""
 
+import errno
 import sys
 import traceback
+from typing import TypeGuard
 
 from drivers import errors as drivers
 from headend import errors
@@ -25,6 +27,7 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (drivers.DriverError, Exit.NO_ANSWER),
     (errors.HeadendError, Exit.INTERNAL),
 )
+_UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Failure(Exception):
@@ -44,6 +47,11 @@ def code_of(error: Exception) -> Exit:
     return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.INTERNAL)
 
 
+def is_unwritten(error: Exception) -> TypeGuard[OSError]:
+    """Tell whether a stream took no more, as stdout does on a device that is full."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN
+
+
 def report(error: Exception) -> int:
     """Say on stderr what went wrong, one fault a line; give the exit code."""
     code = code_of(error)
@@ -58,6 +66,8 @@ def report(error: Exception) -> int:
             _say(f"next: {advice(error.cause).removesuffix(': headend read METER')}")
     elif isinstance(error, OSError) and error.filename is not None:
         _say(f"error: {error.filename}: {error.strerror}")
+    elif is_unwritten(error):
+        _say(f"error: the output could not be written: {error.strerror}; make room where it goes, or send it elsewhere")
     else:
         _say(f"internal error: {type(error).__name__}: {error}")
         _say("This is a bug. Please report it with what follows.")

@@ -21,7 +21,7 @@ from headend.cli.app import App
 from headend.cli.exits import Exit
 from headend.cli.failures import Failure
 from headend.cli.logs import start_logs
-from headend.cli.options import output_option
+from headend.cli.options import check_new, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.tracing import Wiring, wiring
 from headend.collect.identify import Identified, identify, needs_counters, session_profile
@@ -98,7 +98,9 @@ def command(
     app = App.of(ctx, format_name)
     start_logs(app, "error")  # what goes wrong is this command's own answer
     if draft_file is not None:
-        _check_new(draft_file)
+        check_new(draft_file, ".toml")
+    if target.startswith("/"):
+        raise click.UsageError(f"{target[:80]}: write a port as a link: serial://{target[:80]}?baud=9600")
     is_link = "://" in target
     if not is_link and (extra := _given(ctx)):
         raise click.UsageError(f"{', '.join(extra)}: only with a link; a registered meter has its own")
@@ -186,13 +188,6 @@ async def _identify(app: App, url: str, endpoint: Endpoint, wires: Wiring, inspe
             return await asked(counters=StoredCounters(writer))
         finally:
             await writer.close()
-
-
-def _check_new(file: Path) -> None:
-    if file.suffix != ".toml":
-        raise click.BadParameter(f"--draft: {file} does not end in .toml, as profiles do")
-    if file.exists():
-        raise click.BadParameter(f"--draft: {file} exists; name a new file")
 
 
 def _write(app: App, file: Path, found: Identified) -> Exit:

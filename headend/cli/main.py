@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``headend --help`` stays quick on a smal
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -28,9 +29,12 @@ COMMANDS = {
     ),
     "missing": ("headend.cli.missing", "List missing slots: which, why, and what to do next."),
     "curve": ("headend.cli.curve", "Draw a meter's day in the terminal, gaps as gaps."),
-    "vee": ("headend.cli.vee", "Explain a validated slot: rules it failed, what filled it."),
+    "vee": ("headend.cli.vee", "Explain a validated slot: rules it failed, what filled it; sum up by tariff."),
     "export": ("headend.cli.export", "Write billing files: csv or nem12."),
-    "store": ("headend.cli.store", "Care for the store: check, stats, backup, restore, retain, sums, compact."),
+    "store": (
+        "headend.cli.store",
+        "Care for the store: check, stats, backup, restore, export, retain, sums, compact, advance-counters.",
+    ),
     "sink": ("headend.cli.sink", "Show where readings are taken to, and what could not be delivered."),
     "config": ("headend.cli.config", "Check and show settings; reads no meter."),
     "trace": ("headend.cli.trace", "Take recorded wire traces apart, offline."),
@@ -84,6 +88,7 @@ def cli(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of `headend.cli.exits.Exit`."""
+    _open_closed_streams()
     sys.exit(run(arguments))
 
 
@@ -99,12 +104,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except (BrokenPipeError, SystemExit):
-        # Whoever read us has gone, as `head` does; click and rich turn that into SystemExit. Python would complain again
-        # when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has gone, as `head` does; click and rich turn that into SystemExit.
+        _drop_stdout()
         return Exit.OK
     except Exception as error:  # noqa: BLE001  the one place that turns every failure into words and a code
-        from headend.cli.failures import report  # noqa: PLC0415  only on failure
+        from headend.cli.failures import is_unwritten, report  # noqa: PLC0415  only on failure
 
+        if is_unwritten(error):
+            _drop_stdout()
         return report(error)
     return result if isinstance(result, int) else Exit.OK
+
+
+def _drop_stdout() -> None:
+    """Send what is left of stdout nowhere: Python would complain again when it flushes at exit, and change the exit code."""
+    with suppress(OSError):  # of a stream that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of standard streams that are closed (``>&-``), before a store's file gets their number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None and os.open(os.devnull, os.O_RDWR) == number:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))

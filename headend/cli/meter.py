@@ -12,6 +12,7 @@ from headend.cli.failures import Failure
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.tablefile import emit_faults, read_text
+from headend.cli.words import NO_METERS
 from headend.errors import RegistryError
 from headend.registry import table
 from headend.registry.cells import format_tariffs
@@ -117,11 +118,11 @@ def list_(ctx: click.Context, format_name: str) -> None:
         return
     rows = list(csv.DictReader(io.StringIO(text)))
     keys = list(rows[0]) if rows else list(NARROW)
-    hidden = frozenset(key for key in keys if key not in NARROW or not any(row[key] for row in rows))
+    hidden = frozenset(key for key in keys if key not in NARROW or (rows and not any(row[key] for row in rows)))
     columns = [Column(key, key.replace("_", " ").capitalize()) for key in keys]
     app.output.emit(Document("headend.meter/1", columns, rows, hidden=hidden))
     if not rows:
-        app.output.say("no meter is registered; headend meter import FILE.csv registers some")
+        app.output.say(NO_METERS)
 
 
 @command.command()

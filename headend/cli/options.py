@@ -1,5 +1,6 @@
 """What the global options say, and options shared by commands. Imports nothing heavy."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -34,6 +35,16 @@ def node_options(command: F) -> F:
     for name in ("box", "feeder", "transformer", "area"):
         command = click.option(f"--{name}", help=f"Only usage points of this {name}.")(command)
     return command
+
+
+def check_new(file: Path, suffix: str) -> None:
+    """Refuse a file for ``--draft`` that could not be written once the meters have answered. Raises `click.BadParameter`."""
+    if file.suffix != suffix:
+        raise click.BadParameter(f"--draft: {file} does not end in {suffix}")
+    if file.exists():
+        raise click.BadParameter(f"--draft: {file} exists; name a new file")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"--draft: {file.parent} is no directory that may be written")
 
 
 class Day(click.ParamType):  # type: ignore[type-arg]  # it takes none before click 8.5

@@ -20,7 +20,7 @@ from headend.cli.failures import Failure
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.tablefile import emit_faults, read_text
-from headend.cli.words import counted
+from headend.cli.words import NO_METERS, counted
 from headend.collect.advice import advise, duration, sentence
 from headend.collect.demand import Assumptions
 from headend.collect.forecast import COSTS, Backfill, Forecaster, LinkForecast, Night, Verdict, reference_day
@@ -186,6 +186,8 @@ def command(
                 here = forecaster.other(latencies=latencies | kept[url]) if url in kept else forecaster
                 forecast = here.link(url, medium_of(url, baud), of_link, days=days, night=night)
                 found.append((forecast, advise(here, forecast, of_link)))
+    if not meters:
+        app.output.say(NO_METERS)
     _emit(app, found, night, {"at": instant(app.now()), "day": instant(day)})
     _say(app, found, {url: latencies | kept.get(url, {}) for url in chosen.values()})
     verdicts = {forecast.verdict for forecast, _ in found}

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import click
 
-from drivers.errors import ProfileError
 from drivers.profile import MeterProfile
-from drivers.table import nearest
 from headend.cli.app import App
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document
-from headend.profiles import load_profile_file
+from headend.profiles import load_profile, load_profile_file
 
 
 @click.group()
@@ -28,10 +26,7 @@ def check(ctx: click.Context, name: str, format_name: str) -> None:
     if name.endswith(".toml") or "/" in name:
         profile = load_profile_file(Path(name), app.profile_directories)
     else:
-        found = app.profiles.get(name)
-        if found is None:
-            raise ProfileError(name, [f"{name}: there is no such profile{nearest(name, app.profiles)}"])
-        profile = found
+        profile = load_profile(name, app.profile_directories)
     app.output.emit(_document([profile]))
     app.output.say(f"profile {profile.name} is valid")
 

@@ -14,6 +14,7 @@ from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.tracing import wiring
+from headend.cli.words import counted
 from headend.registry.find import find_meter
 from headend.service import read_now
 
@@ -67,7 +68,7 @@ def command(
             "headend.read/1", COLUMNS, [_row(value) for value in values], {"meter": meter, "at": instant(app.now())}
         )
     )
-    app.output.say(f"{len(values)} values in {took:.1f} s")
+    app.output.say(f"{counted(len(values), 'value')} in {took:.1f} s")
     if absent := sorted(set(items) - {value.obis for value in values}):
         app.output.warn(f"{meter} gave no {', '.join(_name(obis) for obis in absent)}")
         return Exit.PARTIAL

@@ -13,7 +13,8 @@ from headend.cli.logs import start_logs
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document
 from headend.cli.tracing import Wiring, wiring
-from headend.cli.words import reason_key, reason_word
+from headend.cli.words import NO_METERS, counted, reason_key, reason_word
+from headend.registry.find import without_profile
 from headend.service import ServiceSummary, serve, serve_on
 from kernels.quality import Reason
 
@@ -58,7 +59,25 @@ def command(ctx: click.Context, *, once: bool, trace_directory: Path | None, for
         app.output.warn(failure)
     if was_interrupted and once:
         return Exit.INTERRUPTED
-    return verdict(summary)
+    code = verdict(summary)
+    if once and _unreadable(app) and code is Exit.OK:
+        return Exit.PARTIAL
+    return code
+
+
+def _unreadable(app: App) -> bool:
+    """Say which meters no round can read; tell whether there are any."""
+    with app.reader() as reader:
+        meters = reader.end_devices()
+        lost = without_profile(reader, app.profiles, app.now())
+    if not meters:
+        app.output.say(NO_METERS)
+    for name, devices in lost.items():
+        app.output.warn(
+            f"{counted(len(devices), 'meter')} not read, {devices[0]} first: there is no profile {name!r}; name its"
+            " directory with --profiles, or profiles.directories in the settings"
+        )
+    return bool(lost)
 
 
 async def _run(app: App, wires: Wiring, *, once: bool) -> tuple[ServiceSummary, bool]:

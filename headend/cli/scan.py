@@ -17,7 +17,7 @@ from headend.cli.app import App
 from headend.cli.exits import Exit
 from headend.cli.failures import Failure
 from headend.cli.logs import start_logs
-from headend.cli.options import output_option
+from headend.cli.options import check_new, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.telling import Teller, span
 from headend.cli.words import counted
@@ -163,7 +163,7 @@ def command(
         _show_plan(app, scan, str(url))
         return Exit.OK
     if draft_file is not None:
-        _check_new(draft_file)
+        check_new(draft_file, ".csv")
     candidates, session = _models(app, names)
     slug = re.sub(r"\W+", "-", str(url).partition("?")[0]).strip("-")[-80:]
     state = StateFile(state_path or app.data_directory / f"scan-{slug}.json")
@@ -190,15 +190,23 @@ def command(
             f"cut: {counted(len(scan.meters), 'meter')} so far; kept in {state.path}, the same command goes on"
         )
         raise
-    state.remove()
     if not was_asked:
+        state.remove()
         app.output.warn(
             f"not scanned: {'; '.join(scan.strangers)}. End that first (headend run? a gateway?), or scan beside it: --beside"
         )
         return Exit.PORT
     teller.finish()
     if draft_file is not None:
-        _write_draft(app, draft_file, scan, lambda form: _link(url, form), usage_points, zone)
+        try:
+            _write_draft(app, draft_file, scan, lambda form: _link(url, form), usage_points, zone)
+        except Failure:
+            state.write(dump(scan, port))
+            app.output.say(
+                f"the scan is kept in {state.path}: with another --draft the same command asks nothing again"
+            )
+            raise
+    state.remove()
     return _code(app, scan)
 
 
@@ -285,13 +293,6 @@ def _write_draft(app: App, file: Path, scan: Scan, link: Callable[[Form], str], 
             "the meters have several settings on one port. Each is a link of its own, and only one at a time can have the"
             " port: set the meters alike, or give them a port for each setting"
         )
-
-
-def _check_new(file: Path) -> None:
-    if file.suffix != ".csv":
-        raise click.BadParameter(f"--draft: {file} does not end in .csv")
-    if file.exists():
-        raise click.BadParameter(f"--draft: {file} exists; name a new file")
 
 
 def _code(app: App, scan: Scan) -> Exit:

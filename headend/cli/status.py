@@ -7,7 +7,7 @@ import click
 from headend.cli.app import App
 from headend.cli.options import output_option
 from headend.cli.output import Column, Document, instant
-from headend.cli.words import reason_key, reason_word
+from headend.cli.words import NO_METERS, reason_key, reason_word
 from headend.ledger import Coverage, total
 from headend.report import LinkCoverage, Recent, coverages_by_link
 
@@ -51,7 +51,10 @@ def command(ctx: click.Context, format_name: str) -> None:
             rows += [row(name, link) for link in links]
             if len(links) > 1:
                 rows.append(row(name, together(links)))
+        is_empty = not reader.end_devices()
     app.output.emit(Document("headend.status/1", COLUMNS, rows, {"at": instant(now)}, hidden=HIDDEN))
+    if is_empty:
+        app.output.say(NO_METERS)
 
 
 def together(links: list[LinkCoverage]) -> LinkCoverage:

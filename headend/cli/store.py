@@ -146,7 +146,7 @@ def stats(ctx: click.Context, format_name: str) -> None:
     for gap in gaps:
         app.output.say(f"gap of {gap.sink}{'' if gap.reached_at is None else ', told'}: {gap}")
     if entries:
-        app.output.say(f"audit: {entries} entries, head {head}")
+        app.output.say(f"audit: {entries} {'entry' if entries == 1 else 'entries'}, head {head}")
     if summary["is_check_owed"]:
         app.output.say("not closed properly: the whole check is owed; headend run makes it, or headend store check")
 

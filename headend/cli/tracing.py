@@ -44,5 +44,8 @@ def wiring(app: App, *, file: Path | None = None, directory: Path | None = None)
         try:
             yield Wiring(open_transport=tracer.opening(open_transport), drivers=tracer.watching(DRIVERS))
         finally:
-            written = ", ".join(str(path) for path in tracer.paths) or "nothing, no link was opened"
-            app.output.say(f"trace: {written}")
+            if tracer.paths or not tracer.faults:
+                written = ", ".join(str(path) for path in tracer.paths) or "nothing, no link was opened"
+                app.output.say(f"trace: {written}")
+            for fault in tracer.faults:
+                app.output.warn(f"trace: {fault}")

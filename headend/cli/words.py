@@ -3,6 +3,7 @@
 from kernels.quality import Reason, State
 
 NOT_TRIED = "not tried yet"
+NO_METERS = "no meter is registered; headend meter import FILE.csv registers some"
 
 _ADVICE: dict[Reason, str] = {
     Reason.NONE: "wait for the next round, or run: headend run --once",

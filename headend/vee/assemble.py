@@ -18,6 +18,7 @@ from headend.registry.model import ChannelExpectation, Installation, UsagePoint
 from headend.series import Series
 from headend.vee.registers import RegisterSpan, joined, register_spans
 from headend.vee.rules import MEAN_POWER_UNITS, RuleSet
+from headend.vee.work import instant_text
 from kernels.quality import Reason, State
 
 DAY = 86_400
@@ -180,7 +181,7 @@ def _primary(raw: Series, piece: Piece, target: ScalerUnit) -> np.ndarray[tuple[
     counts = raw.values.astype(object) * factor
     for slot in np.flatnonzero(np.abs(raw.values.astype(np.int64)) > INT32_MAX // factor):
         raise VeeError(
-            f"the interval at {raw.start + int(slot) * raw.period} s UTC is {counts[slot]} counts of 10^{target.scaler} "
+            f"the interval at {instant_text(raw.start + int(slot) * raw.period)} is {counts[slot]} counts of 10^{target.scaler} "
             f"{target.unit.symbol} with multiplier {piece.multiplier}, which does not fit 32 bits; "
             "choose a coarser scaler in the meter's profile"
         )

@@ -20,7 +20,7 @@ from headend.vee.calendar import Calendars
 from headend.vee.checks import KINDS, Severity
 from headend.vee.rules import CORE, RuleSet
 from headend.vee.service import NO_CALENDARS, Prepared, prepared_days
-from headend.vee.work import Note, Watch
+from headend.vee.work import Note, Watch, instant_text
 from kernels.quality import HAS_VALUE, Reason, Rule, State
 
 _SAYS = {
@@ -131,7 +131,7 @@ def explain(
             ):
                 return _explained(reader, usage_point, obis, prepared, slot, rules)
     raise RegistryError(
-        f"usage point {usage_point.name}, {obis}: no slot is expected at {at} s UTC; see `headend meter show`"
+        f"usage point {usage_point.name}, {obis}: no slot is expected at {instant_text(at)}; see `headend meter show`"
     )
 
 

@@ -34,6 +34,7 @@ def test_faults_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "two.toml").write_text("this is not TOML")
     (tmp_path / "three.toml").write_bytes(b"\xff\xfe")
     (tmp_path / "four.toml").write_bytes(b"#" * (MAX_BYTES + 1))
+    (tmp_path / "five.toml").write_bytes(b"\xef\xbb\xbf" + b'inherits = "sim-modbus-rtu"\n')
 
     with pytest.raises(ProfileError) as caught:
         load_profiles([tmp_path, tmp_path / "nowhere"])
@@ -43,6 +44,7 @@ def test_faults_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     assert "two: file: is not TOML" in text
     assert "three: file: is not UTF-8 (byte 0)" in text
     assert f"four: file: is larger than {MAX_BYTES} bytes" in text
+    assert "five: file: begins with a byte-order mark" in text
     assert "nowhere: is no directory" in text
 
 

@@ -393,6 +393,16 @@ def test_a_file_that_is_no_trace_is_never_replaced(tmp_path: Path) -> None:
     assert table.read_text() == "usage_point,meter\n"
 
 
+async def test_a_trace_that_could_not_be_begun_says_why(tmp_path: Path) -> None:
+    with Tracer.to_file(SystemClock(), tmp_path / "a.trace") as tracer:
+        (tmp_path / "a.trace").mkdir()
+        tracer._file(URL, endpoint("wrapper")).begin(endpoint("wrapper"))
+
+    assert not tracer.paths
+    assert len(tracer.faults) == 1
+    assert tracer.faults[0].endswith("is no file")
+
+
 async def test_a_trace_stops_at_its_bound_with_a_note_and_the_reading_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

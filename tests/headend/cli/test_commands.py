@@ -200,11 +200,14 @@ def test_profile_check_takes_a_name_or_a_file(run: Run, tmp_path: Path) -> None:
     assert run("profile", "check", "sim-modbus-rtu").code == Exit.OK
     faulty = run("profile", "check", str(tmp_path / "mine.toml"))
     unknown = run("profile", "check", "sim-modbus-rt")
+    parent = run("profile", "check", "dlms-base")
 
     assert faulty.code == Exit.CONFIG
     assert "makr: is unknown; did you mean maker?" in faulty.err
     assert unknown.code == Exit.CONFIG
     assert "did you mean sim-modbus-rtu?" in unknown.err
+    assert parent.code == Exit.CONFIG
+    assert "abstract: this profile is only there to be inherited from" in parent.err
 
 
 def test_config_show_names_the_origin_of_each_value(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +230,36 @@ def test_doctor_fails_with_exit_8_on_faulty_settings(run: Run) -> None:
     assert [row["subject"] for row in rows(done.out) if row["verdict"] == "FAIL"] == ["settings", "clock"]
 
 
+def test_meter_whose_profile_is_not_there_fails_doctor_and_round(run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "models"
+    mine.mkdir()
+    (mine / "acme.toml").write_text('inherits = "sim-concentrator"\n')
+    (tmp_path / "meters.csv").write_text("usage_point,meter,profile,from,zone\nUP1,SIM:9,acme,2024-11-19,UTC\n")
+    run("--profiles", str(mine), "meter", "import", "meters.csv")
+
+    with_it, without = run("--profiles", str(mine), "run", "--once"), run("run", "--once")
+    doctor = run("doctor", "-o", "json")
+
+    assert with_it.code == Exit.OK, with_it.err
+    assert "no profile" not in with_it.err
+    assert without.code == Exit.PARTIAL
+    assert (
+        "1 meter not read, SIM:9 first: there is no profile 'acme'; name its directory with --profiles" in without.err
+    )
+    (found,) = [row for row in json.loads(doctor.out)["rows"] if row["subject"] == "meters"]
+    assert found["verdict"] == "FAIL"
+    assert "SIM:9" in found["found"]
+    assert doctor.code == Exit.CHECK_FAILED
+
+
+def test_store_without_any_meter_says_how_to_register_some(run: Run) -> None:
+    ran = [run("run", "--once"), run("plan"), run("status"), run("meter", "list")]
+
+    assert {one.code for one in ran} == {Exit.OK}
+    assert all("no meter is registered; headend meter import FILE.csv" in one.err for one in ran)
+    assert all(one.out.split() for one in ran)
+
+
 def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path, tmp_path: Path) -> None:
     assert filled.exists()
     period = ("--from", "2024-11-20", "--to", "2024-11-20", "--directory", str(tmp_path / "out"))
@@ -241,6 +274,18 @@ def test_export_writes_a_file_and_verify_finds_it_intact(run: Run, filled: Path,
     assert verified.code == Exit.OK
     Path(document["files"][0]).write_text("altered")
     assert run("export", "verify", "--directory", str(tmp_path / "out")).code == Exit.CHECK_FAILED
+
+
+def test_export_of_days_that_are_not_over_is_warned_of(run: Run, filled: Path, tmp_path: Path) -> None:
+    assert filled.exists()
+    target = str(tmp_path / "out")
+
+    over = run("export", "csv", "--from", "2024-11-19", "--to", "2024-11-19", "--directory", target)
+    open_ = run("export", "csv", "--from", "2024-11-19", "--to", "2024-11-20", "--directory", target)
+
+    assert over.code == open_.code == Exit.OK
+    assert "warning" not in over.err
+    assert "warning: the period ends at 2024-11-21T00:00:00Z and is not over" in open_.err
 
 
 def test_export_of_an_area_takes_what_belongs_to_it(run: Run, filled: Path, tmp_path: Path) -> None:
@@ -443,8 +488,8 @@ def test_explain_repeats_the_meters_own_words(run: Run, filled: Path) -> None:
         (("UP1", "--slot", "noon"), Exit.USAGE, "is no instant"),
         (("UP1", "--slot", "1969-11-20T05:05Z"), Exit.USAGE, "not within 1970"),
         (("NONE", "--slot", "2024-11-20T05:05Z"), Exit.USAGE, "NONE"),
-        (("UP1", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "no slot is expected"),
-        (("SIM0000001", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "is installed nowhere"),
+        (("UP1", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "no slot is expected at 2020-01-01T00:00:00Z"),
+        (("SIM0000001", "--slot", "2020-01-01T00:00Z"), Exit.USAGE, "is installed nowhere at 2020-01-01T00:00:00Z"),
         (("UP1", "--slot", "2024-11-20T05:05Z", "--rules", "none"), Exit.CONFIG, "is no rule set"),
     ],
 )

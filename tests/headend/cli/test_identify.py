@@ -181,6 +181,7 @@ def test_what_a_kind_of_meters_shares_is_enough_to_ask_one(run: Run, tmp_path: P
         (("SIM0000001", "--address", "1"), Exit.USAGE, "only with a link"),
         (("SIM:17",), Exit.USAGE, "modbus meter"),
         (("SIM0000009",), Exit.USAGE, "SIM0000001"),
+        (("/dev/ttyUSB0",), Exit.USAGE, "serial:///dev/ttyUSB0?baud=9600"),
     ],
 )
 def test_a_wrong_question_is_named(

@@ -138,6 +138,25 @@ def test_reader_that_has_gone_before_anything_is_written_is_exit_0(name: str) ->
     assert (done.returncode, done.stderr) == (Exit.OK, b"")
 
 
+def test_output_that_has_no_room_is_said_without_a_traceback() -> None:
+    with Path("/dev/full").open("wb") as stdout:
+        command = [sys.executable, "-m", "headend.cli", "config", "show"]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+
+    assert done.returncode == Exit.INTERNAL
+    assert done.stderr == (
+        "error: the output could not be written: No space left on device; make room where it goes, or send it elsewhere\n"
+    )
+
+
+def test_streams_that_are_closed_are_nobody_to_write_to() -> None:
+    command = f"{sys.executable} -m headend.cli config show <&- >&-"
+
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (Exit.OK, b"")
+
+
 def test_pipe_gets_no_escape_sequences(filled: Path) -> None:
     done = process("--data", str(filled), "doctor")
 

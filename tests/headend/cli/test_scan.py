@@ -133,6 +133,30 @@ def test_a_cut_scan_goes_on_and_one_with_other_options_is_refused(
     assert not kept.exists()
 
 
+def test_a_table_that_cannot_be_written_costs_no_second_scan(
+    run: Run, wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path
+) -> None:
+    lines = wire(modbus(E96, 1, 1001))
+    write = StateFile.write
+
+    def write_while_somebody_makes_the_table(self: StateFile, octets: bytes) -> None:
+        write(self, octets)
+        (tmp_path / "found.csv").touch()
+
+    monkeypatch.setattr(StateFile, "write", write_while_somebody_makes_the_table)
+    failed = run("scan", PORT, *QUICK, "--profile", "sim-modbus-rtu", "--draft", "found.csv")
+    again = run("scan", PORT, *QUICK, "--profile", "sim-modbus-rtu", "--draft", "other.csv")
+
+    assert failed.code == Exit.USAGE
+    assert "found.csv cannot be written" in failed.err
+    assert "the same command asks nothing again" in failed.err
+    assert again.code == Exit.OK
+    assert "SIM:1001" in (tmp_path / "other.csv").read_text()
+    assert lines[0].questions
+    assert not lines[1].questions
+    assert not list(data.glob("scan-*"))
+
+
 def test_a_damaged_state_is_named_and_restart_begins_anew(run: Run, wire: Wire, tmp_path: Path) -> None:
     wire(modbus(E96, 2, 1002))
     (tmp_path / "s.json").write_text("{")
@@ -201,6 +225,7 @@ def test_a_dry_run_says_what_is_asked_and_how_long_it_takes_and_asks_nothing(run
         ((PORT, "--units", "1-999999999"), "no unit from 1 to 247"),
         ((PORT, "--zone", "Nowhere"), "Nowhere"),
         ((PORT, "--draft", "found.txt"), "does not end in .csv"),
+        ((PORT, "--draft", "nowhere/found.csv"), "nowhere is no directory that may be written"),
         ((PORT, "--profile", "nothing"), "no profile is named 'nothing'"),
     ],
 )
