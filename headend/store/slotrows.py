@@ -1,0 +1,219 @@
+"""Rows of slots: what many meters said of their days, a row for each day of each, and what that makes of the blocks stored.
+
+Facts are laid into rows by a kernel, blocks decoded and encoded together. What is not plain is told apart, never guessed at: a
+row that contradicts what is stored, or whose block is of other channels, is for `RawWrites.record` to merge slot by slot.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from drivers.facts import IntervalBlock
+from drivers.obis import Obis
+from drivers.units import ScalerUnit
+from headend.registry.model import DAY
+from headend.series import Int32, Int64, UInt8, UInt32
+from headend.store.block import (
+    FIXED_SIZE,
+    HAS_VALUE_BY_STATE,
+    MAX_CHANNELS,
+    MAX_SLOTS,
+    Channel,
+    Layout,
+    channel_of,
+    decode_rows_of,
+    encode_rows_of,
+    is_whole,
+    layout_of,
+    whole_head,
+)
+from headend.store.model import Layer
+from headend.store.rawwrites import doubt
+from headend.store.seriesreads import block_key
+from kernels.counts import lay_facts
+from kernels.quality import State
+
+Key = tuple[tuple[Obis, int, int, ScalerUnit, int], ...]
+"""Of each fact: code, period [s], start within its day [s], scaler and unit, slots."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """Where the facts of one meter lie in rows, one for each of ``days`` days: ``slots`` in all.
+
+    ``places``: of each fact, as `kernels.counts.lay_facts` takes it.
+    """
+
+    channels: tuple[Channel, ...]
+    days: int
+    slots: int
+    places: Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlotRows:
+    """Rows of meters that record the same channels. ``places``: end device and day of each row.  ``heads``: of `encode_head`.
+
+    ``values``, ``has_value``, ``rules``: as those of `MeterDays`.
+    """
+
+    channels: tuple[Channel, ...]
+    places: Sequence[tuple[int, int]]
+    heads: Sequence[bytes]
+    values: Int32
+    has_value: npt.NDArray[np.bool_] | None
+    rules: UInt32 | None
+    keys: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Say under which keys the rows' blocks are stored."""
+        object.__setattr__(self, "keys", [block_key(day, meter) for meter, day in self.places])
+
+
+@dataclass(slots=True, eq=False)
+class Merged:
+    """What rows make of the blocks stored. ``new``, ``same``: values of each row.  ``is_stored``: whether it has a block yet.
+
+    ``blocks``: by row, what is to be stored now.  ``codes``: of the channels that change by that.  ``odd``: rows that are not plain.
+    """
+
+    new: list[int]
+    same: list[int]
+    is_stored: list[bool]
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    codes: dict[int, bytes] = field(default_factory=dict)
+    odd: set[int] = field(default_factory=set)
+
+
+def key_of(facts: Sequence[IntervalBlock]) -> Key:
+    """Say all of some facts that decides about their `Shape`."""
+    return tuple([(fact.obis, fact.period, fact.start % DAY, fact.scaler_unit, len(fact.counts)) for fact in facts])
+
+
+@lru_cache(maxsize=4096)
+def shape_of(key: Key) -> Shape | None:
+    """Lay facts that begin on the same day beside each other; None where they are not each of another channel, or very unlike."""
+    channels = [channel_of(obis, period, start % period, unit) for obis, period, start, unit, _ in key]
+    slots = [said for *_, said in key]
+    if not 0 < len(channels) <= MAX_CHANNELS or len(set(channels)) != len(channels) or not all(slots):
+        return None
+    layout = layout_of(tuple(channels))
+    places = [
+        (0, layout.spans[channel].start, channel.slots, start // channel.period)
+        for channel, (_, _, start, _, _) in zip(channels, key, strict=True)
+    ]
+    days = max(-(-(first + said) // width) for (_, _, width, first), said in zip(places, slots, strict=True))
+    if layout.slots > MAX_SLOTS or days * layout.slots > sum(slots) + 2 * layout.slots:
+        return None
+    return Shape(layout.channels, days, days * layout.slots, np.array(places, np.int64))
+
+
+def lay(
+    shapes: Sequence[Shape], facts: Sequence[IntervalBlock]
+) -> tuple[Int32, npt.NDArray[np.bool_] | None, UInt32 | None]:
+    """Lay facts of shapes with the same channels into rows, one shape below the other: values, has_value and rules of `SlotRows`."""
+    at = np.cumsum([0, *[shape.days for shape in shapes]])
+    places = np.concatenate([shape.places for shape in shapes])
+    places[:, 0] += np.repeat(at[:-1], [len(shape.places) for shape in shapes])
+    size = int(at[-1]), layout_of(shapes[0].channels).slots
+    values, has_value, rules = np.zeros(size, np.int32), np.zeros(size, np.bool_), np.zeros(size, np.uint32)
+    laid, ruled = lay_facts(
+        [fact.counts for fact in facts], [fact.rules for fact in facts], places, values, has_value, rules
+    )
+    return values, None if laid == values.size else has_value, rules if ruled else None
+
+
+def merge(rows: SlotRows, stored: Mapping[int, bytes]) -> Merged:
+    """Merge rows of channels that are expected all day long with the blocks stored, by their keys."""
+    count, slots = rows.values.shape
+    layout = layout_of(rows.channels)
+    said = [slots] * count if rows.has_value is None else np.count_nonzero(rows.has_value, axis=1).tolist()
+    done = Merged([0] * count, [0] * count, [key in stored for key in rows.keys])
+    fresh = [row for row, is_stored in enumerate(done.is_stored) if said[row] and not is_stored]
+    if rows.has_value is not None and fresh:
+        # A channel that says nothing is not made a channel of a new block.
+        is_full: list[bool] = np.all(_told(rows.has_value, layout), axis=1).tolist()
+        done.odd.update(row for row in fresh if not is_full[row])
+        fresh = [row for row in fresh if is_full[row]]
+    if fresh:
+        _begin(rows, layout, fresh, said, done)
+    held = [row for row, is_stored in enumerate(done.is_stored) if said[row] and is_stored]
+    if held:
+        whole = [
+            row for row in held if is_whole(stored[rows.keys[row]], Layer.RAW, rows.places[row][1], rows.heads[row])
+        ]
+        done.odd.update(set(held).difference(whole))
+        if whole:
+            _continue(rows, layout, whole, [stored[rows.keys[row]] for row in whole], done)
+    return done
+
+
+def _begin(rows: SlotRows, layout: Layout, chosen: Sequence[int], said: Sequence[int], done: Merged) -> None:
+    """Make blocks of days that are not stored yet."""
+    cut = slice(None) if len(chosen) == len(rows.keys) else chosen
+    values = rows.values[cut]
+    has_value = None if rows.has_value is None else rows.has_value[cut]
+    state, reason = np.full(values.shape, State.MEASURED, np.uint8), np.zeros(values.shape, np.uint8)
+    rules: UInt32 = np.zeros(values.shape, np.uint32)
+    if rows.rules is not None:
+        rules = rows.rules[cut] if has_value is None else rows.rules[cut] * has_value
+        doubt(state, rules)
+    if has_value is not None:
+        state[~has_value] = State.EXPECTED
+    codes = b"".join(dict.fromkeys(channel.obis.to_bytes() for channel in layout.channels))
+    for row, block in zip(chosen, _encoded(rows, layout, chosen, values, state, reason, rules), strict=True):
+        done.blocks[row], done.codes[row], done.new[row] = block, codes, said[row]
+
+
+def _continue(rows: SlotRows, layout: Layout, chosen: Sequence[int], blocks: list[bytes], done: Merged) -> None:
+    """Put into blocks of these channels what they do not hold yet; a row that contradicts its block, or newly doubts it, is odd."""
+    values, state, reason, rules = decode_rows_of(layout, blocks, [FIXED_SIZE + len(rows.heads[row]) for row in chosen])
+    said = rows.values[chosen]
+    has_value = np.ones(said.shape, np.bool_) if rows.has_value is None else rows.has_value[chosen]
+    said_rules = np.zeros(said.shape, np.uint32) if rows.rules is None else rows.rules[chosen]
+    held = HAS_VALUE_BY_STATE[state]
+    again, fresh = has_value & held, has_value & ~held
+    is_odd = (again & ((values != said) | (said_rules & ~rules != 0))).any(axis=1).tolist()
+    new, same = np.count_nonzero(fresh, axis=1).tolist(), np.count_nonzero(again, axis=1).tolist()
+    changed = [place for place, row in enumerate(chosen) if new[place] and not is_odd[place]]
+    for place, row in enumerate(chosen):
+        if is_odd[place]:
+            done.odd.add(row)
+        else:
+            done.new[row], done.same[row] = new[place], same[place]
+    if not changed:
+        return
+    values[fresh], state[fresh], reason[fresh], rules[fresh] = said[fresh], State.MEASURED, 0, said_rules[fresh]
+    doubt(state, rules)
+    told = _told(fresh, layout)
+    made = _encoded(
+        rows,
+        layout,
+        [chosen[place] for place in changed],
+        values[changed],
+        state[changed],
+        reason[changed],
+        rules[changed],
+    )
+    for place, block in zip(changed, made, strict=True):
+        row = chosen[place]
+        done.blocks[row] = block
+        done.codes[row] = b"".join(
+            dict.fromkeys(layout.channels[number].obis.to_bytes() for number in np.flatnonzero(told[place]).tolist())
+        )
+
+
+def _told(slots: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.bool_]:
+    """Say in which channels any of the slots is set: shape (rows, channels)."""
+    told: npt.NDArray[np.bool_] = np.logical_or.reduceat(slots, layout.edges[:-1], axis=1)
+    return told
+
+
+def _encoded(
+    rows: SlotRows, layout: Layout, chosen: Sequence[int], values: Int32, state: UInt8, reason: UInt8, rules: UInt32
+) -> list[bytes]:
+    heads = [whole_head(Layer.RAW, rows.places[row][1], rows.heads[row]) for row in chosen]
+    return encode_rows_of(layout, heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules))
