@@ -17,8 +17,9 @@ from headend.collect.job import Job, Mark, RoundSummary, Span
 from headend.collect.schedule import Meter
 from headend.collect.visit import Answer
 from headend.registry.model import ChannelExpectation, overlap
-from headend.store.model import Recorded
+from headend.store.model import MeterReading, Recorded
 from headend.store.rawwrites import LAST_INSTANT, told_causes
+from headend.store.recording import Steps
 from headend.store.store import Store
 from kernels.quality import Reason, Rule, State
 
@@ -45,8 +46,8 @@ def settle_answer(
     started: UtcSeconds,
     ended: UtcSeconds,
     tell_clock: bool,
-) -> RoundSummary:
-    """Store what a meter said: facts, then a cause for each slot of the job it said nothing of.
+) -> Steps[RoundSummary]:
+    """Store what a meter said, as a `Recording`'s steps: facts, then a cause for each slot of the job it said nothing of.
 
     ``cause``: of what is missing of an answer that was cut.  ``tell_clock``: a wrong clock makes an event; False while it
     has been told already.
@@ -60,7 +61,7 @@ def settle_answer(
     if clock_fault:
         blocks = [_doubted(store, meter, block) for block in blocks]
     registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
-    recorded = store.record(device.id, [*registers, *blocks], ended, run_id)
+    recorded = yield MeterReading(device.id, [*registers, *blocks], ended, run_id)
     unreadable, told = _unreadable(answer, oddities), _told(blocks)
     marks: list[Mark] = []
     for span in job.spans:
@@ -68,7 +69,7 @@ def settle_answer(
         if entry is not None and entry.origin == "register":
             derived = _derive(store, meter, entry, span, oddities)
             if derived is not None and _has_any(derived.block):
-                recorded += store.record(device.id, [derived.block], ended, run_id)
+                recorded += yield MeterReading(device.id, [derived.block], ended, run_id)
             marks += _unmade(store, meter, span, derived)
         elif span.obis in unfit:
             marks.append(Mark(device.id, span.obis, span.start, span.end, Reason.SET_ASIDE))

@@ -105,23 +105,22 @@ class GroupWrites(RawWrites):
         pending, done = Pending(), list[Recorded]()
         for said in some:
             reading, plain = said.reading, merged.get(said.reading.end_device_id)
-            facts = reading.facts
-            telling: list[IntervalBlock] = []
-            told = Recorded()
-            if plain is not None:
-                others = [fact for fact in facts if not isinstance(fact, IntervalBlock)]
+            if plain is None:
+                others, telling, told = reading.facts, [], Recorded()
+            else:
+                others = [fact for fact in reading.facts if not isinstance(fact, IntervalBlock)]
                 for fact in others:
                     check_instant(self._device_name(reading.end_device_id), fact)
-                facts, told = others, pending.add(plain, reading.received_at, reading.run_id)
                 telling = [fact for fact in said.intervals if fact.status or (fact.rules and None in fact.counts)]
-            if facts or telling:
+                told = pending.add(plain, reading.received_at, reading.run_id)
+            if others or telling or plain is None:
                 # What is written now has a number behind that of what came before.
                 self._put_pending(pending)
                 pending = Pending()
             for block in telling:
                 self._record_status(reading.end_device_id, block, reading.received_at, reading.run_id)
-            if facts:
-                told += super().record(reading.end_device_id, facts, reading.received_at, reading.run_id)
+            if others or plain is None:
+                told += super().record(reading.end_device_id, others, reading.received_at, reading.run_id)
             done.append(told)
         self._put_pending(pending)
         return done
