@@ -37,7 +37,7 @@ class BulkWrites(GroupWrites):
         if plain:
             cut = slice(None) if len(plain) == len(known) else plain
             rows = SlotRows(
-                said.channels, [(said.end_device_ids[row], said.day) for row in plain], [known[row].head for row in plain],
+                said.layout, [(said.end_device_ids[row], said.day) for row in plain], [known[row].head for row in plain],
                 said.values[cut], None if said.has_value is None else said.has_value[cut],
                 None if said.rules is None else said.rules[cut],
             )  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from drivers.facts import Fact, IntervalBlock, UtcSeconds
 from headend.registry.model import DAY
-from headend.store.block import Channel, encode_head
+from headend.store.block import Channel, Layout, encode_head
 from headend.store.blockwrites import REMEMBERED
 from headend.store.journalwrites import LogEntry
 from headend.store.model import Layer, MeterReading, Recorded
@@ -127,17 +127,17 @@ class GroupWrites(RawWrites):
 
     def _merged_together(self, some: Sequence[_Said]) -> dict[int, Plain]:
         """Merge what is plain with what is stored, by end device; of the others there is nothing."""
-        floor, alike = self.floor(Kept.RAW).day, dict[tuple[Channel, ...], list[tuple[_Said, Shape, Known, int]]]()
+        floor, alike = self.floor(Kept.RAW).day, dict[Layout, list[tuple[_Said, Shape, Known, int]]]()
         for said in some:
             if (shape := said.shape) is None:
                 continue
             first = said.intervals[0].start // DAY
             last = first + shape.days - 1
-            known = self._known_kind(said.reading.end_device_id, shape.channels)
+            known = self._known_kind(said.reading.end_device_id, shape.layout.channels)
             if floor <= first and first in known.whole and last in known.whole and (last + 2) * DAY <= LAST_INSTANT:
-                alike.setdefault(known.channels, []).append((said, shape, known, first))
+                alike.setdefault(shape.layout, []).append((said, shape, known, first))
         found: dict[int, Plain] = {}
-        for channels, group in alike.items():
+        for layout, group in alike.items():
             places = [
                 (said.reading.end_device_id, day)
                 for said, shape, _, first in group
@@ -145,7 +145,7 @@ class GroupWrites(RawWrites):
             ]
             heads = [known.head for _, shape, known, _ in group for _ in range(shape.days)]
             arrays = lay([shape for _, shape, _, _ in group], [fact for said, *_ in group for fact in said.intervals])
-            rows = SlotRows(channels, places, heads, *arrays)
+            rows = SlotRows(layout, places, heads, *arrays)
             merged, at = merge(rows, self._stored_blocks(Layer.RAW, rows.keys)), 0
             for said, shape, _, _ in group:
                 span = range(at, at + shape.days)

@@ -7,6 +7,7 @@ row that contradicts what is stored, or whose block is of other channels, is for
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,6 @@ from headend.store.block import (
     HAS_VALUE_BY_STATE,
     MAX_CHANNELS,
     MAX_SLOTS,
-    Channel,
     Layout,
     channel_of,
     decode_rows_of,
@@ -47,7 +47,7 @@ class Shape:
     ``places``: of each fact, as `kernels.counts.lay_facts` takes it.
     """
 
-    channels: tuple[Channel, ...]
+    layout: Layout
     days: int
     slots: int
     places: Int64
@@ -55,12 +55,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlotRows:
-    """Rows of meters that record the same channels. ``places``: end device and day of each row.  ``heads``: of `encode_head`.
+    """Rows of meters that record the same channels, those of ``layout``. ``places``: end device and day of each row.  ``heads``: of `encode_head`.
 
     ``values``, ``has_value``, ``rules``: as those of `MeterDays`.
     """
 
-    channels: tuple[Channel, ...]
+    layout: Layout
     places: Sequence[tuple[int, int]]
     heads: Sequence[bytes]
     values: Int32
@@ -71,6 +71,15 @@ class SlotRows:
     def __post_init__(self) -> None:
         """Say under which keys the rows' blocks are stored."""
         object.__setattr__(self, "keys", [block_key(day, meter) for meter, day in self.places])
+
+    def of(self, chosen: Sequence[int]) -> tuple[Int32, npt.NDArray[np.bool_] | None, UInt32 | None]:
+        """Give the arrays of some rows."""
+        if len(chosen) == len(self.keys):
+            return self.values, self.has_value, self.rules
+        has_value, rules = self.has_value, self.rules
+        return (
+            self.values[chosen], None if has_value is None else has_value[chosen], None if rules is None else rules[chosen]
+        )  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +117,7 @@ def shape_of(key: Key) -> Shape | None:
     days = max(-(-(first + said) // width) for (_, _, width, first), said in zip(places, slots, strict=True))
     if layout.slots > MAX_SLOTS or days * layout.slots > sum(slots) + 2 * layout.slots:
         return None
-    return Shape(layout.channels, days, days * layout.slots, np.array(places, np.int64))
+    return Shape(layout, days, days * layout.slots, np.array(places, np.int64))
 
 
 def lay(
@@ -118,7 +127,7 @@ def lay(
     at = np.cumsum([0, *[shape.days for shape in shapes]])
     places = np.concatenate([shape.places for shape in shapes])
     places[:, 0] += np.repeat(at[:-1], [len(shape.places) for shape in shapes])
-    size = int(at[-1]), layout_of(shapes[0].channels).slots
+    size = int(at[-1]), shapes[0].layout.slots
     values, has_value, rules = np.zeros(size, np.int32), np.zeros(size, np.bool_), np.zeros(size, np.uint32)
     laid, ruled = lay_facts(
         [fact.counts for fact in facts], [fact.rules for fact in facts], places, values, has_value, rules
@@ -129,81 +138,75 @@ def lay(
 def merge(rows: SlotRows, stored: Mapping[int, bytes]) -> Merged:
     """Merge rows of channels that are expected all day long with the blocks stored, by their keys."""
     count, slots = rows.values.shape
-    layout = layout_of(rows.channels)
     said = [slots] * count if rows.has_value is None else np.count_nonzero(rows.has_value, axis=1).tolist()
     done = Merged([0] * count, [0] * count, [key in stored for key in rows.keys])
     fresh = [row for row, is_stored in enumerate(done.is_stored) if said[row] and not is_stored]
     if rows.has_value is not None and fresh:
         # A channel that says nothing is not made a channel of a new block.
-        is_full: list[bool] = np.all(_told(rows.has_value, layout), axis=1).tolist()
+        is_full: list[bool] = np.all(_told(rows.has_value, rows.layout), axis=1).tolist()
         done.odd.update(row for row in fresh if not is_full[row])
         fresh = [row for row in fresh if is_full[row]]
     if fresh:
-        _begin(rows, layout, fresh, said, done)
+        _begin(rows, fresh, said, done)
     held = [row for row, is_stored in enumerate(done.is_stored) if said[row] and is_stored]
-    if held:
-        whole = [
-            row for row in held if is_whole(stored[rows.keys[row]], Layer.RAW, rows.places[row][1], rows.heads[row])
-        ]
-        done.odd.update(set(held).difference(whole))
-        if whole:
-            _continue(rows, layout, whole, [stored[rows.keys[row]] for row in whole], done)
+    whole = [row for row in held if is_whole(stored[rows.keys[row]], Layer.RAW, rows.places[row][1], rows.heads[row])]
+    done.odd.update(set(held).difference(whole))
+    if whole:
+        _continue(rows, whole, [stored[rows.keys[row]] for row in whole], done)
     return done
 
 
-def _begin(rows: SlotRows, layout: Layout, chosen: Sequence[int], said: Sequence[int], done: Merged) -> None:
+def _begin(rows: SlotRows, chosen: Sequence[int], said: Sequence[int], done: Merged) -> None:
     """Make blocks of days that are not stored yet."""
-    cut = slice(None) if len(chosen) == len(rows.keys) else chosen
-    values = rows.values[cut]
-    has_value = None if rows.has_value is None else rows.has_value[cut]
+    values, has_value, said_rules = rows.of(chosen)
     state, reason = np.full(values.shape, State.MEASURED, np.uint8), np.zeros(values.shape, np.uint8)
     rules: UInt32 = np.zeros(values.shape, np.uint32)
-    if rows.rules is not None:
-        rules = rows.rules[cut] if has_value is None else rows.rules[cut] * has_value
+    if said_rules is not None:
+        rules = said_rules if has_value is None else said_rules * has_value
         doubt(state, rules)
     if has_value is not None:
         state[~has_value] = State.EXPECTED
-    codes = b"".join(dict.fromkeys(channel.obis.to_bytes() for channel in layout.channels))
-    for row, block in zip(chosen, _encoded(rows, layout, chosen, values, state, reason, rules), strict=True):
+    codes = b"".join(dict.fromkeys(_codes(rows.layout)))
+    for row, block in zip(chosen, _encoded(rows, chosen, values, state, reason, rules), strict=True):
         done.blocks[row], done.codes[row], done.new[row] = block, codes, said[row]
 
 
-def _continue(rows: SlotRows, layout: Layout, chosen: Sequence[int], blocks: list[bytes], done: Merged) -> None:
+def _continue(rows: SlotRows, chosen: Sequence[int], blocks: list[bytes], done: Merged) -> None:
     """Put into blocks of these channels what they do not hold yet; a row that contradicts its block, or newly doubts it, is odd."""
+    layout = rows.layout
     values, state, reason, rules = decode_rows_of(layout, blocks, [FIXED_SIZE + len(rows.heads[row]) for row in chosen])
-    said = rows.values[chosen]
-    has_value = np.ones(said.shape, np.bool_) if rows.has_value is None else rows.has_value[chosen]
-    said_rules = np.zeros(said.shape, np.uint32) if rows.rules is None else rows.rules[chosen]
-    held = HAS_VALUE_BY_STATE[state]
-    again, fresh = has_value & held, has_value & ~held
-    is_odd = (again & ((values != said) | (said_rules & ~rules != 0))).any(axis=1).tolist()
+    said, has_value, said_rules = rows.of(chosen)
+    held = HAS_VALUE_BY_STATE.take(state)
+    again, fresh = (held, ~held) if has_value is None else (has_value & held, has_value & ~held)
+    is_odd = again & (values != said)
+    if said_rules is not None:
+        is_odd |= again & (said_rules & ~rules != 0)
     new, same = np.count_nonzero(fresh, axis=1).tolist(), np.count_nonzero(again, axis=1).tolist()
-    changed = [place for place, row in enumerate(chosen) if new[place] and not is_odd[place]]
-    for place, row in enumerate(chosen):
-        if is_odd[place]:
+    changed: list[int] = []
+    for place, (row, odd) in enumerate(zip(chosen, np.count_nonzero(is_odd, axis=1).tolist(), strict=True)):
+        if odd:
             done.odd.add(row)
-        else:
-            done.new[row], done.same[row] = new[place], same[place]
+            continue
+        done.new[row], done.same[row] = new[place], same[place]
+        if new[place]:
+            changed.append(place)
     if not changed:
         return
-    values[fresh], state[fresh], reason[fresh], rules[fresh] = said[fresh], State.MEASURED, 0, said_rules[fresh]
+    values[fresh], state[fresh], reason[fresh] = said[fresh], State.MEASURED, 0
+    rules[fresh] = 0 if said_rules is None else said_rules[fresh]
     doubt(state, rules)
-    told = _told(fresh, layout)
-    made = _encoded(
-        rows,
-        layout,
-        [chosen[place] for place in changed],
-        values[changed],
-        state[changed],
-        reason[changed],
-        rules[changed],
-    )
-    for place, block in zip(changed, made, strict=True):
-        row = chosen[place]
+    told, codes = _told(fresh, layout), _codes(layout)
+    there = [chosen[place] for place in changed]
+    kept = _encoded(rows, there, values[changed], state[changed], reason[changed], rules[changed])
+    for place, row, block in zip(changed, there, kept, strict=True):
         done.blocks[row] = block
-        done.codes[row] = b"".join(
-            dict.fromkeys(layout.channels[number].obis.to_bytes() for number in np.flatnonzero(told[place]).tolist())
-        )
+        done.codes[row] = b"".join(dict.fromkeys(compress(codes, told[place].tolist())))
+
+
+@lru_cache(maxsize=4096)
+def _codes(layout: Layout) -> list[bytes]:
+    """Give the codes of a layout's channels. Layouts are compared by being the same, which costs nothing."""
+    return [channel.obis.to_bytes() for channel in layout.channels]
 
 
 def _told(slots: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.bool_]:
@@ -213,7 +216,7 @@ def _told(slots: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.bool_]
 
 
 def _encoded(
-    rows: SlotRows, layout: Layout, chosen: Sequence[int], values: Int32, state: UInt8, reason: UInt8, rules: UInt32
+    rows: SlotRows, chosen: Sequence[int], values: Int32, state: UInt8, reason: UInt8, rules: UInt32
 ) -> list[bytes]:
     heads = [whole_head(Layer.RAW, rows.places[row][1], rows.heads[row]) for row in chosen]
-    return encode_rows_of(layout, heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules))
+    return encode_rows_of(rows.layout, heads, np.ascontiguousarray(values), state, reason, np.ascontiguousarray(rules))
