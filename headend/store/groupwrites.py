@@ -198,8 +198,7 @@ def _apart(readings: Sequence[MeterReading]) -> Iterator[list[_Said]]:
         intervals = [fact for fact in reading.facts if isinstance(fact, IntervalBlock)]
         if (own := key_of(intervals)) != key:
             key, shape = own, shape_of(own)
-        is_together = len({fact.start // DAY for fact in intervals}) == 1
-        said = _Said(reading, intervals, shape if is_together else None)
+        said = _Said(reading, intervals, shape)
         if part and (reading.end_device_id in meters or slots + said.slots > SLOTS_TOGETHER):
             yield part
             part, meters, slots = [], set(), 0

@@ -37,7 +37,7 @@ from kernels.counts import lay_facts
 from kernels.quality import State
 
 Key = tuple[tuple[Obis, int, int, ScalerUnit, int], ...]
-"""Of each fact: code, period [s], start within its day [s], scaler and unit, slots."""
+"""Of each fact: code, period [s], start within the day of the first fact [s], scaler and unit, slots."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,23 +98,26 @@ class Merged:
 
 
 def key_of(facts: Sequence[IntervalBlock]) -> Key:
-    """Say all of some facts that decides about their `Shape`."""
-    return tuple([(fact.obis, fact.period, fact.start % DAY, fact.scaler_unit, len(fact.counts)) for fact in facts])
+    """Say all of some facts that decides about their `Shape`: its first day is that of the first of them."""
+    day = facts[0].start // DAY * DAY if facts else 0
+    return tuple([(fact.obis, fact.period, fact.start - day, fact.scaler_unit, len(fact.counts)) for fact in facts])
 
 
 @lru_cache(maxsize=4096)
 def shape_of(key: Key) -> Shape | None:
-    """Lay facts that begin on the same day beside each other; None where they are not each of another channel, or very unlike."""
+    """Lay facts beside each other; None where two are of one channel, one begins on a day before the first, or days stay nearly empty."""
     channels = [channel_of(obis, period, start % period, unit) for obis, period, start, unit, _ in key]
     slots = [said for *_, said in key]
     if not 0 < len(channels) <= MAX_CHANNELS or len(set(channels)) != len(channels) or not all(slots):
         return None
+    if min(start for _, _, start, _, _ in key) < 0:
+        return None
     layout = layout_of(tuple(channels))
     places = [
-        (0, layout.spans[channel].start, channel.slots, start // channel.period)
+        (start // DAY, layout.spans[channel].start, channel.slots, start % DAY // channel.period)
         for channel, (_, _, start, _, _) in zip(channels, key, strict=True)
     ]
-    days = max(-(-(first + said) // width) for (_, _, width, first), said in zip(places, slots, strict=True))
+    days = max(day - -(first + said) // width for (day, _, width, first), said in zip(places, slots, strict=True))
     if layout.slots > MAX_SLOTS or days * layout.slots > sum(slots) + 2 * layout.slots:
         return None
     return Shape(layout, days, days * layout.slots, np.array(places, np.int64))
