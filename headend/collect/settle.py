@@ -62,7 +62,7 @@ def settle_answer(
         blocks = [_doubted(store, meter, block) for block in blocks]
     registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
     recorded = yield MeterReading(device.id, [*registers, *blocks], ended, run_id)
-    unreadable, told = _unreadable(answer, oddities), _told(blocks)
+    unreadable, told, had = _unreadable(answer, oddities), _told(blocks), _by_channel(blocks)
     marks: list[Mark] = []
     for span in job.spans:
         entry = _entry(meter, span)
@@ -77,7 +77,8 @@ def settle_answer(
             said, unsaid = _divided(span, answer.rest)
             marks += [Mark(device.id, one.obis, one.start, one.end, cause) for one in unsaid]
             for one in said:
-                marks += _not_had(device.id, one, unreadable, told)
+                if not _is_had(one, had.get(one.obis, ())):
+                    marks += _not_had(device.id, one, unreadable, told)
     # Slots that have a value by now are left alone by the store, so what remains is what the meter did not have.
     marked = _mark(store, marks, run_id)
     for oddity in oddities:
@@ -131,7 +132,8 @@ def _is_dated(reading: RegisterValue, oddities: list[_Oddity], now: UtcSeconds) 
 
 def _mark(store: Store, marks: Iterable[Mark], run_id: int | None) -> int:
     return sum(
-        store.mark_missing(mark.end_device_id, mark.obis, mark.start, mark.end, mark.cause, run_id) for mark in marks
+        store.mark_all_missing(end_device_id, [(mark.obis, mark.start, mark.end, mark.cause) for mark in run], run_id)
+        for end_device_id, run in groupby(marks, key=lambda mark: mark.end_device_id)
     )
 
 
@@ -203,7 +205,9 @@ def _unreadable(answer: Answer, oddities: list[_Oddity]) -> set[tuple[Obis, UtcS
 
 def _divided(span: Span, rest: tuple[UtcSeconds, UtcSeconds] | None) -> tuple[list[Span], list[Span]]:
     """Divide a span into slots wholly outside ``rest`` [s UTC], and those that touch it."""
-    first, last = rest or (span.start, span.start)
+    if rest is None:
+        return [span], []
+    first, last = rest
     first = min(span.end, max(span.start, first - (first - span.start) % span.period))
     last = min(span.end, max(first, last + (span.start - last) % span.period))
     said = [replace(span, end=first), replace(span, start=last)]
@@ -220,6 +224,24 @@ def _told(blocks: Iterable[IntervalBlock]) -> set[tuple[Obis, UtcSeconds]]:
     }
 
 
+def _by_channel(blocks: Iterable[IntervalBlock]) -> dict[Obis, list[IntervalBlock]]:
+    found: dict[Obis, list[IntervalBlock]] = {}
+    for block in blocks:
+        found.setdefault(block.obis, []).append(block)
+    return found
+
+
+def _is_had(span: Span, blocks: Iterable[IntervalBlock]) -> bool:
+    """Say whether one of a channel's blocks has a count for each slot of a span."""
+    return any(
+        block.start <= span.start
+        and span.end <= block.end
+        and None
+        not in block.counts[(span.start - block.start) // block.period : (span.end - block.start) // block.period]
+        for block in blocks
+    )
+
+
 def _not_had(
     end_device_id: int,
     span: Span,
@@ -227,6 +249,9 @@ def _not_had(
     told: Collection[tuple[Obis, UtcSeconds]],
 ) -> Iterator[Mark]:
     """Say why slots of a load profile that was read have no value: no row, or one that was set aside."""
+    if not unreadable and not told:
+        yield Mark(end_device_id, span.obis, span.start, span.end, Reason.NO_ROW)
+        return
 
     def cause_of(slot: UtcSeconds) -> Reason | None:
         if (span.obis, slot) in told:
@@ -248,6 +273,8 @@ def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalB
         )
     first = max(block.start, job.start, entry.start)
     last = min(block.end, job.end) if entry.end is None else min(block.end, job.end, entry.end)
+    if first == block.start and last == block.end and block.scaler_unit == entry.scaler_unit:
+        return block
     cut = slice(max(0, -((block.start - first) // block.period)), max(0, -((block.start - last) // block.period)))
     counts = block.counts[cut]
     if block.scaler_unit != entry.scaler_unit:

@@ -10,15 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivers.facts import INT32_MAX, Fact, IntervalBlock, MeterEvent, RegisterValue, StatusWord
+from drivers.obis import Obis
 from headend.errors import RegistryError
 from headend.registry.model import DAY
 from headend.store import groupwrites, slotrows
 from headend.store.model import MeterReading, Recorded
 from headend.store.place import ServerPlace
-from headend.store.rawwrites import RawWrites
+from headend.store.rawwrites import Missing, RawWrites
 from headend.store.sqlite import SqliteEngine
 from headend.store.store import Store
-from kernels.quality import Rule
+from kernels.quality import Reason, Rule
 from tests.headend.store.builders import EXPORT, IMPORT, NOW, REGISTER, START, WH, expect, open_store
 from tests.postgres import Postgres
 
@@ -200,3 +201,30 @@ def test_a_meter_the_registry_contradicts_stops_the_group(store: Store) -> None:
 
     with store.transaction(keep=False), pytest.raises(RegistryError, match="99"):
         store.record_all([said_by(1, 5), said_by(99, 5)])
+
+
+CAUSES = [Reason.NO_ANSWER, Reason.NO_ROW, Reason.NO_LINE_TIME, Reason.POWER_OFF]
+
+
+@st.composite
+def marks(draw: st.DrawFn, codes: Sequence[Obis]) -> Missing:
+    first, length = draw(st.tuples(st.integers(0, 2 * SLOTS), st.integers(0, 2 * SLOTS)))
+    start = START + first * PERIOD
+    return draw(st.sampled_from(codes)), start, start + length * PERIOD, draw(st.sampled_from(CAUSES))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=GROUPS, meter=st.sampled_from(METERS), draw=st.data())
+def test_marks_made_together_are_what_they_are_one_by_one(
+    store: Store, before: list[MeterReading], meter: int, draw: st.DataObject
+) -> None:
+    said = draw.draw(st.lists(marks([IMPORT] if meter == 6 else [IMPORT, EXPORT]), max_size=6))
+
+    with store.transaction(keep=False):
+        slot_by_slot(store, before)
+        together = store.mark_all_missing(meter, said, 7), contents(store)
+    with store.transaction(keep=False):
+        slot_by_slot(store, before)
+        one_by_one = sum(store.mark_missing(meter, *mark, 7) for mark in said), contents(store)
+
+    assert together == one_by_one
