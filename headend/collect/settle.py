@@ -273,7 +273,8 @@ def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalB
         )
     first = max(block.start, job.start, entry.start)
     last = min(block.end, job.end) if entry.end is None else min(block.end, job.end, entry.end)
-    if first == block.start and last == block.end and block.scaler_unit == entry.scaler_unit:
+    is_whole = first == block.start and last == block.end
+    if is_whole and block.scaler_unit == entry.scaler_unit and not block.status:
         return block
     cut = slice(max(0, -((block.start - first) // block.period)), max(0, -((block.start - last) // block.period)))
     counts = block.counts[cut]
