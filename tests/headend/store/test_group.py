@@ -92,11 +92,16 @@ def slot_by_slot(store: Store, readings: Sequence[MeterReading]) -> list[Recorde
 
 
 def rehearse(
-    store: Store, way: Way, before: Sequence[MeterReading], readings: Sequence[MeterReading]
+    store: Store,
+    way: Way,
+    before: Sequence[MeterReading],
+    readings: Sequence[MeterReading],
+    marked: Sequence[tuple[int, Missing]] = (),
 ) -> tuple[list[Recorded], dict[str, Any]]:
     with store.transaction(keep=False):
-        for some in before:
-            slot_by_slot(store, [some])
+        slot_by_slot(store, before)
+        for meter, mark in marked:
+            store.mark_missing(meter, *mark)
         return way(store, readings), contents(store)
 
 
@@ -145,6 +150,51 @@ def test_a_group_is_to_the_row_and_its_number_what_record_does_one_by_one(
     together = rehearse(store, Store.record_all, before, said)
 
     assert together == rehearse(store, slot_by_slot, before, said)
+
+
+CAUSES = [Reason.NO_ANSWER, Reason.NO_ROW, Reason.NO_LINE_TIME, Reason.POWER_OFF]
+
+
+@st.composite
+def marks(draw: st.DrawFn, codes: Sequence[Obis]) -> Missing:
+    first, length = draw(st.tuples(st.integers(0, 2 * SLOTS), st.integers(0, 2 * SLOTS)))
+    start = START + first * PERIOD
+    return draw(st.sampled_from(codes)), start, start + length * PERIOD, draw(st.sampled_from(CAUSES))
+
+
+@st.composite
+def parts(draw: st.DrawFn, first: int, meters: Sequence[int]) -> list[MeterReading]:
+    """The same of some meters: two days or what remains of them, with holes, and here and there a doubt."""
+    said = []
+    for meter in meters:
+        facts: list[Fact] = []
+        for code in (IMPORT, EXPORT):
+            slots = range(first, 2 * SLOTS)
+            holes = draw(st.sets(st.sampled_from(slots), max_size=draw(st.sampled_from([0, 2, 8]))))
+            rules = draw(st.lists(st.sampled_from(STATUS), min_size=len(slots), max_size=len(slots)))
+            facts.append(
+                IntervalBlock(
+                    code, WH, START + first * PERIOD, PERIOD,
+                    tuple(None if slot in holes else slot for slot in slots),
+                    tuple(rules) if draw(RARELY) else (),
+                )
+            )  # fmt: skip
+        said.append(MeterReading(meter, facts, NOW, 7))
+    return said
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(meters=st.lists(st.sampled_from(METERS[:4]), unique=True, min_size=1), draw=st.data())
+def test_parts_of_a_day_are_added_to_what_is_stored_and_marked(
+    store: Store, meters: list[int], draw: st.DataObject
+) -> None:
+    before = draw.draw(parts(0, draw.draw(st.sampled_from([meters, meters, []]))))
+    marked = [(meter, draw.draw(marks([IMPORT, EXPORT]))) for meter in meters if draw.draw(st.booleans())]
+    said = draw.draw(parts(draw.draw(st.integers(0, SLOTS)), meters))
+
+    together = rehearse(store, Store.record_all, before, said, marked)
+
+    assert together == rehearse(store, slot_by_slot, before, said, marked)
 
 
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -201,16 +251,6 @@ def test_a_meter_the_registry_contradicts_stops_the_group(store: Store) -> None:
 
     with store.transaction(keep=False), pytest.raises(RegistryError, match="99"):
         store.record_all([said_by(1, 5), said_by(99, 5)])
-
-
-CAUSES = [Reason.NO_ANSWER, Reason.NO_ROW, Reason.NO_LINE_TIME, Reason.POWER_OFF]
-
-
-@st.composite
-def marks(draw: st.DrawFn, codes: Sequence[Obis]) -> Missing:
-    first, length = draw(st.tuples(st.integers(0, 2 * SLOTS), st.integers(0, 2 * SLOTS)))
-    start = START + first * PERIOD
-    return draw(st.sampled_from(codes)), start, start + length * PERIOD, draw(st.sampled_from(CAUSES))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
