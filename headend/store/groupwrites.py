@@ -84,7 +84,7 @@ class GroupWrites(RawWrites):
         """Store what meters said: to the row and its number what `RawWrites.record` of each in turn would; say of each what that did.
 
         Intervals of channels that are expected all day long, and contradict nothing, are merged, encoded and written
-        together; whatever else there is goes slot by slot. Needs a transaction. Raises as `RawWrites.record`; then nothing
+        together, those of one meter alone where that pays; whatever else there is goes slot by slot. Needs a transaction. Raises as `RawWrites.record`; then nothing
         of the readings before may be kept either: undo the transaction's part.
         """
         self._require_transaction()
@@ -138,6 +138,8 @@ class GroupWrites(RawWrites):
                 alike.setdefault(shape.layout, []).append((said, shape, known, first))
         found: dict[int, Plain] = {}
         for layout, group in alike.items():
+            if len(group) == 1 and not group[0][1].pays_alone:
+                continue
             places = [
                 (said.reading.end_device_id, day)
                 for said, shape, _, first in group

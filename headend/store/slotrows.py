@@ -39,17 +39,21 @@ from kernels.quality import State
 Key = tuple[tuple[Obis, int, int, ScalerUnit, int], ...]
 """Of each fact: code, period [s], start within the day of the first fact [s], scaler and unit, slots."""
 
+MERGED_ALONE = 8
+"""From so many channel-days on, parts of days of one meter are merged faster as rows than slot by slot (measured)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """Where the facts of one meter lie in rows, one for each of ``days`` days: ``slots`` in all.
 
-    ``places``: of each fact, as `kernels.counts.lay_facts` takes it.
+    ``pays_alone``: rows are the faster way even without another meter's beside them.  ``places``: of each fact, as `kernels.counts.lay_facts` takes it.
     """
 
     layout: Layout
     days: int
     slots: int
+    pays_alone: bool
     places: Int64
 
 
@@ -120,7 +124,8 @@ def shape_of(key: Key) -> Shape | None:
     days = max(day - -(first + said) // width for (day, _, width, first), said in zip(places, slots, strict=True))
     if layout.slots > MAX_SLOTS or days * layout.slots > sum(slots) + 2 * layout.slots:
         return None
-    return Shape(layout, days, days * layout.slots, np.array(places, np.int64))
+    pays_alone = sum(slots) == days * layout.slots or days * len(channels) >= MERGED_ALONE
+    return Shape(layout, days, days * layout.slots, pays_alone, np.array(places, np.int64))
 
 
 def lay(

@@ -19,7 +19,7 @@ from headend.store.place import ServerPlace
 from headend.store.rawwrites import Missing, RawWrites
 from headend.store.sqlite import SqliteEngine
 from headend.store.store import Store
-from kernels.quality import Reason, Rule
+from kernels.quality import Reason, Rule, State
 from tests.headend.store.builders import EXPORT, IMPORT, NOW, REGISTER, START, WH, expect, open_store
 from tests.postgres import Postgres
 
@@ -226,8 +226,29 @@ def test_plain_intervals_never_go_slot_by_slot(store: Store, monkeypatch: pytest
     assert (done, found) == expected
 
 
+def test_a_doubt_of_what_is_new_in_a_day_is_kept(store: Store) -> None:
+    begun = [said_by(meter, 0, 1) for meter in (1, 2)]
+    doubts = Rule(0), Rule.METER_STATUS | Rule.RANGE, Rule.OVERFLOW
+    later = [
+        replace(
+            reading, facts=[replace(fact, rules=doubts) for fact in reading.facts if isinstance(fact, IntervalBlock)]
+        )
+        for reading in (said_by(meter, None, 3, 4, first=1) for meter in (1, 2))
+    ]
+
+    with store.transaction(keep=False):
+        slot_by_slot(store, begun)
+        assert store.record_all(later) == [Recorded(new=4)] * 2
+        series = store.raw_series(2, EXPORT, START, START + 2 * DAY)
+
+    assert series.rules.tolist()[:5] == [0, 0, doubts[1], doubts[2], 0]
+    assert series.state.tolist()[:5] == [
+        State.MEASURED, State.MEASURED, State.QUESTIONABLE, State.MEASURED, State.EXPECTED
+    ]  # fmt: skip
+
+
 def test_a_long_group_is_merged_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = [said_by(meter, 5, 6, first=first) for meter, first in ((1, 0), (2, 0), (3, 0), (1, 4), (2, 4))]
+    said = [said_by(meter, 5, 6, first=first) for meter, first in ((1, 0), (2, 0), (3, 0), (1, 4), (2, 4), (3, 4))]
     expected = rehearse(store, Store.record_all, [], said)
     merged: list[int] = []
     merge = slotrows.merge
@@ -240,7 +261,7 @@ def test_a_long_group_is_merged_in_parts(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr(groupwrites, "SLOTS_TOGETHER", 4 * SLOTS)
 
     assert rehearse(store, Store.record_all, [], said) == expected
-    assert merged == [2, 2, 1]
+    assert merged == [2, 2, 2]
 
 
 def test_a_meter_the_registry_contradicts_stops_the_group(store: Store) -> None:
