@@ -42,8 +42,9 @@ from headend.sinks.journal import PREFIX
 from headend.sinks.run import check_sinks, open_sinks
 from headend.store.condition import condition_of
 from headend.store.errors import StoreFull, StoreUnavailable
-from headend.store.model import Recorded
+from headend.store.model import MeterReading, Recorded
 from headend.store.place import Place
+from headend.store.recording import Recording, Steps
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
 from headend.upkeep import Upkeep
@@ -275,16 +276,16 @@ class Intake:
         """
         received_at = self._clock.now()
 
-        def change(store: Store) -> Recorded:
+        def steps(store: Store) -> Steps[Recorded]:
             device = store.end_device(message.meter_name)
             if device.profile != message.profile:
                 raise OtherProfile(
                     f"{device.name} is registered with profile {device.profile}, but its message was read by"
                     f" {message.profile}; correct the meter's profile, or the topics of the two"
                 )
-            return store.record(device.id, message.facts, received_at)
+            return (yield MeterReading(device.id, message.facts, received_at))
 
-        self._summary.recorded += await self.with_room(change)
+        self._summary.recorded += await self.with_room(Recording(message.meter_name, steps))
         self._summary.messages += 1
 
     async def set_aside(self, topic: str, payload: bytes, reason: str) -> None:

@@ -7,8 +7,8 @@ The contract of every kernel:
   are sizes, limits, states and edges out of range. An object that is no buffer is a `TypeError`.
 - **The caller owns the memory.** Results go into arrays the caller passes, or are small numbers; what is written says so in
   the stub. An array that is written must not overlap another one.
-- **Checks before the loop**, then a loop without Python objects and without the interpreter lock: O(n), exact integers,
-  no float in a value. Counts are int32, sums int64; what does not fit is a `ValueError`, never a wrap.
+- **Checks before the loop**, then a loop without Python objects and without the interpreter lock (but for `counts`, which takes
+  them apart): O(n), exact integers, no float in a value. Counts are int32, sums int64; what does not fit is a `ValueError`, never a wrap.
 - **Missing is a state, never a number.** What a slot without value holds in ``values`` is not looked at, and is 0 when written.
 - **Batches are rows**: where many rows are worked on in one call, arrays have the shape (rows, slots), and `edges` cut every row.
 - **Decoders trust nothing**: damaged input is a `ValueError` or a row of the length asked for, in time and memory bounded by
@@ -22,6 +22,7 @@ The contract of every kernel:
 `checksum`       CRC-16 of Modbus, FCS-16 of HDLC, CRC-16/CCITT, CRC-32
 `axdr`           a load profile's buffer straight to columns, and a column onto its grid; twin: `drivers.dlms`
 `blocks`         the codecs inside a stored block: packed values, runs of qualities, bodies of both; in batches
+`counts`         counts and rule masks of facts, as Python holds them, laid into rows of slots
 `lineprotocol`   the slots of a channel as lines of InfluxDB, each value the exact decimal
 `validate`       missing, range, zero run, spike; sum of intervals against the register
 `runs`           negative, constant and never-zero runs; steps from slot to slot, local peaks

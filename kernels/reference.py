@@ -133,6 +133,18 @@ def encode_body(values: Row, state: Row, reason: Row, rules: Row, edges: Row) ->
     return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
+def lay_facts(
+    counts: Sequence[Sequence[int | None]], masks: Sequence[Row], places: Sequence[Row]
+) -> dict[tuple[int, int], tuple[int | None, int]]:
+    """See `kernels.counts.lay_facts`: count and mask of each slot spoken of, by row and column."""
+    slots: dict[tuple[int, int], tuple[int | None, int]] = {}
+    for said, mask, (row, column, width, first) in zip(counts, masks, places, strict=True):
+        for index, count in enumerate(said):
+            down, along = divmod(first + index, width)
+            slots[row + down, column + along] = count, mask[index] if mask else 0
+    return slots
+
+
 def format_slots(
     prefix: bytes,
     start: int,

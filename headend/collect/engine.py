@@ -34,6 +34,7 @@ from headend.errors import HeadendError, RegistryError, StoreError
 from headend.secrets import SecretError
 from headend.settings import CollectSettings
 from headend.store.errors import StoreFull
+from headend.store.recording import Recording
 from kernels.quality import Reason
 
 LEDGERS_AT_ONCE = 50
@@ -395,9 +396,12 @@ class Engine:
         cause = Reason.NONE if answer.cut is None else _cause(answer.cut)
         try:
             return await self._writer.submit(
-                lambda store: settle.settle_answer(
-                    store, meter, job, answer,
-                    cause=cause, started=started, ended=self._clock.now(), tell_clock=tell_clock,
+                Recording(
+                    meter.device.name,
+                    lambda store: settle.settle_answer(
+                        store, meter, job, answer,
+                        cause=cause, started=started, ended=self._clock.now(), tell_clock=tell_clock,
+                    ),
                 )
             )  # fmt: skip
         except StoreError:

@@ -17,8 +17,9 @@ from headend.collect.job import Job, Mark, RoundSummary, Span
 from headend.collect.schedule import Meter
 from headend.collect.visit import Answer
 from headend.registry.model import ChannelExpectation, overlap
-from headend.store.model import Recorded
+from headend.store.model import MeterReading, Recorded
 from headend.store.rawwrites import LAST_INSTANT, told_causes
+from headend.store.recording import Steps
 from headend.store.store import Store
 from kernels.quality import Reason, Rule, State
 
@@ -45,8 +46,8 @@ def settle_answer(
     started: UtcSeconds,
     ended: UtcSeconds,
     tell_clock: bool,
-) -> RoundSummary:
-    """Store what a meter said: facts, then a cause for each slot of the job it said nothing of.
+) -> Steps[RoundSummary]:
+    """Store what a meter said, as a `Recording`'s steps: facts, then a cause for each slot of the job it said nothing of.
 
     ``cause``: of what is missing of an answer that was cut.  ``tell_clock``: a wrong clock makes an event; False while it
     has been told already.
@@ -60,15 +61,15 @@ def settle_answer(
     if clock_fault:
         blocks = [_doubted(store, meter, block) for block in blocks]
     registers = [item for item in answer.registers if _is_dated(item, oddities, ended)]
-    recorded = store.record(device.id, [*registers, *blocks], ended, run_id)
-    unreadable, told = _unreadable(answer, oddities), _told(blocks)
+    recorded = yield MeterReading(device.id, [*registers, *blocks], ended, run_id)
+    unreadable, told, had = _unreadable(answer, oddities), _told(blocks), _by_channel(blocks)
     marks: list[Mark] = []
     for span in job.spans:
         entry = _entry(meter, span)
         if entry is not None and entry.origin == "register":
             derived = _derive(store, meter, entry, span, oddities)
             if derived is not None and _has_any(derived.block):
-                recorded += store.record(device.id, [derived.block], ended, run_id)
+                recorded += yield MeterReading(device.id, [derived.block], ended, run_id)
             marks += _unmade(store, meter, span, derived)
         elif span.obis in unfit:
             marks.append(Mark(device.id, span.obis, span.start, span.end, Reason.SET_ASIDE))
@@ -76,7 +77,8 @@ def settle_answer(
             said, unsaid = _divided(span, answer.rest)
             marks += [Mark(device.id, one.obis, one.start, one.end, cause) for one in unsaid]
             for one in said:
-                marks += _not_had(device.id, one, unreadable, told)
+                if not _is_had(one, had.get(one.obis, ())):
+                    marks += _not_had(device.id, one, unreadable, told)
     # Slots that have a value by now are left alone by the store, so what remains is what the meter did not have.
     marked = _mark(store, marks, run_id)
     for oddity in oddities:
@@ -130,7 +132,8 @@ def _is_dated(reading: RegisterValue, oddities: list[_Oddity], now: UtcSeconds) 
 
 def _mark(store: Store, marks: Iterable[Mark], run_id: int | None) -> int:
     return sum(
-        store.mark_missing(mark.end_device_id, mark.obis, mark.start, mark.end, mark.cause, run_id) for mark in marks
+        store.mark_all_missing(end_device_id, [(mark.obis, mark.start, mark.end, mark.cause) for mark in run], run_id)
+        for end_device_id, run in groupby(marks, key=lambda mark: mark.end_device_id)
     )
 
 
@@ -202,7 +205,9 @@ def _unreadable(answer: Answer, oddities: list[_Oddity]) -> set[tuple[Obis, UtcS
 
 def _divided(span: Span, rest: tuple[UtcSeconds, UtcSeconds] | None) -> tuple[list[Span], list[Span]]:
     """Divide a span into slots wholly outside ``rest`` [s UTC], and those that touch it."""
-    first, last = rest or (span.start, span.start)
+    if rest is None:
+        return [span], []
+    first, last = rest
     first = min(span.end, max(span.start, first - (first - span.start) % span.period))
     last = min(span.end, max(first, last + (span.start - last) % span.period))
     said = [replace(span, end=first), replace(span, start=last)]
@@ -219,6 +224,24 @@ def _told(blocks: Iterable[IntervalBlock]) -> set[tuple[Obis, UtcSeconds]]:
     }
 
 
+def _by_channel(blocks: Iterable[IntervalBlock]) -> dict[Obis, list[IntervalBlock]]:
+    found: dict[Obis, list[IntervalBlock]] = {}
+    for block in blocks:
+        found.setdefault(block.obis, []).append(block)
+    return found
+
+
+def _is_had(span: Span, blocks: Iterable[IntervalBlock]) -> bool:
+    """Say whether one of a channel's blocks has a count for each slot of a span."""
+    return any(
+        block.start <= span.start
+        and span.end <= block.end
+        and None
+        not in block.counts[(span.start - block.start) // block.period : (span.end - block.start) // block.period]
+        for block in blocks
+    )
+
+
 def _not_had(
     end_device_id: int,
     span: Span,
@@ -226,6 +249,9 @@ def _not_had(
     told: Collection[tuple[Obis, UtcSeconds]],
 ) -> Iterator[Mark]:
     """Say why slots of a load profile that was read have no value: no row, or one that was set aside."""
+    if not unreadable and not told:
+        yield Mark(end_device_id, span.obis, span.start, span.end, Reason.NO_ROW)
+        return
 
     def cause_of(slot: UtcSeconds) -> Reason | None:
         if (span.obis, slot) in told:
@@ -247,6 +273,9 @@ def _fit(block: IntervalBlock, entry: ChannelExpectation, job: Job) -> IntervalB
         )
     first = max(block.start, job.start, entry.start)
     last = min(block.end, job.end) if entry.end is None else min(block.end, job.end, entry.end)
+    is_whole = first == block.start and last == block.end
+    if is_whole and block.scaler_unit == entry.scaler_unit and not block.status:
+        return block
     cut = slice(max(0, -((block.start - first) // block.period)), max(0, -((block.start - last) // block.period)))
     counts = block.counts[cut]
     if block.scaler_unit != entry.scaler_unit:

@@ -62,9 +62,12 @@ class BlockWrites(RetentionWrites, RegistryWrites, SeriesReads):
                 lines.setdefault(entry.obis, []).append((entry, channel))
         return lines
 
-    def _put_blocks(self, layer: Layer, keys: Sequence[int], blocks: Sequence[bytes]) -> None:
-        """Write blocks of rows that are not there yet."""
-        self._put_many(TABLES[layer], ("k", "block"), zip(keys, blocks, strict=True))
+    def _put_blocks(self, layer: Layer, blocks: Sequence[tuple[int, bytes]]) -> None:
+        """Write blocks, by their keys, of rows that are not there yet."""
+        self._put_many(TABLES[layer], ("k", "block"), blocks)
 
     def _put_block(self, block: Block, local_id: int) -> None:
-        self._run(_PUT[block.layer], (block_key(block.day, local_id), encode(block)))
+        self._replace_block(block.layer, block_key(block.day, local_id), encode(block))
+
+    def _replace_block(self, layer: Layer, key: int, block: bytes) -> None:
+        self._run(_PUT[layer], (key, block))

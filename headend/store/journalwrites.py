@@ -25,6 +25,9 @@ MAX_TEXT = 2_000
 _LOG_COLUMNS = ("seq", "layer", "entity_id", "day", "channels", "version", "run_id", "at", "crc")
 _LOG = f"INSERT INTO change_log ({', '.join(_LOG_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
 
+LogEntry = tuple[int, int, bytes, UtcSeconds, int | None]
+"""Entity, day, codes of the channels one after the other, when, and by which run."""
+
 
 class JournalWrites(WritableDatabase, JournalReads):
     """What is recorded beside the blocks."""
@@ -232,23 +235,14 @@ class JournalWrites(WritableDatabase, JournalReads):
         self._run(_LOG, _entry(seq, layer, entity_id, day, _codes(channels), version, run_id, at))
         return seq
 
-    def _log_changes(
-        self,
-        layer: Layer,
-        places: Sequence[tuple[int, int]],
-        channels: tuple[Obis, ...],
-        *,
-        at: UtcSeconds,
-        run_id: int | None,
-    ) -> None:
-        """Append to the change log, for many places, entity and day, where the same channels changed."""
-        codes = _codes(channels)
+    def _log_changes(self, layer: Layer, entries: Sequence[LogEntry]) -> None:
+        """Append to the change log in one statement."""
         self._put_many(
             "change_log",
             _LOG_COLUMNS,
             [
                 _entry(seq, layer, entity_id, day, codes, 0, run_id, at)
-                for seq, (entity_id, day) in enumerate(places, self._next_change())
+                for seq, (entity_id, day, codes, at, run_id) in enumerate(entries, self._next_change())
             ],
         )
 

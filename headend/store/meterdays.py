@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from drivers.facts import INT32_MAX, IntervalBlock
-from drivers.obis import Obis
-from drivers.units import ScalerUnit
 from headend.registry.model import DAY
 from headend.series import Int32, UInt32
-from headend.store.block import Channel, Layout, channel_of, layout_of
+from headend.store.block import Channel, Layout, layout_of
 from kernels.quality import Rule
 
 _TELLS_A_CAUSE = np.uint32(Rule.POWER_FAILURE | Rule.CLOCK_SET)
@@ -80,60 +77,3 @@ class MeterDays:
         rules = () if self.rules is None else tuple(map(Rule, self.rules[row, span].tolist()))
         start = self.day * DAY + channel.offset
         return IntervalBlock(channel.obis, channel.scaler_unit, start, channel.period, tuple(counts), rules)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class WholeDays:
-    """What one meter said of days from ``first`` on: arrays as those of `MeterDays`, but a row is a day."""
-
-    first: int
-    channels: tuple[Channel, ...]
-    values: Int32
-    has_value: npt.NDArray[np.bool_] | None
-    rules: UInt32 | None
-
-
-def whole_days(facts: Sequence[IntervalBlock]) -> WholeDays | None:
-    """Lay facts beside each other that speak of the same whole days, each of another channel; None where they do not."""
-    if not facts:
-        return None
-    ordered, channels = _order(
-        tuple([(fact.obis, fact.period, fact.start % fact.period, fact.scaler_unit) for fact in facts])
-    )
-    first, rest = divmod(facts[0].start - facts[0].start % facts[0].period, DAY)
-    days = (facts[0].end - facts[0].start) // DAY
-    for fact in facts:
-        begin = fact.start - fact.start % fact.period
-        if rest or begin != first * DAY or len(fact.counts) * fact.period != days * DAY or not days:
-            return None
-    if len(channels) != len(facts):
-        return None
-    held: list[npt.NDArray[np.bool_]] = []
-    counts: list[Int32] = []
-    has_gaps = any(None in fact.counts for fact in facts)
-    for place in ordered:
-        said = facts[place].counts
-        if has_gaps:
-            held.append(np.array([count is not None for count in said], np.bool_).reshape(days, -1))
-            said = tuple([count or 0 for count in said])
-        counts.append(np.array(said, np.int32).reshape(days, -1))
-    rules = None
-    if any(any(fact.rules) for fact in facts):
-        rules = np.concatenate(
-            [
-                np.array(facts[place].rules or (0,) * len(facts[place].counts), np.uint32).reshape(days, -1)
-                for place in ordered
-            ],
-            axis=1,
-        )
-    return WholeDays(
-        first, channels, np.concatenate(counts, axis=1), np.concatenate(held, axis=1) if has_gaps else None, rules
-    )
-
-
-@lru_cache(maxsize=4096)
-def _order(parts: tuple[tuple[Obis, int, int, ScalerUnit], ...]) -> tuple[list[int], tuple[Channel, ...]]:
-    """Say in which order channels stand in a block, and which they are."""
-    channels = [channel_of(*part) for part in parts]
-    ordered = sorted(range(len(parts)), key=channels.__getitem__)
-    return ordered, tuple(sorted(set(channels)))

@@ -1,9 +1,10 @@
 """What the store hands out beside series and registry entries. All instants are UTC seconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from drivers.facts import UtcSeconds
+from drivers.facts import Fact, UtcSeconds
 from drivers.obis import Obis
 from drivers.units import ScalerUnit
 from kernels.quality import Reason
@@ -41,6 +42,16 @@ class Change:
     version: int
     run_id: int | None
     at: UtcSeconds
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """What one meter said at once (CIM MeterReading). ``run_id``: of the job that asked it, if any."""
+
+    end_device_id: int
+    facts: Sequence[Fact]
+    received_at: UtcSeconds
+    run_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

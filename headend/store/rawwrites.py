@@ -28,6 +28,9 @@ _LAST_CAUSE = 63
 _SETTLED = np.zeros(256, np.bool_)
 _SETTLED[[Reason.NO_ROW, Reason.MEMORY_LOST, Reason.POWER_OFF, Reason.CLOCK_MOVED]] = True
 
+Missing = tuple[Obis, UtcSeconds, UtcSeconds, Reason]
+"""Slots of a channel that start within ``[start, end)`` [s UTC] have no value for a cause."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
@@ -103,16 +106,41 @@ class RawWrites(BlockWrites):
         cause: Reason,
         run_id: int | None = None,
     ) -> int:
-        """Say why expected slots that start within ``[start, end)`` [s UTC] have no value; give how many that changed.
+        """Do as `mark_all_missing` of the slots of one channel that start within ``[start, end)`` [s UTC]."""
+        return self.mark_all_missing(end_device_id, [(obis, start, end, cause)], run_id)
+
+    def mark_all_missing(self, end_device_id: int, marks: Sequence[Missing], run_id: int | None = None) -> int:
+        """Say why expected slots of a meter have no value, one mark after the other; give how many that changed.
 
         A slot with a value is never touched. The newest cause stands, but what the meter itself has settled (no row,
-        memory lost, power off, clock moved) is not replaced by a later failure to ask again. Needs a transaction.
+        memory lost, power off, clock moved) is not replaced by a later failure to ask again. Each day's block is read and written once.
+        Needs a transaction.
         """
         self._require_transaction()
-        if not Reason.NONE < cause <= _LAST_CAUSE:
-            raise ValueError(f"{cause!r} is not a cause of a missing value")
         name, changed = self._device_name(end_device_id), 0
-        settles = bool(_SETTLED[cause])
+        begun: dict[int, Block | None] = {}
+        written: dict[int, Block] = {}
+        for obis, start, end, cause in marks:
+            if not Reason.NONE < cause <= _LAST_CAUSE:
+                raise ValueError(f"{cause!r} is not a cause of a missing value")
+            for day, spans in self._slots_by_day(end_device_id, obis, start, end):
+                if day not in begun:
+                    begun[day] = self._block(Layer.RAW, end_device_id, name, day)
+                block = self._with_channels(begun[day], end_device_id, name, day, [channel for channel, _, _ in spans])
+                in_day = sum(_mark(block, *span, cause) for span in spans)
+                if in_day:
+                    # Only now: a channel of which nothing changed is not put into a block.
+                    begun[day] = written[day] = block
+                    self._log_change(Layer.RAW, end_device_id, day, (obis,), at=self._now(), run_id=run_id)
+                    changed += in_day
+        for block in written.values():
+            self._put_block(block, end_device_id)
+        return changed
+
+    def _slots_by_day(
+        self, end_device_id: int, obis: Obis, start: UtcSeconds, end: UtcSeconds
+    ) -> list[tuple[int, list[tuple[Channel, int, int]]]]:
+        """List by day the expected slots of a code within ``[start, end)`` [s UTC]: channel, first slot, and how many."""
         touched: dict[int, list[tuple[Channel, int, int]]] = {}
         self._channel_expectations(end_device_id, obis)
         for entry, channel in self._lines(end_device_id)[obis]:
@@ -122,27 +150,17 @@ class RawWrites(BlockWrites):
             earliest = _slot_at(channel, self.floor(Kept.RAW).day * DAY)
             for day, index, count in _by_day(channel, max(first, earliest), last - max(first, earliest)):
                 touched.setdefault(day, []).append((channel, index, count))
-        for day, spans in sorted(touched.items()):
-            block = self._day_block(end_device_id, name, day, [channel for channel, _, _ in spans])
-            in_day = 0
-            for channel, index, count in spans:
-                base = block.span(channel).start + index
-                state, reason = block.state[base : base + count], block.reason[base : base + count]
-                target = ~HAS_VALUE_BY_STATE[state] & ((state != State.MISSING) | (reason != cause))
-                if not settles:
-                    target &= ~((state == State.MISSING) & _SETTLED[reason])
-                state[target] = State.MISSING
-                reason[target] = cause
-                in_day += int(np.count_nonzero(target))
-            if in_day:
-                self._put_block(block, end_device_id)
-                self._log_change(Layer.RAW, end_device_id, day, (obis,), at=self._now(), run_id=run_id)
-                changed += in_day
-        return changed
+        return sorted(touched.items())
 
     def _day_block(self, end_device_id: int, name: str, day: int, channels: Sequence[Channel]) -> Block:
         """Read a day's block, or begin one, with at least the given channels in it."""
         stored = self._block(Layer.RAW, end_device_id, name, day)
+        return self._with_channels(stored, end_device_id, name, day, channels)
+
+    def _with_channels(
+        self, stored: Block | None, end_device_id: int, name: str, day: int, channels: Sequence[Channel]
+    ) -> Block:
+        """Give a day's block with at least the given channels in it: the one stored, a larger copy, or a new one."""
         present = () if stored is None else stored.layout.spans
         added = list(dict.fromkeys(channel for channel in channels if channel not in present))
         if not added and stored is not None:
@@ -330,6 +348,18 @@ class RawWrites(BlockWrites):
     def _told_at(self, at: UtcSeconds, received_at: UtcSeconds) -> UtcSeconds:
         """Choose the instant of an event of ours: where events of that day are dropped already, the day it is found on."""
         return at if at >= self.floor(Kept.EVENT).day * DAY else received_at // DAY * DAY
+
+
+def _mark(block: Block, channel: Channel, first: int, count: int, cause: Reason) -> int:
+    """Give slots of a channel that have no value a cause, in place; say how many changed."""
+    base = block.span(channel).start + first
+    state, reason = block.state[base : base + count], block.reason[base : base + count]
+    target = ~HAS_VALUE_BY_STATE[state] & ((state != State.MISSING) | (reason != cause))
+    if not _SETTLED[cause]:
+        target &= ~((state == State.MISSING) & _SETTLED[reason])
+    state[target] = State.MISSING
+    reason[target] = cause
+    return int(np.count_nonzero(target))
 
 
 def told_causes(fact: IntervalBlock) -> Iterator[tuple[UtcSeconds, UtcSeconds, Reason]]:

@@ -130,7 +130,8 @@ class ValidatedWrites(BlockWrites, DayReads):
                 for local_id, day in places
             ]
             blocks = encode_rows_of(layout, heads, rows.values[at], rows.state[at], rows.reason[at], rows.rules[at])
-            self._put_blocks(Layer.VALIDATED, [block_key(day, local_id) for local_id, day in places], blocks)
+            keys = [block_key(day, local_id) for local_id, day in places]
+            self._put_blocks(Layer.VALIDATED, list(zip(keys, blocks, strict=True)))
             codes, run_id = tuple(channel.obis for channel in kept), self._run_id(run)
             for local_id, day in places:
                 self._note_versions(local_id, day, 1, codes, run, run_id)

@@ -1,18 +1,20 @@
 """`GroupCommitWriter`: many tasks hand in changes, one thread commits those that wait together.
 
 Durability costs one fsync per commit, whatever a commit holds. While one commit is under way the next batch gathers, so
-the slower the device, the larger the batches; no timer is needed.
+the slower the device, the larger the batches; no timer is needed. Readings of several meters that wait together (`Recording`)
+are recorded by one call.
 """
 
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from headend.errors import StoreError
 from headend.store.errors import StoreFull
+from headend.store.recording import Recording, record_together
 from headend.store.store import Store
 
 MAX_BATCH = 256
@@ -25,6 +27,7 @@ SLOW = 2.0
 
 T = TypeVar("T")
 _Submission = tuple[Callable[[Store], Any], "Future[Any]"]
+_Answer = tuple["Future[Any]", Any, BaseException | None]
 
 
 class FromReserve:
@@ -126,17 +129,11 @@ class GroupCommitWriter:
             self._since = None
 
     def _run(self, live: list[_Submission]) -> None:
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        answers: list[_Answer] = []
         try:
             with self._store.transaction():
-                for change, future in live:
-                    try:
-                        with self._store.transaction():
-                            result = change(self._store)
-                        answers.append((future, result, None))  # once its part is kept
-                    except Exception as error:  # noqa: BLE001  it is the submitter's, and goes to him
-                        self._store.check_transaction(error)
-                        answers.append((future, None, error))
+                for some in _turns(live):
+                    answers += self._together(some) or [self._alone(*submission) for submission in some]
         except BaseException as error:  # noqa: BLE001  whatever it was, everyone waiting must hear of it
             for _, future in live:
                 future.set_exception(error)
@@ -146,3 +143,43 @@ class GroupCommitWriter:
                 future.set_result(result)
             else:
                 future.set_exception(failure)
+
+    def _alone(self, change: Callable[[Store], Any], future: "Future[Any]") -> _Answer:
+        try:
+            with self._store.transaction():
+                return future, change(self._store), None
+        except Exception as error:  # noqa: BLE001  it is the submitter's, and goes to him
+            self._store.check_transaction(error)
+            return future, None, error
+
+    def _together(self, some: list[_Submission]) -> list[_Answer]:
+        """Do several recordings side by side; give nothing, with nothing done, where one of them cannot be."""
+        group = [change for change, _ in some if isinstance(change, Recording)]
+        if len(group) < 2:
+            return []
+        try:
+            with self._store.transaction():
+                done = record_together(self._store, group)
+        except Exception as error:  # noqa: BLE001  whose it is shows when each is done alone
+            self._store.check_transaction(error)
+            return []
+        return [
+            (future, None, found) if isinstance(found, Exception) else (future, found, None)
+            for (_, future), found in zip(some, done, strict=True)
+        ]
+
+
+def _turns(batch: list[_Submission]) -> Iterator[list[_Submission]]:
+    """Divide a batch, in its order: recordings of different meters that follow each other are one turn, all else is one each."""
+    turn: list[_Submission] = []
+    meters: set[str] = set()
+    for submission in batch:
+        meter = submission[0].meter if isinstance(submission[0], Recording) else ""
+        if turn and (not meter or not meters or meter in meters):
+            yield turn
+            turn, meters = [], set()
+        turn.append(submission)
+        if meter:
+            meters.add(meter)
+    if turn:
+        yield turn

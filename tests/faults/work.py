@@ -15,7 +15,7 @@ from drivers.obis import Obis
 from headend.registry.model import DAY, Installation
 from headend.series import Series
 from headend.settings import RetentionSettings
-from headend.store.model import VeeRun
+from headend.store.model import MeterReading, VeeRun
 from headend.store.reader import StoreReader
 from headend.store.retention import Kept
 from headend.store.store import Store
@@ -79,18 +79,18 @@ class Work:
         return facts
 
     def _readings(self) -> Step:
-        """Record some half-hours of some meters: readings, ledger and change log in one."""
+        """Record some half-hours of some meters together: readings, ledger and change log in one."""
         facts = {}
         for meter in self._dice.sample(METERS, self._dice.randint(1, len(METERS))):
             count = self._dice.choice((1, 2, 48))
             facts[meter] = self._facts(meter, self._next[meter], count)
             self._next[meter] += count
-        return lambda store: [store.record(meter, some, NOW) for meter, some in facts.items()]
+        return lambda store: store.record_all([MeterReading(meter, some, NOW) for meter, some in facts.items()])
 
     def _again(self) -> Step:
         """Record what is there already, as after a restart."""
         facts = facts_of(self.account)
-        return lambda store: [store.record(meter, some, NOW) for meter, some in facts.items()]
+        return lambda store: store.record_all([MeterReading(meter, some, NOW) for meter, some in facts.items()])
 
     def _contradiction(self) -> Step:
         """Record another value for a slot that has one: the first stays."""

@@ -1,21 +1,36 @@
 """Group commit: many tasks, one thread, one transaction for those that wait together."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 
+from drivers.facts import IntervalBlock
 from headend.collect.latency import ENOUGH, Latencies
 from headend.collect.ports import StoredCounters, StoredLatencies, StoredMetadata
-from headend.errors import StoreError
+from headend.errors import RegistryError, StoreError
 from headend.store import journalwrites
 from headend.store.errors import StoreFull
-from headend.store.model import Recorded
+from headend.store.model import MeterReading, Recorded
 from headend.store.place import Place
 from headend.store.reader import StoreReader
+from headend.store.recording import Recording, Steps
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
-from tests.headend.store.builders import IMPORT, NOW, PERIOD, START, block, open_store, sqlite_alone
+from tests.headend.store.builders import (
+    EXPORT,
+    IMPORT,
+    NOW,
+    PERIOD,
+    START,
+    WH,
+    block,
+    expect,
+    open_store,
+    sqlite_alone,
+)
 
 
 @pytest.fixture
@@ -224,3 +239,119 @@ async def test_metadata_are_bounded_in_number_and_size(opened: Opened, monkeypat
         await metadata.keep("d", bytes(journalwrites.MAX_PAYLOAD + 1))
 
     assert [await metadata.load(kind) for kind in "abcd"] == [b"a", None, b"c", None]
+
+
+def recording(number: int, *counts: int, fault: Exception | None = None, is_early: bool = False) -> Recording[Recorded]:
+    """A day of meter ``number``, and a word of it before and after; ``fault``: raised before or after the reading."""
+
+    def steps(store: Store) -> Steps[Recorded]:
+        store.add_event(number, "before", 0, NOW, "", NOW)
+        if fault is not None and is_early:
+            raise fault
+        told = yield MeterReading(number, [block(0, counts), block(0, counts, EXPORT)], NOW)
+        store.add_event(number, "after", 0, NOW, str(told.new), NOW)
+        if fault is not None:
+            raise fault
+        return told
+
+    return Recording(f"SIM:{number}", steps)
+
+
+def add_meters(store: Store) -> None:
+    for number in (2, 3, 4):
+        store.put_end_device(f"SIM:{number}", "sim", 1, str(number))
+        expect(store, number)
+
+
+async def submitted_together(writer: GroupCommitWriter, *changes: Callable[[Store], object]) -> list[Any]:
+    """Let changes wait for one commit: while the writer is busy they gather."""
+    is_busy, go_on = threading.Event(), threading.Event()
+
+    def hold(_: Store) -> None:
+        is_busy.set()
+        go_on.wait(60)
+
+    holding = asyncio.ensure_future(writer.submit(hold))
+    await asyncio.to_thread(is_busy.wait, 60)
+    waiting = [asyncio.ensure_future(writer.submit(change)) for change in changes]
+    await asyncio.sleep(0)
+    go_on.set()
+    await holding
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_readings_of_different_meters_that_wait_together_are_recorded_by_one_call(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, writer, reader = opened
+    await writer.submit(add_meters)
+    sizes: list[int] = []
+    record_all = store.record_all
+
+    def note(readings: Sequence[MeterReading]) -> list[Recorded]:
+        sizes.append(len(readings))
+        return record_all(readings)
+
+    monkeypatch.setattr(store, "record_all", note)
+
+    done = await submitted_together(
+        writer,
+        recording(1, 5),
+        recording(2, 6, 7),
+        recording(3, 8),
+        recording(1, 5),
+        lambda _: "beside",
+        recording(4, 9),
+    )
+
+    assert sizes == [3, 1, 1]
+    assert done == [Recorded(new=2), Recorded(new=4), Recorded(new=2), Recorded(same=2), "beside", Recorded(new=2)]
+    assert reader.raw_series(2, EXPORT, START, START + 2 * PERIOD).values.tolist() == [6, 7]
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_a_recording_that_fails_undoes_its_own_part_alone(opened: Opened, is_early: bool) -> None:
+    _, writer, reader = opened
+    await writer.submit(add_meters)
+
+    done = await submitted_together(
+        writer, recording(1, 5), recording(2, 6, fault=KeyError("mine"), is_early=is_early), recording(3, 7)
+    )
+
+    assert isinstance(done[1], KeyError)
+    assert [done[0], done[2]] == [Recorded(new=2)] * 2
+    assert [reader.raw_series(meter, IMPORT, START, START + PERIOD).has_value.sum() for meter in (1, 2, 3)] == [1, 0, 1]
+    assert {(event.end_device_id, event.kind) for event in reader.events()} == {
+        (meter, kind) for meter in (1, 3) for kind in ("before", "after")
+    }
+
+
+async def test_a_reading_the_registry_contradicts_is_refused_alone(opened: Opened) -> None:
+    _, writer, reader = opened
+    await writer.submit(add_meters)
+
+    def steps(_: Store) -> Steps[Recorded]:
+        return (yield MeterReading(3, [IntervalBlock(IMPORT, WH, START, 900, (1,))], NOW))
+
+    done = await submitted_together(writer, recording(1, 5), Recording("SIM:3", steps), recording(2, 6))
+
+    assert isinstance(done[1], RegistryError)
+    assert [done[0], done[2]] == [Recorded(new=2)] * 2
+    assert reader.raw_series(2, IMPORT, START, START + PERIOD).values.tolist() == [6]
+
+
+@sqlite_alone
+async def test_a_full_device_while_readings_are_recorded_together_tells_each(opened: Opened) -> None:
+    store, writer, reader = opened
+    await writer.submit(add_meters)
+    await writer.submit(
+        lambda store: store._connection.pragma("max_page_count", store._connection.pragma("page_count"))
+    )
+    counts = [at * 7919 % 1_000_003 for at in range(48 * 40)]
+
+    done = await submitted_together(writer, *(recording(meter, *counts) for meter in (1, 2, 3, 4)))
+
+    assert all(isinstance(found, StoreFull) for found in done)
+    store._connection.pragma("max_page_count", 2**30)
+    assert await writer.submit(recording(1, 5)) == Recorded(new=2)
+    assert len(reader.changes(0)) == 4
