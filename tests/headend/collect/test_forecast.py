@@ -22,6 +22,8 @@ from tests.headend.collect.builders import DAY, HOUR, MIDNIGHT, SETTINGS, WH, ch
 PROFILES = load_profiles()
 SHIPPED = ("sim-modbus-rtu", "sim-dlms-hdlc", "sim-dlt645", "sim-dlt645-1997", "sim-iec62056")
 LINE = Medium(9600, 11)
+ROUNDING = 1 + 1e-9
+"""The same load comes out of the same times added in another order."""
 FAST = 0.02
 
 
@@ -83,7 +85,7 @@ def test_more_meters_never_cost_less(profile: MeterProfile, some: int, more: int
 def test_a_higher_baud_never_costs_more(profile: MeterProfile, bauds: list[int], latency: float) -> None:
     slow, fast = (forecaster(latency).link("", Medium(baud, 11), meters(profile, 2)) for baud in bauds)
 
-    assert fast.load <= slow.load
+    assert fast.load <= slow.load * ROUNDING
 
 
 @FEW
@@ -91,7 +93,7 @@ def test_a_higher_baud_never_costs_more(profile: MeterProfile, bauds: list[int],
 def test_a_longer_period_never_costs_more(profile: MeterProfile, periods: list[int]) -> None:
     short, long = (forecaster(period=period).link("", LINE, meters(profile, 2)) for period in periods)
 
-    assert long.load <= short.load
+    assert long.load <= short.load * ROUNDING
 
 
 @FEW
@@ -99,7 +101,7 @@ def test_a_longer_period_never_costs_more(profile: MeterProfile, periods: list[i
 def test_more_failures_never_cost_less(profile: MeterProfile, shares: list[float]) -> None:
     few, many = (forecaster(failures=share).link("", LINE, meters(profile, 2)) for share in shares)
 
-    assert few.load <= many.load
+    assert few.load <= many.load * ROUNDING
 
 
 def test_a_plan_that_is_too_big_says_so_and_what_would_fit() -> None:
