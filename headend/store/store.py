@@ -18,7 +18,7 @@ from headend.store.place import Place, server_of
 from headend.store.quarantine import check_usable, quarantine
 from headend.store.reader import StoreReader
 from headend.store.server import server_connections
-from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
+from headend.store.sqlite import CACHE_SIZE, LONGEST_LOG, SqliteEngine, connect, note_damage
 from headend.store.unclean import check_after, is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 
@@ -81,6 +81,7 @@ class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, StoreReader):
             mode = connection.pragma("journal_mode", "wal")
             connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             connection.pragma("cache_size", -CACHE_SIZE)
+            connection.pragma("journal_size_limit", LONGEST_LOG)
             verdict = check_after(connection, name) if was_unclean else "ok"
             if mode == "wal" and verdict == "ok":
                 migrate(connection, name, schema)
