@@ -6,8 +6,9 @@ import pytest
 
 from drivers.units import ScalerUnit, Unit
 from headend.errors import ExportError
+from headend.export.readings import Freshness, rows_of
 from headend.export.rows import Row, instant, printed_unit, printed_value, word
-from headend.export.source import Freshness, channels, rows_of
+from headend.export.source import channels
 from headend.registry.model import EndDevice, Installation
 from kernels.quality import Reason, Rule, State
 from tests.headend.export.fakes import DAY, IMPORT, MIDNIGHT, WH, FakeStore, house, lose, validate
