@@ -52,25 +52,25 @@ class Then(SystemClock):
         return NOW
 
 
-def load(path: Path) -> None:
-    """Store the year, a day in a transaction, with its entries of the change log."""
-    days = [fleet(METERS, seed) for seed in range(8)]
+def load(path: Path, meters: int = METERS, length: int = DAYS) -> None:
+    """Store so many days, each in a transaction, with its entries of the change log."""
+    days = [fleet(meters, seed) for seed in range(8)]
     with Store.open(path, lambda: NOW) as store:
         with store.transaction():
             link = store.put_link("memory://bench")
-            for number in range(1, METERS + 1):
+            for number in range(1, meters + 1):
                 meter, _ = store.put_end_device(f"BENCH{number:011d}", "bench", link, str(number))
-                point, _ = store.put_usage_point(f"UP{number}", "UTC")
+                point, _ = store.put_usage_point(f"NAAA{number:06d}", "UTC")
                 store.put_installation(Installation(point.id, meter.id, 0))
                 store.put_expectations(
                     meter.id, 0, [ChannelExpectation(meter.id, code, 900, 0, WH, "push", 0) for code in CODES]
                 )
-        for day in range(DAYS):
+        for day in range(length):
             made = days[day % len(days)]
             with store.transaction():
-                for number in range(METERS):
+                for number in range(meters):
                     block = Block.empty(Layer.RAW, f"BENCH{number + 1:011d}", FIRST_DAY + day, HEADS)
-                    row = (number + 7 * day) % METERS
+                    row = (number + 7 * day) % meters
                     block.values[:], block.state[:] = made.values[row], made.state[row]
                     block.reason[:], block.rules[:] = made.reason[row], made.rules[row]
                     store._put_block(block, number + 1)  # noqa: SLF001  a bulk load

@@ -6,7 +6,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -117,7 +117,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store.open(store_path, clock.now))
         monotonic = asyncio.get_running_loop().time
-        pulse = stack.enter_context(Pulse(store_path, monotonic))
+        pulse = stack.enter_context(closing(Pulse(store_path, monotonic)))
         writer = GroupCommitWriter(
             store,
             condition=lambda: pulse.trouble() or condition_of(store_path, settings.store.reserve_mib * 2**20),

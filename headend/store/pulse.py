@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 from headend.store.place import Place, server_of
 from headend.store.writer import SLOW
@@ -34,16 +32,6 @@ class Pulse:
         if server_of(store) is None:
             self._thread = Thread(target=self._ask, args=(Path(f"{store}.lock"),), name="store-pulse", daemon=True)
             self._thread.start()
-
-    def __enter__(self) -> Self:
-        """Give itself; leaving closes it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def trouble(self) -> str:
         """Say why the device cannot be relied on, empty where it can. Called from any thread."""

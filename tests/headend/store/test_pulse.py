@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ class Device:
 def asked(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
     monkeypatch.setattr(pulse, "PACE", 0.001)
     (tmp_path / "s.db.lock").touch()
-    with Pulse(tmp_path / "s.db", lambda: device.now, device.flush) as asking:
+    with closing(Pulse(tmp_path / "s.db", lambda: device.now, device.flush)) as asking:
         yield asking
 
 
@@ -105,7 +105,7 @@ def test_closing_does_not_wait_for_a_device_that_hangs(tmp_path: Path, monkeypat
 
 
 def test_a_server_is_not_asked() -> None:
-    with Pulse(parse_place("postgresql://one/two"), float) as asking:
+    with closing(Pulse(parse_place("postgresql://one/two"), float)) as asking:
         assert asking.trouble() == ""
 
 
@@ -121,7 +121,7 @@ def test_what_is_synced_is_a_file_in_which_nothing_changes(tmp_path: Path, monke
     monkeypatch.setattr(pulse, "PACE", 0.001)
     lock.write_text("7\n")
     written = lock.stat().st_mtime_ns
-    with Pulse(tmp_path / "s.db", float, flush):
+    with closing(Pulse(tmp_path / "s.db", float, flush)):
         device.answer()
 
     assert set(names) == {str(lock)}
