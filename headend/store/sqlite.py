@@ -139,9 +139,8 @@ class SqliteEngine:
         """End the transaction, durable on return."""
         self.run("COMMIT")
         if self._writes:
-            with suppress(
-                apsw.Error, OSError
-            ):  # it is committed; what the device did not take stays in the log, as ever
+            # It is committed; what the device does not take now stays in the log, as ever.
+            with suppress(apsw.Error, OSError):
                 self._bound_log()
 
     def rollback(self) -> None:
@@ -210,9 +209,8 @@ class SqliteEngine:
             is_busy, *_ = self.connection.execute("PRAGMA wal_checkpoint(RESTART)").get
         finally:
             self.connection.set_busy_timeout(BUSY_TIMEOUT)
-        self._bound = (
-            size + LONGEST_LOG // 2 if is_busy else LONGEST_LOG
-        )  # one who reads for long is not asked at each commit
+        # One who reads for long is not waited for at each commit.
+        self._bound = size + LONGEST_LOG // 2 if is_busy else LONGEST_LOG
 
     def _undo(self, sql: str) -> None:
         try:

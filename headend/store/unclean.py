@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
+from threading import Lock
 
 import apsw
 
@@ -35,6 +36,9 @@ _PAGES = [1 << shift for shift in range(9, 17)]
 """Sizes of a page. [B]"""
 _INDEX = Struct("=8xIB3xI12x8s8x")
 """The index of a log begins with this twice: commits counted, whether it is made, frames, salts of the log."""
+_kept: dict[tuple[int, int], int] = {}
+"""Handles of indexes that were read, by device and inode, for as long as the file is there."""
+_keeping = Lock()
 
 
 def is_unclean(store: str) -> bool:
@@ -84,14 +88,26 @@ def _proven_frames(store: str, salts: bytes) -> int:
     by a reader, says no more than the log does: it has counted no commits yet. After a power failure an older index proves less.
     """
     try:
-        with Path(f"{store}-shm").open("rb") as file:
-            index = file.read(2 * _INDEX.size)
+        index = _start_of_index(f"{store}-shm", 2 * _INDEX.size)
     except OSError:
         return 0
     if len(index) < 2 * _INDEX.size or index[: _INDEX.size] != index[_INDEX.size :]:
         return 0  # ended while writing it
     commits, is_made, frames, known = _INDEX.unpack(index[: _INDEX.size])
     return int(frames) if commits and is_made == 1 and known == salts else 0
+
+
+def _start_of_index(path: str, size: int) -> bytes:
+    """Read from an index without closing it: that would take away the locks which SQLite may have on it in this process."""
+    with _keeping:
+        for place, handle in list(_kept.items()):
+            if not os.fstat(handle).st_nlink:
+                os.close(_kept.pop(place))
+        found = os.stat(path)  # noqa: PTH116  as fstat
+        place = found.st_dev, found.st_ino
+        if place not in _kept:
+            _kept[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(_kept[place], size, 0)
 
 
 def sync_directory(store: str) -> None:

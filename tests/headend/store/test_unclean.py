@@ -11,7 +11,7 @@ from headend.store import sqlite
 from headend.store import store as store_module
 from headend.store.reader import StoreReader
 from headend.store.store import PAGE_SIZE, Store
-from headend.store.unclean import _unproven
+from headend.store.unclean import _proven_frames, _unproven
 from tests.headend.store.builders import NOW, block, open_store
 
 HEAD, FRAME = 32, 24 + PAGE_SIZE
@@ -106,6 +106,21 @@ def test_a_reader_who_read_the_log_first_proves_nothing(tmp_path: Path) -> None:
         assert reader.last_seq() == 20
 
         assert rewritten(left) == HEAD + frames(left) * FRAME
+
+
+def test_looking_at_the_index_takes_no_lock_from_a_reader_in_this_process(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s.db") as store, StoreReader.open(store.path) as reader, reader.snapshot():
+        assert reader.last_seq() == 0
+        held = locks_on(f"{store.path}-shm")
+        _proven_frames(store.path, bytes(8))
+
+        assert locks_on(f"{store.path}-shm") == held != []
+
+
+def locks_on(path: str) -> list[list[str]]:
+    inode = Path(path).stat().st_ino
+    rows = [line.split()[1:] for line in Path("/proc/locks").read_text().splitlines()]
+    return sorted(row for row in rows if any(cell.endswith(f":{inode}") for cell in row))
 
 
 def test_what_an_earlier_round_left_in_the_log_is_not_written_again(tmp_path: Path) -> None:
