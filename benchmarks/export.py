@@ -5,10 +5,11 @@ channels, and its own days. Each export runs in a process of its own. The last l
 """
 
 import json
-import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,21 +37,24 @@ def validate(path: Path) -> None:
                         store.write_validated(number, code, day, series, VeeRun("residential 1", NOW))
 
 
-def run(path: Path, name: str) -> None:
-    """Export, in this process."""
+def run(path: Path, name: str) -> dict[str, object]:
+    """Export in this process; give its CPU time [s] and the most memory it has had [MB]."""
     with StoreReader.open(path) as reader:
+        used = time.process_time()
         done = export(reader, name, None, CHANNELS[name], *whole_days(name, *PERIODS[name]), path.with_name(name), NOW)
-        print(json.dumps({"rows": done.rows, "bytes": done.files[0].stat().st_size}))
+        used = time.process_time() - used
+    most = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert most is not None
+    return {
+        "rows": done.rows, "bytes": done.files[0].stat().st_size, "cpu_s": round(used, 1), "peak_mb": int(most[1]) // 1024,
+    }  # fmt: skip
 
 
 def measured(path: Path, name: str) -> dict[str, object]:
-    """Export in a process of its own; give its CPU time [s] and the most memory it had [MB]."""
-    process = subprocess.Popen([sys.executable, __file__, str(path), name], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    said = json.loads(process.stdout.read())
-    _, process.returncode, used = os.wait4(process.pid, 0)
-    assert process.returncode == 0
-    return {**said, "cpu_s": round(used.ru_utime + used.ru_stime, 1), "peak_mb": used.ru_maxrss // 1024}
+    """Export in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, str(path), name], stdout=subprocess.PIPE, check=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
@@ -64,6 +68,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        run(Path(sys.argv[1]), sys.argv[2])
+        print(json.dumps(run(Path(sys.argv[1]), sys.argv[2])))
     else:
         main()
