@@ -34,6 +34,7 @@ from headend.store.writer import GroupCommitWriter
 from headend.upkeep import Upkeep
 
 METERS, DAYS, DROPPED = 1_000, 365, 36
+KILLS = 12
 FIRST_DAY = 20_000
 NOW = (FIRST_DAY + DAYS) * DAY
 WH = ScalerUnit(0, Unit.WATT_HOUR)
@@ -51,25 +52,25 @@ class Then(SystemClock):
         return NOW
 
 
-def load(path: Path) -> None:
-    """Store the year, a day in a transaction, with its entries of the change log."""
-    days = [fleet(METERS, seed) for seed in range(8)]
+def load(path: Path, meters: int = METERS, length: int = DAYS) -> None:
+    """Store so many days, each in a transaction, with its entries of the change log."""
+    days = [fleet(meters, seed) for seed in range(8)]
     with Store.open(path, lambda: NOW) as store:
         with store.transaction():
             link = store.put_link("memory://bench")
-            for number in range(1, METERS + 1):
+            for number in range(1, meters + 1):
                 meter, _ = store.put_end_device(f"BENCH{number:011d}", "bench", link, str(number))
-                point, _ = store.put_usage_point(f"UP{number}", "UTC")
+                point, _ = store.put_usage_point(f"NAAA{number:06d}", "UTC")
                 store.put_installation(Installation(point.id, meter.id, 0))
                 store.put_expectations(
                     meter.id, 0, [ChannelExpectation(meter.id, code, 900, 0, WH, "push", 0) for code in CODES]
                 )
-        for day in range(DAYS):
+        for day in range(length):
             made = days[day % len(days)]
             with store.transaction():
-                for number in range(METERS):
+                for number in range(meters):
                     block = Block.empty(Layer.RAW, f"BENCH{number + 1:011d}", FIRST_DAY + day, HEADS)
-                    row = (number + 7 * day) % METERS
+                    row = (number + 7 * day) % meters
                     block.values[:], block.state[:] = made.values[row], made.state[row]
                     block.reason[:], block.rules[:] = made.reason[row], made.rules[row]
                     store._put_block(block, number + 1)  # noqa: SLF001  a bulk load
@@ -92,17 +93,20 @@ def facts(day: int, meter: int) -> list[IntervalBlock]:
     return [IntervalBlock(code, WH, day * DAY, 900, tuple(range(meter, meter + SLOTS))) for code in CODES]
 
 
-def kill_a_writer(path: Path) -> None:
-    """Fork a writer that stores a few days, and kill it in the midst of it."""
+def kill_a_writer(path: Path, turn: int) -> int:
+    """Fork a writer that stores days nobody stored before, kill it in the midst of it, and give how long a log it leaves. [B]"""
     child = os.fork()
     if child == 0:
         store = Store.open(path, lambda: NOW)
         for number in range(10**6):
             with store.transaction():
-                store.record(1 + number % METERS, facts(FIRST_DAY + DAYS + number // METERS, number), NOW)
-    time.sleep(1.5)
+                store.record(1 + number % METERS, facts(FIRST_DAY + DAYS + 10 * turn + number // METERS, number), NOW)
+    time.sleep(1 + turn / KILLS)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    left = path.with_name(f"{path.name}-wal").stat().st_size
+    assert left, "the writer was not killed in the midst of it"
+    return left
 
 
 async def written_beside(path: Path, beside: Callable[[GroupCommitWriter], "asyncio.Future[None]"]) -> dict[str, float]:
@@ -114,7 +118,7 @@ async def written_beside(path: Path, beside: Callable[[GroupCommitWriter], "asyn
         number = 0
         while not other.done():
             number += 1
-            meter, made = 1 + number % METERS, facts(FIRST_DAY + DAYS + 40 + number // METERS, number)
+            meter, made = 1 + number % METERS, facts(FIRST_DAY + DAYS + 200 + number // METERS, number)
             begun = time.perf_counter()
             await writer.submit(partial(Store.record, end_device_id=meter, facts=made, received_at=NOW))
             commits.append(time.perf_counter() - begun)
@@ -163,11 +167,13 @@ def main() -> None:
         used = time.process_time()
         opening(path)
         figures["open_cpu_ms"] = round((time.process_time() - used) * 1e3, 1)
-        killed = []
-        for _ in range(3):
-            kill_a_writer(path)
+        killed, logs = [], []
+        for turn in range(KILLS):
+            logs.append(kill_a_writer(path, turn))
             killed.append(opening(path))
         figures["open_after_kill_ms"] = round(statistics.median(killed) * 1e3, 1)
+        figures["open_after_kill_longest_ms"] = round(max(killed) * 1e3, 1)
+        figures["log_after_kill_bytes"] = max(logs)
         figures["is_check_owed"] = owed_since(str(path)) is not None
         with StoreReader.open(path) as reader:
             begun = time.perf_counter()

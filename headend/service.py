@@ -6,9 +6,8 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -44,6 +43,7 @@ from headend.store.condition import condition_of
 from headend.store.errors import StoreFull, StoreUnavailable
 from headend.store.model import MeterReading, Recorded
 from headend.store.place import Place
+from headend.store.pulse import Pulse
 from headend.store.recording import Recording, Steps
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
@@ -63,7 +63,7 @@ VALIDATION_PACE = 900.0
 """How often closed days that changed are validated. [clock s]"""
 ROOM_PACE = 60.0
 """How often a full store is tried again with a message that has come. [clock s]"""
-WATCH_PACE = 2.0
+WATCH_PACE = 1.0
 """How often the store's condition is looked at. [wall s]"""
 REOPEN_PACE = 10.0
 """How often a store whose device failed is opened again. [wall s]"""
@@ -117,8 +117,13 @@ async def serve(
     summary = ServiceSummary()
     async with AsyncExitStack() as stack:
         store = stack.enter_context(Store.open(store_path, clock.now))
-        condition = partial(condition_of, store_path, settings.store.reserve_mib * 2**20)
-        writer = GroupCommitWriter(store, condition=condition, monotonic=asyncio.get_running_loop().time)
+        monotonic = asyncio.get_running_loop().time
+        pulse = stack.enter_context(closing(Pulse(store_path, monotonic)))
+        writer = GroupCommitWriter(
+            store,
+            condition=lambda: pulse.trouble() or condition_of(store_path, settings.store.reserve_mib * 2**20),
+            monotonic=monotonic,
+        )
         stack.push_async_callback(writer.close)
         watching = asyncio.ensure_future(watch(writer.trouble))
         stack.callback(watching.cancel)

@@ -9,8 +9,11 @@ leading apostrophe off gives the text back.
 import csv
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from functools import lru_cache
 
+from drivers.obis import Obis
 from headend.export.rows import Row, Slot, instant, rule_words, word
+from kernels.quality import Reason, Rule, State
 
 HEADER = (
     "usage_point", "meter", "obis", "name", "start_utc", "end_utc", "value", "unit",
@@ -67,16 +70,23 @@ def decode(lines: Iterable[str]) -> Iterator[Slot]:
 
 
 def _line(row: Row) -> str:
-    texts = (row.usage_point, row.meter, str(row.obis), row.name, instant(row.start), instant(row.end))
-    quality = (word(row.state), word(row.method), word(row.reason), rule_words(row.rules))
-    return ",".join((
-        *map(_quote, texts),
-        number(row.value),
-        _quote(row.unit),
-        *map(_quote, quality),
-        "" if row.version is None else str(row.version),
-        _quote(row.source),
-    ))  # fmt: skip
+    return (
+        f'{_whose(row.usage_point, row.meter, row.obis, row.name)},"{instant(row.start)}","{instant(row.end)}",{number(row.value)},'
+        f"{_quality(row.unit, row.state, row.method, row.reason, row.rules, row.version, row.source)}"
+    )
+
+
+@lru_cache(maxsize=256)
+def _whose(usage_point: str, meter: str, obis: Obis, name: str) -> str:
+    return ",".join(map(_quote, (usage_point, meter, str(obis), name)))
+
+
+@lru_cache(maxsize=1024)
+def _quality(
+    unit: str, state: State, method: Reason, reason: Reason, rules: Rule, version: int | None, source: str
+) -> str:
+    texts = (unit, word(state), word(method), word(reason), rule_words(rules))
+    return ",".join((*map(_quote, texts), "" if version is None else str(version), _quote(source)))
 
 
 def _quote(text: str) -> str:

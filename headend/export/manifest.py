@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from drivers.facts import UtcSeconds
+from drivers.obis import Obis
 from headend.export.rows import Row, Slot, instant, word
 from kernels.quality import State
 
@@ -83,11 +84,11 @@ class Manifest:
 
 def tally(rows: Iterable[Row], accounts: Accounts) -> Iterator[Row]:
     """Pass rows on, adding each to its account."""
+    whose: tuple[str, str, Obis] | None = None
     for row in rows:
-        key = (row.usage_point, row.meter, str(row.obis))
-        account = accounts.get(key)
-        if account is None:
-            account = accounts[key] = Account(row.unit, row.name)
+        if whose != (row.usage_point, row.meter, row.obis):
+            whose = row.usage_point, row.meter, row.obis
+            account = accounts.setdefault((row.usage_point, row.meter, str(row.obis)), Account(row.unit, row.name))
         account.slots[word(row.state)] += 1
         if row.state is State.MISSING:
             account.missing[word(row.reason) or "unknown"] += 1

@@ -6,9 +6,10 @@ installation types 1 to 4), whose methods are 11 to 25 and go with S or F only; 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from headend.export.rows import Row, rule_words, word
-from kernels.quality import Reason, State
+from kernels.quality import Reason, Rule, State
 
 NEM12_METHODS = frozenset((*range(11, 26), *range(51, 60), *range(61, 70), *range(71, 76)))
 NEM12_ESTIMATE_METHODS = frozenset((51, 52, 56, 57, 58, 59, 61, 62, 63, 65, 68, 75))  # E; the others S and F only
@@ -85,15 +86,20 @@ def nem12(row: Row) -> Nem12Quality:
     Measured is A. A measured value that failed validation is A with reason 45, naming the rules. Estimates and edits are
     S with their method; the reason is what was missing, else 24 (replaced data). Missing and not yet read are N.
     """
-    if row.state is State.MEASURED:
+    return _nem12(row.state, row.method, row.reason, row.rules)
+
+
+@lru_cache(maxsize=1024)
+def _nem12(state: State, method: Reason, reason: Reason, rules: Rule) -> Nem12Quality:
+    if state is State.MEASURED:
         return Nem12Quality("A")
-    if row.state is State.QUESTIONABLE:
-        return Nem12Quality("A", FAILED_VALIDATION, rule_words(row.rules).replace("|", " "))
-    if row.state in (State.ESTIMATED, State.EDITED):
-        reason = REPLACED_DATA if row.reason is Reason.NONE else _REASON.get(row.reason, NULL_DATA)
-        return Nem12Quality(f"S{_METHOD.get(row.method, 18)}", reason, _words(row.reason) or _words(row.method))
-    if row.state is State.MISSING:
-        return Nem12Quality("N", _REASON.get(row.reason, NULL_DATA), _words(row.reason) or "missing")
+    if state is State.QUESTIONABLE:
+        return Nem12Quality("A", FAILED_VALIDATION, rule_words(rules).replace("|", " "))
+    if state in (State.ESTIMATED, State.EDITED):
+        code = REPLACED_DATA if reason is Reason.NONE else _REASON.get(reason, NULL_DATA)
+        return Nem12Quality(f"S{_METHOD.get(method, 18)}", code, _words(reason) or _words(method))
+    if state is State.MISSING:
+        return Nem12Quality("N", _REASON.get(reason, NULL_DATA), _words(reason) or "missing")
     return Nem12Quality("N", NULL_DATA, "not yet read")
 
 

@@ -29,6 +29,8 @@ _PRINTED = {
     Unit.VAR_HOUR: ("kvarh", 3),
     Unit.VOLT_AMPERE_HOUR: ("kVAh", 3),
 }
+# Making a member of its code takes longer than remembering it.
+_state, _reason, _rules = lru_cache(256)(State), lru_cache(256)(Reason), lru_cache(1024)(Rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,15 @@ def printed_unit(unit: Unit) -> str:
     return _PRINTED[unit][0] if unit in _PRINTED else unit.symbol
 
 
-def printed_value(count: int, scaler_unit: ScalerUnit, multiplier: Decimal = Decimal(1)) -> Decimal:
-    """Turn a count into an exact decimal in the printed unit; every digit the count resolves is kept, zeros too."""
+def printed_scale(scaler_unit: ScalerUnit) -> ScalerUnit:
+    """Give what a count is worth in the printed unit."""
     shift = _PRINTED[scaler_unit.unit][1] if scaler_unit.unit in _PRINTED else 0
-    value = ScalerUnit(scaler_unit.scaler - shift, scaler_unit.unit).to_decimal(count)
+    return ScalerUnit(scaler_unit.scaler - shift, scaler_unit.unit)
+
+
+def printed_value(count: int, scale: ScalerUnit, multiplier: Decimal = Decimal(1)) -> Decimal:
+    """Turn a count into an exact decimal, by its `printed_scale`; every digit the count resolves is kept, zeros too."""
+    value = scale.to_decimal(count)
     return value if multiplier == 1 else value * multiplier
 
 
@@ -96,6 +103,7 @@ def channel_name(obis: Obis) -> str:
     return entry.name if entry else ""
 
 
+@lru_cache(maxsize=1 << 16)  # channels share their instants: a year of quarter hours, and its end
 def instant(seconds: UtcSeconds) -> str:
     """Write an instant as RFC 3339 in UTC, for example ``2024-06-30T14:00:00Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -119,8 +127,10 @@ def rows(piece: Piece) -> Iterator[Row]:
     if raw is not None and (raw.start, raw.period, len(raw)) != (series.start, series.period, len(series)):
         raise ValueError(f"{piece.usage_point} {piece.obis}: the raw layer has another grid")
     name, unit = channel_name(piece.obis), printed_unit(series.scaler_unit.unit)
+    scale = printed_scale(series.scaler_unit)
+    values, states, reasons, rules = (array.tolist() for array in series.arrays)
     for index in np.flatnonzero(series.state != State.NOT_EXPECTED).tolist():
-        state, code = State(int(series.state[index])), Reason(int(series.reason[index]))
+        state, code = _state(states[index]), _reason(reasons[index])
         start = series.start + index * series.period
         yield Row(
             usage_point=piece.usage_point,
@@ -130,14 +140,12 @@ def rows(piece: Piece) -> Iterator[Row]:
             name=name,
             start=start,
             end=start + series.period,
-            value=printed_value(int(series.values[index]), series.scaler_unit, piece.multiplier)
-            if state in HAS_VALUE
-            else None,
+            value=printed_value(values[index], scale, piece.multiplier) if state in HAS_VALUE else None,
             unit=unit,
             state=state,
             method=code if code >= FIRST_METHOD else Reason.NONE,
             reason=code if code < FIRST_METHOD else _cause(raw, index),
-            rules=Rule(int(series.rules[index])),
+            rules=_rules(rules[index]),
             version=piece.version,
             source=piece.source,
             updated_at=piece.updated_at,

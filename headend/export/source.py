@@ -1,26 +1,17 @@
-"""From the store to pieces: which channels there are, and which layer holds each day of them.
+"""What an export reads: the store as it sees it, and the channels there are in its period."""
 
-A day with a validated version is exported from it; a day without one falls back to the raw layer, through the dated
-installations, with their multiplier applied at printing.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import pairwise
 from typing import Protocol
-
-import numpy as np
 
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from headend.export.errors import NotExportable
-from headend.export.rows import Piece, Row, rows
 from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint
 from headend.series import Series
-from headend.store.model import Version
-from kernels.quality import Reason, State
+from headend.store.model import Layer, Version
 
 DAY = 86_400
 
@@ -50,6 +41,14 @@ class ReadingSource(Protocol):
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> Sequence[Version]:
         """List the versions of one validated channel-day."""
+
+    def series(
+        self, channels: Sequence[tuple[int, Obis]], start: UtcSeconds, end: UtcSeconds, layer: Layer
+    ) -> Sequence[Series]:
+        """Read many channels of one layer, by the local ids of their end devices or usage points."""
+
+    def newest_versions(self, usage_point_id: int, first: int, last: int) -> Mapping[tuple[int, Obis], Version]:
+        """Give the newest version of each validated channel-day of days ``[first, last)``."""
 
     def last_seq(self) -> int:
         """Give the number of the newest change, 0 before the first."""
@@ -86,13 +85,6 @@ class Channel:
     def periods(self) -> frozenset[int]:
         """Lengths of its intervals. [s]"""
         return frozenset(span.period for span in self.spans)
-
-
-class Freshness:
-    """Counts values that arrived in the raw layer after the day had been validated without them."""
-
-    def __init__(self) -> None:
-        self.slots = 0
 
 
 def channels(
@@ -135,16 +127,6 @@ def channels(
     return found
 
 
-def rows_of(store: ReadingSource, channel: Channel, freshness: Freshness) -> Iterator[Row]:
-    """Make the rows of one channel, in order of time."""
-    for span in channel.spans:
-        for day in range(span.start // DAY, -(-span.end // DAY)):
-            start = span.aligned(max(span.start, day * DAY))
-            end = span.aligned(min(span.end, (day + 1) * DAY))
-            if start < end:
-                yield from _day_rows(store, channel, span, (start, end), freshness)
-
-
 def _span(
     meter: EndDevice,
     installation: Installation,
@@ -161,65 +143,3 @@ def _span(
         expectation.period,
         expectation.offset,
     )
-
-
-def _day_rows(
-    store: ReadingSource,
-    channel: Channel,
-    span: Span,
-    window: tuple[UtcSeconds, UtcSeconds],
-    freshness: Freshness,
-) -> Iterator[Row]:
-    start, end = window
-    raw = store.raw_series(span.meter.id, channel.obis, start, end)
-    unvalidated = Piece(
-        channel.usage_point.name,
-        span.meter.name,
-        span.meter.serial,
-        channel.obis,
-        raw,
-        "raw",
-        multiplier=Decimal(span.multiplier),
-    )
-    versions = store.versions(channel.usage_point.id, channel.obis, start // DAY)
-    series = store.validated_series(channel.usage_point.id, channel.obis, start, end)
-    if _has_dropped(series) or (not versions and _has_dropped(raw)):
-        raise NotExportable(
-            f"{channel.usage_point.name}, {channel.obis}: day {start // DAY} since 1970 has been dropped by retention; export"
-            " what is younger (headend store stats says from when on)"
-        )
-    if not versions:
-        yield from rows(unvalidated)
-        return
-    newest = max(versions, key=lambda version: version.version)
-    validated = Piece(
-        channel.usage_point.name,
-        span.meter.name,
-        span.meter.serial,
-        channel.obis,
-        series,
-        "validated",
-        version=newest.version,
-        raw=raw if _same_grid(raw, series) else None,
-        updated_at=newest.run.at,
-    )
-    if validated.raw is None:
-        yield from rows(validated)
-        return
-    whole = np.arange(1, len(raw) + 1) * raw.period <= span.end - raw.start  # the meter measured none it left within
-    lacks = ~series.has_value | (series.state == State.ESTIMATED)
-    freshness.slots += int(np.count_nonzero(raw.has_value & whole & lacks))
-    if (series.state != State.NOT_EXPECTED).all():
-        yield from rows(validated)
-        return
-    of_version = {row.start: row for row in rows(validated)}
-    of_meter = {row.start: row for row in rows(unvalidated)}
-    yield from (of_version.get(at) or of_meter[at] for at in sorted({*of_version, *of_meter}))
-
-
-def _has_dropped(series: Series) -> bool:
-    return bool(((series.state == State.NOT_EXPECTED) & (series.reason == Reason.DROPPED)).any())
-
-
-def _same_grid(one: Series, other: Series) -> bool:
-    return (one.start, one.period, len(one)) == (other.start, other.period, len(other))

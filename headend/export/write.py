@@ -16,11 +16,13 @@ from drivers.facts import UtcSeconds
 from drivers.obis import Obis
 from headend.errors import ExportError
 from headend.export import manifest as manifests
+from headend.export.ahead import ReadAhead
 from headend.export.errors import BrokenChain, NotExportable
 from headend.export.files import locked, make_directory, publish, sha256, temporary, write_new
 from headend.export.formats import FORMATS, Context, Format
 from headend.export.manifest import Account, Accounts, Change, DataFile, Manifest, Selection, tally
-from headend.export.source import Channel, Freshness, ReadingSource, channels, rows_of
+from headend.export.readings import Freshness, rows_of
+from headend.export.source import Channel, ReadingSource, channels
 
 LOCK = ".headend-export.lock"
 BUSY = "another export is being written here; try again when it is done"
@@ -132,7 +134,8 @@ class _Run:
         replaced = next((old for old in reversed(chain) if old.selection == self.selection), None)
         change_log, freshness = store.last_seq(), Freshness()
         accounts: Accounts = {}
-        rows = tally((row for channel in found for row in rows_of(store, channel, freshness)), accounts)
+        ahead = ReadAhead(store, found)
+        rows = tally((row for channel in found for row in rows_of(store, channel, freshness, ahead)), accounts)
         context = Context(self.now, tuple(found), sender, receiver)
         target = self.directory / self._data_name(sequence)
         fresh = temporary(target)

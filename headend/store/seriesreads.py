@@ -169,16 +169,22 @@ class SeriesReads(RegistryReads, RetentionReads):
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         """List the versions of a validated channel-day, oldest first."""
+        return [version for _, version in self._versions("day = ? AND obis = ?", usage_point_id, day, obis.to_bytes())]
+
+    def newest_versions(self, usage_point_id: int, first: int, last: int) -> dict[tuple[int, Obis], Version]:
+        """Give the newest version of each validated channel-day of UTC days ``[first, last)``, by day and channel."""
+        return dict(self._versions("day >= ? AND day < ?", usage_point_id, first, last))
+
+    def _versions(self, which: str, *bindings: int | bytes) -> list[tuple[tuple[int, Obis], Version]]:
         rows = self._sealed(
             "validated_version",
-            f"SELECT {VERSION_COLUMNS} FROM validated_version WHERE usage_point_id = ? AND day = ? AND obis = ?"  # noqa: S608  constant columns
-            " ORDER BY version",
-            (usage_point_id, day, obis.to_bytes()),
+            f"SELECT {VERSION_COLUMNS} FROM validated_version WHERE usage_point_id = ? AND {which} ORDER BY version",  # noqa: S608  constant columns
+            bindings,
         )
         runs = {run_id: self._vee_run(run_id) for run_id in {row[5] for row in rows}}
         return [
-            Version(version, run_id, runs[run_id], seq, bool(is_newest))
-            for _, _, _, _, version, run_id, seq, is_newest in rows
+            ((day, Obis.from_bytes(obis)), Version(version, run_id, runs[run_id], seq, bool(is_newest)))
+            for _, _, day, obis, version, run_id, seq, is_newest in rows
         ]
 
     def _vee_run(self, run_id: int) -> VeeRun:

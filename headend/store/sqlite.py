@@ -1,6 +1,7 @@
 """The store's embedded engine: SQLite through APSW."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -18,6 +19,10 @@ BUSY_TIMEOUT = 5_000
 """How long to wait for another process's checkpoint or recovery. [ms]"""
 CACHE_SIZE = 8_192
 """Page cache per connection. [KiB]"""
+LONGEST_LOG = 16 * 2**20
+"""Longest log that is left, and has to be read after an unclean end; twice what it grows to where nobody reads meanwhile. [B]"""
+PATIENCE = 50
+"""How long a commit that leaves a longer log waits for those who read. [ms]"""
 
 
 def check_sqlite(version: str) -> None:
@@ -79,6 +84,7 @@ class SqliteEngine:
         self.fault: StoreError | None = None
         self.connection = connection
         self._writes = writes
+        self._bound = LONGEST_LOG
 
     @property
     def in_transaction(self) -> bool:
@@ -136,6 +142,10 @@ class SqliteEngine:
     def commit(self) -> None:
         """End the transaction, durable on return."""
         self.run("COMMIT")
+        if self._writes:
+            # It is committed; what the device does not take now stays in the log, as ever.
+            with suppress(apsw.Error, OSError):
+                self._bound_log()
 
     def rollback(self) -> None:
         """Undo the transaction."""
@@ -195,6 +205,19 @@ class SqliteEngine:
     def close(self) -> None:
         """Close; closing twice is harmless."""
         self.connection.close()
+
+    def _bound_log(self) -> None:
+        """Begin the log anew where readers that follow each other, or one large transaction, let it grow; SQLite alone would go on."""
+        size = Path(f"{self.path}-wal").stat().st_size
+        if size <= self._bound:
+            return
+        self.connection.set_busy_timeout(PATIENCE)
+        try:
+            is_busy, *_ = self.connection.execute("PRAGMA wal_checkpoint(RESTART)").get
+        finally:
+            self.connection.set_busy_timeout(BUSY_TIMEOUT)
+        # One who reads for long is not waited for at each commit.
+        self._bound = size + LONGEST_LOG // 2 if is_busy else LONGEST_LOG
 
     def _undo(self, sql: str) -> None:
         try:

@@ -19,7 +19,7 @@ from headend.store.quarantine import check_usable, quarantine
 from headend.store.reader import StoreReader
 from headend.store.request import RequestRows
 from headend.store.server import server_connections
-from headend.store.sqlite import CACHE_SIZE, SqliteEngine, connect, note_damage
+from headend.store.sqlite import CACHE_SIZE, LONGEST_LOG, SqliteEngine, connect, note_damage
 from headend.store.unclean import check_after, is_unclean, settle_log, sync_directory
 from headend.store.validatedwrites import ValidatedWrites
 

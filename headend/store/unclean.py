@@ -2,11 +2,14 @@
 
 A failed fsync leaves pages that are read back from memory and will never reach the disk, also after the process that
 wrote them has ended: the kernel takes them for clean. In the log they are a hole that nobody sees until the power fails,
-and then everything committed behind it is gone. Writing the log anew, and syncing it, closes the hole.
+and then everything committed behind it is gone. Writing the log anew, as far as it may not be there, and syncing it, closes the hole.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from struct import Struct
+from threading import Lock
 
 import apsw
 
@@ -25,8 +28,17 @@ _GROWING = frozenset({
 })  # fmt: skip
 _SEALED_LOG = 8
 """First schema whose change log has checksums."""
-_CHUNK = 1 << 16
+_CHUNK = 120 << 10
 """SQLite writes at most 128 KiB less one byte at a time. [B]"""
+_HEAD, _FRAME_HEAD = 32, 24
+"""Before a log's first frame, and before the page in each. [B]"""
+_PAGES = [1 << shift for shift in range(9, 17)]
+"""Sizes of a page. [B]"""
+_INDEX = Struct("=8xIB3xI12x8s8x")
+"""The index of a log begins with this twice: commits counted, whether it is made, frames, salts of the log."""
+_kept: dict[tuple[int, int], int] = {}
+"""Handles of indexes that were read, by device and inode, for as long as the file is there."""
+_keeping = Lock()
 
 
 def is_unclean(store: str) -> bool:
@@ -36,15 +48,66 @@ def is_unclean(store: str) -> bool:
 
 
 def settle_log(store: str, vfs: str | None) -> None:
-    """Write the log as it is read back once more, durably. Raises `apsw.Error` where the device still fails."""
+    """Write what may not be on the disk of a log once more, as it is read back, durably. Raises `apsw.Error` where the device still fails."""
     file = apsw.VFSFile(vfs or "", f"{store}-wal", [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_WAL, 0])
     try:
-        size = file.xFileSize()
-        for offset in range(0, size, _CHUNK):
-            file.xWrite(file.xRead(min(_CHUNK, size - offset), offset), offset)
+        for offset, part in _unproven(file, store):
+            file.xWrite(part, offset)
         file.xSync(apsw.SQLITE_SYNC_NORMAL)
     finally:
         file.xClose()
+
+
+def _unproven(file: apsw.VFSFile, store: str) -> Iterator[tuple[int, bytes]]:
+    """Give a log's head and the frames that no commit has proven to be on the disk, in parts with their offsets.
+
+    Frames with other salts than the head's are left of an earlier round, and SQLite reads none of them.
+    https://www.sqlite.org/walformat.html
+    """
+    size = file.xFileSize()
+    head = file.xRead(min(_HEAD, size), 0)
+    yield 0, head
+    page, salts = int.from_bytes(head[8:12], "big"), head[16:24]
+    if page not in _PAGES:
+        return
+    frame = _FRAME_HEAD + page
+    offset = _HEAD + _proven_frames(store, salts) * frame
+    while size - offset >= frame:
+        part = file.xRead(min(_CHUNK // frame * frame, (size - offset) // frame * frame), offset)
+        live = next((at for at in range(0, len(part), frame) if part[at + 8 : at + 16] != salts), len(part))
+        yield offset, part[:live]
+        if live < len(part):
+            return
+        offset += live
+
+
+def _proven_frames(store: str, salts: bytes) -> int:
+    """Give how many frames of a log are on the disk for certain, by the index that the process which ended has left in memory.
+
+    A commit counts its frames there once the log is synced, and not where that failed. An index made anew from the log, also
+    by a reader, says no more than the log does: it has counted no commits yet. After a power failure an older index proves less.
+    """
+    try:
+        index = _start_of_index(f"{store}-shm", 2 * _INDEX.size)
+    except OSError:
+        return 0
+    if len(index) < 2 * _INDEX.size or index[: _INDEX.size] != index[_INDEX.size :]:
+        return 0  # ended while writing it
+    commits, is_made, frames, known = _INDEX.unpack(index[: _INDEX.size])
+    return int(frames) if commits and is_made == 1 and known == salts else 0
+
+
+def _start_of_index(path: str, size: int) -> bytes:
+    """Read from an index without closing it: that would take away the locks which SQLite may have on it in this process."""
+    with _keeping:
+        for place, handle in list(_kept.items()):
+            if not os.fstat(handle).st_nlink:
+                os.close(_kept.pop(place))
+        found = os.stat(path)  # noqa: PTH116  as fstat
+        place = found.st_dev, found.st_ino
+        if place not in _kept:
+            _kept[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(_kept[place], size, 0)
 
 
 def sync_directory(store: str) -> None:

@@ -1,8 +1,8 @@
 """`headend run` on a small device that fills up: how soon it says so, what goes on meanwhile, and that it goes on by itself.
 
 Run by root within a mount namespace of its own: ``unshare -m python -m tests.faults.full_device DIRECTORY``. A simulated meter is
-polled every five seconds, in real time. Then, where strace may trace, each sync of the device takes long. Prints what was seen as
-one JSON object.
+polled every five seconds, in real time. Then, where strace may trace, each sync of the device takes long; and where files can be
+devices, one stops answering. Prints what was seen as one JSON object.
 """
 
 import asyncio
@@ -47,6 +47,8 @@ framing = "tcp"
 SETTINGS = "[store]\nreserve_mib = 4\n[collect]\nregister_delay = 0\n"
 DELAY = 20
 """How long a slow device takes to sync. [s]"""
+SILENCES = 5
+"""How often a device stops answering."""
 PATIENCE = 60.0
 """Longest that anything is waited for. [s]"""
 
@@ -127,6 +129,21 @@ def outage(directory: Path, log: Log, begin: Callable[[], object], end: Callable
     return seen
 
 
+def silence(directory: Path, log: Log, device: "Hanging") -> dict[str, object]:
+    """Let the device answer nothing, then answer again; say what was seen. Whoever opens the store meanwhile may wait for the device too."""
+    before, known = readings(directory / "data" / "headend.db"), (directory / "run.log").stat().st_size
+    device.begin()
+    try:
+        said = wait_for(lambda: log.find("health: degraded", known) >= 0)
+    finally:
+        device.end()
+    wait_for(lambda: log.find("health: ok", known) >= 0)
+    return {
+        "said_after_s": said,
+        "polls_again_after_s": wait_for(lambda: readings(directory / "data" / "headend.db") > before),
+    }
+
+
 async def _audit(store: Store) -> int:
     writer = GroupCommitWriter(store, condition=lambda: "no room but the reserve")
     number = await writer.from_reserve.submit(lambda store: store.audit("anna", "disconnect", "SIM:1001"))
@@ -137,7 +154,9 @@ async def _audit(store: Store) -> int:
 def main(directory: Path) -> dict[str, object]:
     data = directory / "data"
     data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(data)], check=True)
+    hanging = Hanging(directory, data)
+    if not hanging.mount():
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(data)], check=True)
     (directory / "profiles").mkdir()
     (directory / "profiles" / "fast.toml").write_text(PROFILE)
     (directory / "headend.toml").write_text(SETTINGS)
@@ -163,11 +182,14 @@ def main(directory: Path) -> dict[str, object]:
             if not why_not():
                 slow = Slow(process)
                 seen["slow"] = outage(directory, log, slow.begin, slow.end)
+            if hanging.is_mounted:
+                seen["hanging"] = [silence(directory, log, hanging) for _ in range(SILENCES)]
         ballast.write_bytes(bytes(room - 2 * 2**20))
         with Store.open(store, lambda: 0) as alone:
             seen["audited_from_reserve"] = asyncio.run(_audit(alone)) > 0
             seen["faults"] = list(alone.faults())
     subprocess.run(["umount", str(data)], check=False)
+    hanging.unmount()
     return seen
 
 
@@ -190,6 +212,51 @@ class Slow:
         if self._strace is not None:
             self._strace.terminate()
             self._strace.wait(PATIENCE)
+
+
+class Hanging:
+    """A device that is a file on a file system that can be frozen: then it answers nothing behind the first write."""
+
+    def __init__(self, directory: Path, data: Path) -> None:
+        self.is_mounted = False
+        self._below = directory / "below"
+        self._data = data
+        self._writing: subprocess.Popen[bytes] | None = None
+
+    def mount(self) -> bool:
+        """Mount it where the store will be; False where that cannot be here."""
+        self._below.mkdir()
+        below = self._below.with_suffix(".image")
+        if self._made(below, 64, self._below):
+            self.is_mounted = self._made(self._below / "device.image", 32, self._data)
+        return self.is_mounted
+
+    def unmount(self) -> None:
+        """Leave nothing mounted."""
+        subprocess.run(["umount", str(self._below)], check=False, capture_output=True)
+
+    def begin(self) -> None:
+        """Answer nothing from now on."""
+        subprocess.run(["fsfreeze", "--freeze", str(self._below)], check=True)
+        self._writing = subprocess.Popen(
+            ["dd", "if=/dev/zero", f"of={self._data / 'first'}", "bs=4k", "count=1", "oflag=direct", "status=none"]
+        )
+
+    def end(self) -> None:
+        """Answer again."""
+        subprocess.run(["fsfreeze", "--unfreeze", str(self._below)], check=False, capture_output=True)
+        if self._writing is not None:
+            self._writing.wait(PATIENCE)
+
+    @staticmethod
+    def _made(image: Path, mebibytes: int, at: Path) -> bool:
+        with image.open("wb") as file:
+            file.truncate(mebibytes * 2**20)
+        commands = ["mkfs.ext4", "-q", "-F", str(image)], ["mount", "-o", "loop", str(image), str(at)]
+        try:
+            return all(subprocess.run(words, check=False, capture_output=True).returncode == 0 for words in commands)
+        except FileNotFoundError:
+            return False
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from headend.store.quarantine import quarantine
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
-from tests.faults.full_device import PERIOD
 from tests.faults.work import Work, digest
 from tests.headend.store.builders import NOW, block, open_store
 from tests.shared import REPOSITORY
@@ -140,8 +139,13 @@ def test_a_running_headend_says_within_5_s_that_its_device_is_full_and_goes_on_b
     assert (full["polled"], full["read_meanwhile"], full["condition"]) == (0, 0, "degraded")
     assert "kept for commands and audit" in full["why"]
     if slow := seen.get("slow"):
-        assert slow["said_after_s"] <= PERIOD + 5, "counted from the first sync that hangs, which a poll makes"
+        assert slow["said_after_s"] <= 5, "counted from when it began, not from the next poll"
         assert (slow["polled"], slow["read_meanwhile"]) == (0, 0)
+    silences = [silence["said_after_s"] for silence in seen.get("hanging", [])]
+    print(
+        f"full, slow and hanging: said after {full['said_after_s']:.2f} s, {slow and slow['said_after_s']} s, {silences} s"
+    )
+    assert all(said <= 5 for said in silences), silences
     assert seen["audited_from_reserve"] is True
     assert seen["faults"] == []
 
@@ -201,12 +205,6 @@ def test_the_condition_names_what_is_wrong(tmp_path: Path) -> None:
     assert "No such file" in condition_of(tmp_path / "gone" / "s.db", 0)
     quarantine(str(path), "a page makes no sense")
     assert "a page makes no sense" in condition_of(path, 0)
-
-
-def test_the_condition_is_looked_at_often_enough_to_be_told_within_5_s() -> None:
-    from headend.store.writer import SLOW
-
-    assert service.WATCH_PACE + SLOW <= 5
 
 
 async def test_trouble_is_logged_once_and_its_end_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """The service: stops when told, fails when a part fails, and stores what is pushed once."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import structlog
 
 from drivers.contract import ByteStream
 from drivers.errors import PortUnavailable
@@ -22,6 +25,7 @@ from headend.secrets import SecretError, Secrets
 from headend.service import Intake, PushSummary, ServiceSummary, serve
 from headend.settings import MqttSettings, Settings, SinkSettings, VeeSettings
 from headend.store.errors import StoreFull
+from headend.store.pulse import Pulse
 from headend.store.reader import StoreReader
 from headend.store.store import Store
 from headend.store.writer import GroupCommitWriter
@@ -111,6 +115,33 @@ async def test_stopping_ends_the_daemon(start: Serve) -> None:
     stop.set()
 
     await asyncio.wait_for(task, 10)
+
+
+async def test_a_device_that_hangs_while_nothing_is_written_is_told(
+    start: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, stop = threading.Event(), asyncio.Event()
+    for place in ("store.pulse.SLOW", "store.pulse.PACE", "service.WATCH_PACE"):
+        monkeypatch.setattr(f"headend.{place}", 0.01)
+
+    def flush(_: int) -> None:
+        hangs.wait(60)
+
+    async def told(word: str) -> None:
+        async with asyncio.timeout(60):
+            while not any(log["event"].startswith(word) for log in logs):  # noqa: ASYNC110  nobody else tells
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr("headend.service.Pulse", partial(Pulse, flush=flush))
+    with structlog.testing.capture_logs() as logs:
+        task = start(Settings(), stop, hang)
+        await told("health: degraded")
+        hangs.set()
+        await told("health: ok")
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+    assert any("has not answered" in log.get("why", "") for log in logs)
 
 
 async def test_cancelling_ends_the_daemon_and_frees_the_store(start: Serve, path: Path) -> None:

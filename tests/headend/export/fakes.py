@@ -1,5 +1,6 @@
 """A store in memory, as much of one as an export reads."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +11,7 @@ from drivers.obis import Obis
 from drivers.units import ScalerUnit, Unit
 from headend.registry.model import ChannelExpectation, EndDevice, Installation, UsagePoint
 from headend.series import Series
-from headend.store.model import VeeRun, Version
+from headend.store.model import Layer, VeeRun, Version
 from kernels.quality import Reason, State
 
 IMPORT = Obis.parse("1-0:1.29.0*255")
@@ -54,6 +55,17 @@ class FakeStore:
         if series is None:  # nothing is validated yet
             return Series.empty(start, end - start, WH, 1, State.EXPECTED)
         return series.window(start, end)
+
+    def series(self, channels: Sequence[tuple[int, Obis]], start: int, end: int, layer: Layer) -> list[Series]:
+        read = self.raw_series if layer is Layer.RAW else self.validated_series
+        return [read(number, obis, start, end) for number, obis in channels]
+
+    def newest_versions(self, usage_point_id: int, first: int, last: int) -> dict[tuple[int, Obis], Version]:
+        return {
+            (day, obis): self.versions(number, obis, day)[-1]
+            for number, obis, day in self.version_of
+            if number == usage_point_id and first <= day < last
+        }
 
     def versions(self, usage_point_id: int, obis: Obis, day: int) -> list[Version]:
         version = self.version_of.get((usage_point_id, obis, day), 0)

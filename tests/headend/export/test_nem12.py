@@ -16,7 +16,8 @@ from drivers.units import ScalerUnit, Unit
 from headend.errors import ExportError
 from headend.export import nem12, quality
 from headend.export.formats import FORMATS, Context, whole_days
-from headend.export.source import Freshness, channels, rows_of
+from headend.export.readings import Freshness, rows_of
+from headend.export.source import channels
 from headend.registry.model import EndDevice, Installation
 from kernels.quality import Reason, Rule, State
 from tests.headend.export.fakes import DAY, EXPORT, IMPORT, MIDNIGHT, NOW, WH, FakeStore, house, lose, validate

@@ -6,8 +6,9 @@ import pytest
 
 from drivers.units import ScalerUnit, Unit
 from headend.errors import ExportError
-from headend.export.rows import Row, instant, printed_unit, printed_value, word
-from headend.export.source import Freshness, channels, rows_of
+from headend.export.readings import Freshness, rows_of
+from headend.export.rows import Row, instant, printed_scale, printed_unit, printed_value, word
+from headend.export.source import channels
 from headend.registry.model import EndDevice, Installation
 from kernels.quality import Reason, Rule, State
 from tests.headend.export.fakes import DAY, IMPORT, MIDNIGHT, WH, FakeStore, house, lose, validate
@@ -177,7 +178,7 @@ def test_nothing_expected_is_an_error_and_not_an_empty_file() -> None:
 def test_value_is_printed_exactly_in_thousands_for_energy(
     count: int, scaler_unit: ScalerUnit, value: str, unit: str
 ) -> None:
-    assert format(printed_value(count, scaler_unit), "f") == value
+    assert format(printed_value(count, printed_scale(scaler_unit)), "f") == value
     assert printed_unit(scaler_unit.unit) == unit
 
 
