@@ -26,9 +26,6 @@ from headend.store.validatedwrites import ValidatedWrites
 PAGE_SIZE = 8_192
 """Of a new file: five blocks of ten quarter-hourly channels to a page (docs/decisions/store.md). [B]"""
 
-LONGEST_LOG = 64 * 2**20
-"""Beyond it the log shrinks again, once a long view that let it grow has ended: a device is small, and a start reads all of it. [B]"""
-
 
 class Store(BulkWrites, ValidatedWrites, KeyChanges, Freeing, RequestRows, StoreReader):
     """The writing connection: everything a reader has, and all changes. One process, one thread at a time."""
