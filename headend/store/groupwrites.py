@@ -83,9 +83,9 @@ class GroupWrites(RawWrites):
     def record_all(self, readings: Sequence[MeterReading]) -> list[Recorded]:
         """Store what meters said: to the row and its number what `RawWrites.record` of each in turn would; say of each what that did.
 
-        Intervals of channels that are expected all day long, and contradict nothing, are merged, encoded and written
-        together, those of one meter alone where that pays; whatever else there is goes slot by slot. Needs a transaction. Raises as `RawWrites.record`; then nothing
-        of the readings before may be kept either: undo the transaction's part.
+        Intervals of channels that are expected all day long, and contradict nothing, are merged, encoded and written together,
+        those of one meter alone where that pays; whatever else there is goes slot by slot. Needs a transaction. Raises as
+        `RawWrites.record`; then nothing of the readings before may be kept either: undo the transaction's part.
         """
         self._require_transaction()
         done: list[Recorded] = []
