@@ -99,7 +99,7 @@ async def test_a_drafted_profile_reads_the_device_it_was_drafted_from(model: lis
             who = await session.read_identity()
             values = await session.read_registers([voltage, energy])
 
-    assert who.name == "ACME:SN-42"
+    assert who.name == "ACM:SN-42"
     expected = ["230.1", "1.234E+4"] if model[0] == 203 else ["230.5", "12345"]
     assert [str(value.value) for value in values] == expected
 
