@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cryptography.exceptions import InvalidTag
 
 from headend.cli.app import App
 from headend.cli.exits import Exit
@@ -15,6 +16,7 @@ from headend.cli.failures import Failure
 from headend.cli.options import DAY, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.words import counted, state_key
+from headend.errors import StoreError
 from headend.export.archive import FORMATS, Part, archive
 from headend.registry.find import find_usage_point
 from headend.sinks.journal import PREFIX
@@ -26,6 +28,7 @@ from headend.store.request import Request, requests_of
 from headend.store.retention import Gap, day_of
 from headend.store.store import Store
 from headend.store.unclean import owed_since, settle_check
+from headend.store.vault import KEY_OCTETS
 from headend.upkeep import Alone, Upkeep
 from kernels.quality import State
 
@@ -37,6 +40,7 @@ COUNTER_JUMP_OPTION = click.option(
     "--counter-jump", type=click.IntRange(0, 2**32 - 1), default=COUNTER_JUMP, show_default=True,
     help="How far our invocation counters go ahead: more than were used since the backup.",
 )  # fmt: skip
+BACKUP_OCTETS = frozenset({KEY_OCTETS})
 DUMP = "pg_dump --format=custom --schema=headend DATABASE"
 EPOCH = date(1970, 1, 1)
 EXPORTED = (
@@ -174,7 +178,7 @@ def backup(ctx: click.Context, target: Path, reference: str) -> None:
     app = App.of(ctx)
     store = app.store_file(f"back it up with PostgreSQL's own tools, beside a running headend: {DUMP}")
     _require(app)
-    key = app.secrets.key(reference)
+    key = app.secrets.key(reference, BACKUP_OCTETS)
     with app.output.busy("backing up"):
         size = back_up(store, target, key)
     app.output.say(f"{target}: {size} bytes; headend store restore {target} --key {reference} puts it back")
@@ -192,16 +196,23 @@ def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool,
     """Put the backup SOURCE in the store's place, checked as a whole before anything is moved.
 
     Invocation counters go ahead, so that none is used twice. What was read since the backup is fetched from the meters
-    again. A key that was changed since must be named anew.
+    again. A key that was changed since must be named anew. Exit code 7 if the key does not open it.
     """
     app = App.of(ctx)
     store = app.store_file(
         "stop headend, restore a dump with pg_restore, then headend store advance-counters, so that no counter is used twice"
     )
-    key = app.secrets.key(reference)
+    key = app.secrets.key(reference, BACKUP_OCTETS)
     app.make_place()
-    with app.output.busy("restoring"):
-        done = restore(source, store, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump)
+    try:
+        with app.output.busy("restoring"):
+            done = restore(
+                source, store, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump
+            )
+    except StoreError as error:
+        if isinstance(error.__cause__, InvalidTag):  # the key is not the backup's, as far as can be told
+            raise Failure(str(error), Exit.REFUSED) from error
+        raise
     app.output.say(
         f"{store}: restored up to change {done.newest_change};"
         f" {counted(done.counters, 'invocation counter')} went ahead by {counter_jump}"
