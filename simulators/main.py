@@ -342,7 +342,7 @@ def dlms(
     _run(lambda: serve_dlms(framing, port, options, Standing(count, start, rate, seed, _parse(faults, start))))
 
 
-@main.command()
+@main.command(short_help="Run meters of three protocols and speeds on one line.")
 @click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="How many of each.")
 @start_option
 @rate_option
@@ -358,7 +358,7 @@ def line(*, count: int, start: int, rate: float, seed: int, faults: tuple[str, .
     _run(lambda: serve_line(Standing(count, start, rate, seed, _parse(faults, start))))
 
 
-@main.command()
+@main.command(short_help="Answer as the meter of a recorded trace did.")
 @click.argument("file", type=A_FILE)
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default)."

@@ -88,7 +88,7 @@ def command() -> None:
     """Care for the store. Nothing here reads a meter."""
 
 
-@command.command()
+@command.command(short_help="Hold the whole store against itself; change nothing.")
 @output_option
 @click.pass_context
 def check(ctx: click.Context, format_name: str) -> int:
@@ -108,7 +108,7 @@ def check(ctx: click.Context, format_name: str) -> int:
     return Exit.CHECK_FAILED if rows else Exit.OK
 
 
-@command.command()
+@command.command(short_help="Show what the store holds and takes, and its sinks.")
 @output_option
 @click.pass_context
 def stats(ctx: click.Context, format_name: str) -> None:
@@ -169,7 +169,7 @@ def _gap(gap: Gap) -> dict[str, object]:
     }
 
 
-@command.command()
+@command.command(short_help="Write an encrypted backup, beside a running headend.")
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @KEY
 @click.pass_context
@@ -184,7 +184,7 @@ def backup(ctx: click.Context, target: Path, reference: str) -> None:
     app.output.say(f"{target}: {size} bytes; headend store restore {target} --key {reference} puts it back")
 
 
-@command.command("restore")
+@command.command("restore", short_help="Put a backup in the store's place, checked as a whole.")
 @click.argument("source", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @KEY
 @click.option(
@@ -263,7 +263,7 @@ async def _compact(app: App, store: Store) -> None:
         store.compact()
 
 
-@command.command()
+@command.command(short_help="Drop what has outlived its term in the settings.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @WAIT
 @output_option
@@ -340,7 +340,7 @@ async def _ask(app: App, request: Request, wait: int) -> None:
             await app.clock.sleep(0.1)
 
 
-@command.command()
+@command.command(short_help="Show what is left of validated days that were dropped.")
 @click.argument("name", metavar="USAGE_POINT")
 @click.option("--from", "first", type=DAY, required=True, help="First UTC day.")
 @click.option("--to", "last", type=DAY, required=True, help="Last UTC day, inclusive.")
@@ -374,7 +374,7 @@ def sums(ctx: click.Context, name: str, first: date, last: date, format_name: st
         app.output.say("there are no sums of these days; what is not dropped yet: headend curve")
 
 
-@command.command("advance-counters")
+@command.command("advance-counters", short_help="Put invocation counters ahead after pg_restore.")
 @COUNTER_JUMP_OPTION
 @click.pass_context
 def advance_counters(ctx: click.Context, *, counter_jump: int) -> None:
@@ -389,7 +389,7 @@ def advance_counters(ctx: click.Context, *, counter_jump: int) -> None:
     app.output.say(f"{counted(count, 'invocation counter')} went ahead by {counter_jump}")
 
 
-@command.command("export")
+@command.command("export", short_help="Write the whole store, or a part, as open files.")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--from", "first", type=DAY, help="First UTC day. Default: the first there is.")
 @click.option("--to", "last", type=DAY, help="Last UTC day, inclusive. Default: the last there is.")
