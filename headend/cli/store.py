@@ -30,7 +30,7 @@ from headend.store.store import Store
 from headend.store.unclean import owed_since, settle_check
 from headend.store.vault import KEY_OCTETS
 from headend.upkeep import Alone, Upkeep
-from kernels.quality import State
+from kernels.quality import HAS_VALUE, State
 
 KEY = click.option(
     "--key", "reference", required=True, metavar="REF",
@@ -365,7 +365,7 @@ def sums(ctx: click.Context, name: str, first: date, last: date, format_name: st
                         "start": instant(day.day * 86_400 + index * seconds),
                         "seconds": seconds,
                         "obis": str(channel.obis),
-                        "sum": channel.scaler_unit.to_decimal(total),
+                        "sum": channel.scaler_unit.to_decimal(total) if any(counts[state] for state in HAS_VALUE) else None,
                         "unit": channel.scaler_unit.unit.symbol,
                         **slots,
                     })  # fmt: skip

@@ -28,7 +28,7 @@ from headend.registry.model import DAY
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
 from headend.store.retention import Kept
-from kernels.quality import State
+from kernels.quality import HAS_VALUE, State
 
 SCHEMA = "headend.archive/1"
 MANIFEST, SUMS, METERS = "manifest.json", "SHA256SUMS", "meters.csv"
@@ -252,7 +252,8 @@ class _Run:
                     rows += [
                         (
                             name, instant(day.day * DAY + index * seconds), seconds, str(channel.obis),
-                            str(unit.to_decimal(total)), unit.unit.symbol, *counts,
+                            str(unit.to_decimal(total)) if any(counts[state] for state in HAS_VALUE) else "",
+                            unit.unit.symbol, *counts,
                         )
                         for index, (total, counts) in enumerate(
                             zip(channel.sums.tolist(), channel.counts.tolist(), strict=True)

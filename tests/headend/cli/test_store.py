@@ -1,5 +1,6 @@
 """``headend store``."""
 
+import csv
 import json
 import threading
 import time
@@ -225,6 +226,23 @@ def test_retain_drops_what_the_dry_run_said_and_sums_and_gaps_can_be_seen(run: R
     curve = json.loads(run("curve", "UP1", "--day", day, "-o", "json").out)
     assert {(row["state"], row["reason"]) for row in curve["rows"]} == {("not_expected", "dropped")}
     assert run("missing", "--day", day).out == run("missing", "--day", "2024-01-01").out, "nothing is missing there"
+
+
+def test_sums_of_days_without_any_value_are_none(run: Run, outlived: Path, tmp_path: Path) -> None:
+    with Store.open(store_file(outlived), lambda: NOON) as store, store.transaction():
+        nothing = Series.empty(MIDNIGHT, 1_800, WATT_HOUR, 48, State.MISSING)
+        store.write_validated(2, ENERGY, MIDNIGHT // DAY, nothing, VeeRun("residential 3", NOON))
+        store.advance_cursor("vee", store.last_seq())
+    day = datetime.fromtimestamp(MIDNIGHT, UTC).date().isoformat()
+    assert run("store", "retain").code == 0
+
+    shown = json.loads(run("store", "sums", "UP2", "--from", day, "--to", day, "-o", "json").out)
+    run("store", "export", "left", "--format", "csv")
+
+    with (tmp_path / "left" / "sum.csv").open(newline="") as file:
+        left = [row["sum"] for row in csv.DictReader(file) if row["usage_point"] == "UP2"]
+    assert [(row["sum"], row["missing"]) for row in shown["rows"]] == [(None, 2)] * 24
+    assert left == [""] * 24
 
 
 @pytest.mark.usefixtures("filled")
