@@ -2,6 +2,7 @@
 
 import struct
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,3 +130,9 @@ def test_any_registers_are_a_device_or_an_error(registers: list[int]) -> None:
         walk(dict(enumerate([0x5375, 0x6E53, *registers], 40_000)))
     except RemoteProtocolError:
         return
+
+
+def test_a_maker_drafted_is_three_capital_letters() -> None:
+    device = replace(walk(laid_out(COMMON, integer_meter())), maker="3s Swiss")
+
+    assert drafted(device).maker == "SSW"
