@@ -4,8 +4,9 @@ Profiles are TOML files in ``config/profiles``. `drivers.profile_parser` makes t
 (inherit, validate, every fault at once); neither ever opens a file.
 """
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 from drivers.obis import Obis
 from drivers.status import UNDECLARED, Meaning, StatusLayout
@@ -36,6 +37,8 @@ MeterCounters = Literal["rising", "restarting"]
 CounterSync = Literal["refused", "always"]
 Deviation = Literal["meter", "ignore"]
 RangeDeviation = Literal["meter", "unspecified", "utc"]
+MAKER: Final = re.compile(r"[A-Z]{3}")
+"""How a maker is named: manufacturer identification of IEC 62056-21 (6.3.2) and DLMS, of which FLAG keeps the list."""
 
 
 @dataclass(frozen=True, slots=True)

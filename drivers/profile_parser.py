@@ -11,6 +11,7 @@ from typing import Final, get_args
 from drivers.errors import ProfileError
 from drivers.obis import Obis, resolve
 from drivers.profile import (
+    MAKER,
     CalledObject,
     CallProfile,
     ChannelProfile,
@@ -143,7 +144,7 @@ def _profile(name: str, top: CheckedTable) -> MeterProfile:
         name=name,
         protocol=protocol,
         source=top.text("source"),
-        maker=top.text("maker", ""),
+        maker=top.parsed("maker", _maker, ""),
         model=top.text("model", ""),
         status=top.choice("status", ("simulator", "laboratory", "field"), "simulator"),
         channels=tuple(_channel(row) for row in top.tables("channels")),
@@ -204,6 +205,12 @@ def _clock(table: CheckedTable) -> ClockProfile:
         range_deviation=table.choice("range_deviation", ("meter", "unspecified", "utc"), "meter"),
         tolerance=table.integer("tolerance", 180, 0, DAY),
     )
+
+
+def _maker(text: str) -> str:
+    if not MAKER.fullmatch(text):
+        raise ValueError(f"is {text[:40]!r}, not three capital letters A to Z")
+    return text
 
 
 def _zone_name(text: str) -> str:

@@ -32,13 +32,17 @@ class Secrets:
         """Give the text a reference leads to, without a closing newline; empty for an empty reference. Raises `SecretError`."""
         return self._follow(reference) if reference else b""
 
-    def key(self, reference: str) -> bytes:
-        """Give the key a reference leads to, written in hexadecimal there; empty for an empty reference. Raises `SecretError`."""
+    def key(self, reference: str, octets: frozenset[int] = KEY_OCTETS) -> bytes:
+        """Give the key a reference leads to, written in hexadecimal there; empty for an empty reference.
+
+        ``octets``: lengths that are taken. Raises `SecretError` that names them.
+        """
         if not reference:
             return b""
         text = self._follow(reference).decode("ascii", "replace").replace(" ", "").replace(":", "")
-        if not _HEX.fullmatch(text) or len(text) // 2 not in KEY_OCTETS:
-            raise SecretError(f"{reference}: is no key; write 32 hexadecimal digits (16 octets), or 64 for AES-256")
+        if not _HEX.fullmatch(text) or len(text) // 2 not in octets:
+            wanted = ", or ".join(f"{2 * length} hexadecimal digits (AES-{8 * length})" for length in sorted(octets))
+            raise SecretError(f"{reference}: is no key; write {wanted}")
         return bytes.fromhex(text)
 
     def credentials(

@@ -19,8 +19,8 @@ from drivers.table import nearest
 from headend.errors import SettingsError
 from headend.store.place import parse_place
 from headend.toml_file import TomlFileError, read_toml
+from headend.variables import PREFIX, is_ours, misnamed, variable
 
-ENVIRONMENT_PREFIX = "HEADEND_"
 SEARCHED = (Path("headend.toml"), Path("/etc/headend/headend.toml"))
 MAX_SHOWN = 60
 SHORTEST_TERM = 35
@@ -342,13 +342,18 @@ def load_settings(
                 for key, value in _flat(section, table):
                     layers.put(str(path), section, key, value)
     for name, text in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if is_ours(name) and "__" in name:
+            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
             key = key.replace("__", ".")
             if section in Settings.model_fields:
                 layers.put(name, section, key, _from_text(section, key, text))
             else:
                 faults.append(f"{name}: {section[:MAX_SHOWN]}: is unknown{nearest(section, Settings.model_fields)}")
+    faults += [
+        f"{name[: 2 * MAX_SHOWN]}: {misnamed(name, _variables(), SinkSettings.model_fields)}"
+        for name in sorted(environment)
+        if is_ours(name) and "__" not in name and name not in layers.referred()
+    ]
     for dotted, value in (flags or {}).items():
         section, _, key = dotted.partition(".")
         layers.put("flag", section, key, value)
@@ -394,6 +399,11 @@ class _Layers:
         self._values.setdefault(section, {})[key] = value
         self.origins[f"{section}.{key}"] = origin
 
+    def referred(self) -> set[str]:
+        """Name the variables that hold a secret of these settings."""
+        texts = (value for table in self._values.values() for value in table.values() if isinstance(value, str))
+        return {text.removeprefix("env:") for text in texts if text.startswith("env:")}
+
     def tree(self) -> dict[str, dict[str, object]]:
         """Give the values as the model takes them: each sink's in a table of its own."""
         tree = dict(self._values)
@@ -405,6 +415,15 @@ class _Layers:
             elif not dot:
                 sinks[name] = value
         return tree | ({SINKS: sinks} if sinks else {})
+
+
+def _variables() -> list[str]:
+    return [
+        variable(section, key)
+        for section in Settings.model_fields
+        if section != SINKS
+        for key in _model(section).model_fields
+    ]
 
 
 def _model(section: str) -> type[BaseModel]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from simulators.faults import Fault
 
+INTERRUPTED = 130  # exit code, as of shells: 128 and the signal's number
 DEFAULT_START = "2026-03-02"  # a Monday, as the bundled fortnights begin with one
 A_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -52,7 +53,18 @@ troubles_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Commands(click.Group):
+    """Commands that Ctrl-C ends without a word, also while one is still being imported or set up."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="headend", message="headend-simulate %(version)s")
 def main() -> None:
     """Simulate electricity meters, lines and concentrators, faults included."""
@@ -342,7 +354,7 @@ def dlms(
     _run(lambda: serve_dlms(framing, port, options, Standing(count, start, rate, seed, _parse(faults, start))))
 
 
-@main.command()
+@main.command(short_help="Run meters of three protocols and speeds on one line.")
 @click.option("--meters", "count", default=2, show_default=True, type=click.IntRange(1, 39), help="How many of each.")
 @start_option
 @rate_option
@@ -358,7 +370,7 @@ def line(*, count: int, start: int, rate: float, seed: int, faults: tuple[str, .
     _run(lambda: serve_line(Standing(count, start, rate, seed, _parse(faults, start))))
 
 
-@main.command()
+@main.command(short_help="Answer as the meter of a recorded trace did.")
 @click.argument("file", type=A_FILE)
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Answer on this loopback port; 0 for a free one (the default)."
@@ -399,8 +411,6 @@ def _run(work: "Callable[[], Coroutine[None, None, None]]") -> None:
         asyncio.run(work())
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

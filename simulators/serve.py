@@ -245,7 +245,8 @@ async def serve_replay(path: Path, port: int | None, rate: float) -> None:
     for fault in trace.faults:
         sys.stderr.write(f"{path}: {fault}\n")
     clock = WorldClock(0, rate, time.monotonic)
-    what = f"{header.meter} as recorded ({header.framing}, {len(script.exchanges)} questions)"
+    asked = len(script.exchanges)
+    what = f"{header.meter} as recorded ({header.framing}, {asked} question{'' if asked == 1 else 's'})"
     row = f"a meter row with profile {header.profile}, address {header.address}"
     if port is not None:
         async with serving(clock, lambda: ReplayConversation(script), port) as bound:

@@ -12,7 +12,7 @@ from drivers.dlms.discovery import Description, ProfileView, RegisterView
 from drivers.dlms.objects import CaptureObject
 from drivers.facts import UtcSeconds
 from drivers.obis import Obis, by_obis
-from drivers.profile import DlmsProfile, MeterProfile
+from drivers.profile import MAKER, DlmsProfile, MeterProfile
 from drivers.units import ScalerUnit
 
 DAY = 86_400
@@ -80,7 +80,11 @@ def _head(description: Description, read_at: UtcSeconds) -> list[str]:
         'inherits = "dlms-base"',
         "## Which public document (companion specification, object list) do the figures agree with? Name it here.",
         f"source = {_text(f'object list of {who}{firmware}, read on {day}')}",
-        *([f"maker = {_text(maker)}"] if maker.isalnum() else ["## maker: three letters, as DLMS uses them?"]),
+        *(
+            [f"maker = {_text(maker)}"]
+            if MAKER.fullmatch(maker)
+            else ["## maker: three capital letters, as DLMS uses them?"]
+        ),
         "## What is printed on the meter?",
         f"model = {_text(f'drafted from {who}{firmware}')}",
         'status = "laboratory"',

@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from string import ascii_uppercase
 from typing import Final
 
 from drivers.errors import RemoteProtocolError
@@ -120,7 +121,8 @@ def draft(device: SunSpecDevice, framing: str) -> str:
         "## Scale factors were read from the meter once and stand as scalers here; then: headend profile check FILE",
         'inherits = "modbus-base"',
         f"source = {json.dumps('SunSpec models ' + ', '.join(str(model.number) for model in device.models))}",
-        f"maker = {json.dumps(device.maker)}",
+        f"## SunSpec has no such letters; these are the first of {json.dumps(device.maker)}. They begin the meter's name: choose others?",
+        f"maker = {json.dumps(_letters(device.maker))}",
         f"model = {json.dumps(device.model)}",
         "registers = " + json.dumps([_name(point) for point in device.points if "energy" in _name(point)]),
         "",
@@ -136,6 +138,11 @@ def draft(device: SunSpecDevice, framing: str) -> str:
         f"count = {SERIAL[1]}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _letters(maker: str) -> str:
+    """Make three capital letters of a maker's name; fewer, which no profile takes, where it has no more."""
+    return "".join(filter(ascii_uppercase.__contains__, maker.upper()))[:3]
 
 
 def _name(point: ModbusPoint) -> str:

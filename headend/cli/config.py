@@ -16,7 +16,7 @@ def command() -> None:
     """Check and show settings; reads no meter and opens no store."""
 
 
-@command.command()
+@command.command(short_help="Check settings and what they name, every fault at once.")
 @click.pass_context
 def check(ctx: click.Context) -> None:
     """Check settings, and the profiles and the rule set they name; every fault at once. Exit code 5 if there is one."""

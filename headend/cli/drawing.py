@@ -110,7 +110,7 @@ def _hours(starts: Sequence[int], zone: tzinfo) -> str:
 def _legend(slots: Sequence[Slot], pens: Pens) -> str:
     unit = slots[0].unit.symbol
     known = [slot.value for slot in slots if slot.value is not None]
-    total = sum(known, Decimal(0))
+    total = f"{sum(known, Decimal(0)):f} {unit}" if known else "-"  # nothing measured is no zero
     words = {
         State.MEASURED: "measured",
         State.QUESTIONABLE: "questionable",
@@ -123,4 +123,4 @@ def _legend(slots: Sequence[Slot], pens: Pens) -> str:
             parts.append(f"{pens.fill[state]} {word} {count}")
     if count := sum(slot.value is None for slot in slots):
         parts.append(f"{pens.gap} missing {count}")
-    return f"{unit} per interval; {', '.join(parts)}; sum {total:f} {unit}"
+    return f"{unit} per interval; {', '.join(parts)}; sum {total}"

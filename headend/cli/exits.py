@@ -21,7 +21,7 @@ class Exit(IntEnum):
     PORT = 6
     """A port is missing, busy or not permitted."""
     REFUSED = 7
-    """Refused: password, key, role, or another meter answered."""
+    """Refused: password, key (of a backup, too), role, or another meter answered."""
     CHECK_FAILED = 8
     """A check failed."""
     INTERRUPTED = 130

@@ -2,11 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import click
+from click.core import ParameterSource
 
 from drivers.errors import PortUnavailable, ProfileError, TransportError
 from drivers.profile import MeterProfile
@@ -156,6 +158,11 @@ def command(
     is_port = isinstance(url, SerialUrl | Rfc2217Url)
     if not is_port and (bauds or parities):
         raise click.UsageError("--baud and --parity: the setting of a gateway's line is in its link")
+    if draft_file is None:
+        for option in ("usage_points", "zone"):
+            if ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+                flag = f"--{option.removesuffix('s').replace('_', '-')}"
+                raise click.UsageError(f"{flag} is of the drafted meter table; it goes with --draft FILE")
     fixed = None if is_port else url.form
     ground = Ground(effort or "usual", protocols or PROTOCOLS, bauds, parities, units, fixed)
     scan = Scan(ground, wait)
@@ -168,8 +175,15 @@ def command(
     slug = re.sub(r"\W+", "-", str(url).partition("?")[0]).strip("-")[-80:]
     state = StateFile(state_path or app.data_directory / f"scan-{slug}.json")
     port = f"serial://{url.path}" if isinstance(url, SerialUrl) else str(url)
-    if not restart:
-        scan = _resumed(app, scan, state, port)
+    with _kept_in(state):
+        state.try_out()
+        if not restart:
+            scan = _resumed(app, scan, state, port)
+
+    def keep() -> None:
+        with _kept_in(state):
+            state.write(dump(scan, port))
+
     teller = Teller(app, scan, lambda form: _link(url, form))
     try:
         with teller:
@@ -179,7 +193,7 @@ def command(
                     str(url),
                     scan,
                     teller,
-                    lambda: state.write(dump(scan, port)),
+                    keep,
                     session,
                     candidates,
                     beside=beside,
@@ -201,13 +215,26 @@ def command(
         try:
             _write_draft(app, draft_file, scan, lambda form: _link(url, form), usage_points, zone)
         except Failure:
-            state.write(dump(scan, port))
+            keep()
             app.output.say(
                 f"the scan is kept in {state.path}: with another --draft the same command asks nothing again"
             )
             raise
     state.remove()
     return _code(app, scan)
+
+
+@contextmanager
+def _kept_in(state: StateFile) -> Iterator[None]:
+    """Say of a file that cannot be used what it is for, and how to name another."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(
+            f"{error.filename or state.path}: {error.strerror}; what a cut scan goes on from is kept there: name a file that can be"
+            " written with --state FILE",
+            Exit.INTERNAL,
+        ) from error
 
 
 async def _scan(

@@ -35,7 +35,7 @@ def command() -> None:
     """Show where readings are taken to: how far each sink is, and what it could not deliver."""
 
 
-@command.command()
+@command.command(short_help="Show how far each sink is, and what is wrong.")
 @output_option
 @click.pass_context
 def status(ctx: click.Context, format_name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cryptography.exceptions import InvalidTag
 
 from headend.cli.app import App
 from headend.cli.exits import Exit
@@ -15,6 +16,7 @@ from headend.cli.failures import Failure
 from headend.cli.options import DAY, output_option
 from headend.cli.output import Column, Document, instant
 from headend.cli.words import counted, state_key
+from headend.errors import StoreError
 from headend.export.archive import FORMATS, Part, archive
 from headend.registry.find import find_usage_point
 from headend.sinks.journal import PREFIX
@@ -26,8 +28,9 @@ from headend.store.request import Request, requests_of
 from headend.store.retention import Gap, day_of
 from headend.store.store import Store
 from headend.store.unclean import owed_since, settle_check
+from headend.store.vault import KEY_OCTETS
 from headend.upkeep import Alone, Upkeep
-from kernels.quality import State
+from kernels.quality import HAS_VALUE, State
 
 KEY = click.option(
     "--key", "reference", required=True, metavar="REF",
@@ -37,6 +40,7 @@ COUNTER_JUMP_OPTION = click.option(
     "--counter-jump", type=click.IntRange(0, 2**32 - 1), default=COUNTER_JUMP, show_default=True,
     help="How far our invocation counters go ahead: more than were used since the backup.",
 )  # fmt: skip
+BACKUP_OCTETS = frozenset({KEY_OCTETS})
 DUMP = "pg_dump --format=custom --schema=headend DATABASE"
 EPOCH = date(1970, 1, 1)
 EXPORTED = (
@@ -84,7 +88,7 @@ def command() -> None:
     """Care for the store. Nothing here reads a meter."""
 
 
-@command.command()
+@command.command(short_help="Hold the whole store against itself; change nothing.")
 @output_option
 @click.pass_context
 def check(ctx: click.Context, format_name: str) -> int:
@@ -104,7 +108,7 @@ def check(ctx: click.Context, format_name: str) -> int:
     return Exit.CHECK_FAILED if rows else Exit.OK
 
 
-@command.command()
+@command.command(short_help="Show what the store holds and takes, and its sinks.")
 @output_option
 @click.pass_context
 def stats(ctx: click.Context, format_name: str) -> None:
@@ -165,7 +169,7 @@ def _gap(gap: Gap) -> dict[str, object]:
     }
 
 
-@command.command()
+@command.command(short_help="Write an encrypted backup, beside a running headend.")
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @KEY
 @click.pass_context
@@ -174,13 +178,13 @@ def backup(ctx: click.Context, target: Path, reference: str) -> None:
     app = App.of(ctx)
     store = app.store_file(f"back it up with PostgreSQL's own tools, beside a running headend: {DUMP}")
     _require(app)
-    key = app.secrets.key(reference)
+    key = app.secrets.key(reference, BACKUP_OCTETS)
     with app.output.busy("backing up"):
         size = back_up(store, target, key)
     app.output.say(f"{target}: {size} bytes; headend store restore {target} --key {reference} puts it back")
 
 
-@command.command("restore")
+@command.command("restore", short_help="Put a backup in the store's place, checked as a whole.")
 @click.argument("source", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @KEY
 @click.option(
@@ -192,16 +196,23 @@ def restore_(ctx: click.Context, source: Path, reference: str, *, replace: bool,
     """Put the backup SOURCE in the store's place, checked as a whole before anything is moved.
 
     Invocation counters go ahead, so that none is used twice. What was read since the backup is fetched from the meters
-    again. A key that was changed since must be named anew.
+    again. A key that was changed since must be named anew. Exit code 7 if the key does not open it.
     """
     app = App.of(ctx)
     store = app.store_file(
         "stop headend, restore a dump with pg_restore, then headend store advance-counters, so that no counter is used twice"
     )
-    key = app.secrets.key(reference)
+    key = app.secrets.key(reference, BACKUP_OCTETS)
     app.make_place()
-    with app.output.busy("restoring"):
-        done = restore(source, store, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump)
+    try:
+        with app.output.busy("restoring"):
+            done = restore(
+                source, store, key, app.now, user=getpass.getuser(), replace=replace, counter_jump=counter_jump
+            )
+    except StoreError as error:
+        if isinstance(error.__cause__, InvalidTag):  # the key is not the backup's, as far as can be told
+            raise Failure(str(error), Exit.REFUSED) from error
+        raise
     app.output.say(
         f"{store}: restored up to change {done.newest_change};"
         f" {counted(done.counters, 'invocation counter')} went ahead by {counter_jump}"
@@ -252,7 +263,7 @@ async def _compact(app: App, store: Store) -> None:
         store.compact()
 
 
-@command.command()
+@command.command(short_help="Drop what has outlived its term in the settings.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
 @WAIT
 @output_option
@@ -329,7 +340,7 @@ async def _ask(app: App, request: Request, wait: int) -> None:
             await app.clock.sleep(0.1)
 
 
-@command.command()
+@command.command(short_help="Show what is left of validated days that were dropped.")
 @click.argument("name", metavar="USAGE_POINT")
 @click.option("--from", "first", type=DAY, required=True, help="First UTC day.")
 @click.option("--to", "last", type=DAY, required=True, help="Last UTC day, inclusive.")
@@ -354,7 +365,7 @@ def sums(ctx: click.Context, name: str, first: date, last: date, format_name: st
                         "start": instant(day.day * 86_400 + index * seconds),
                         "seconds": seconds,
                         "obis": str(channel.obis),
-                        "sum": channel.scaler_unit.to_decimal(total),
+                        "sum": channel.scaler_unit.to_decimal(total) if any(counts[state] for state in HAS_VALUE) else None,
                         "unit": channel.scaler_unit.unit.symbol,
                         **slots,
                     })  # fmt: skip
@@ -363,7 +374,7 @@ def sums(ctx: click.Context, name: str, first: date, last: date, format_name: st
         app.output.say("there are no sums of these days; what is not dropped yet: headend curve")
 
 
-@command.command("advance-counters")
+@command.command("advance-counters", short_help="Put invocation counters ahead after pg_restore.")
 @COUNTER_JUMP_OPTION
 @click.pass_context
 def advance_counters(ctx: click.Context, *, counter_jump: int) -> None:
@@ -378,7 +389,7 @@ def advance_counters(ctx: click.Context, *, counter_jump: int) -> None:
     app.output.say(f"{counted(count, 'invocation counter')} went ahead by {counter_jump}")
 
 
-@command.command("export")
+@command.command("export", short_help="Write the whole store, or a part, as open files.")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--from", "first", type=DAY, help="First UTC day. Default: the first there is.")
 @click.option("--to", "last", type=DAY, help="Last UTC day, inclusive. Default: the last there is.")

@@ -30,7 +30,7 @@ def command() -> None:
     """Take apart what "headend read", "headend identify" and "headend run --once" recorded with --trace; reads no meter."""
 
 
-@command.command()
+@command.command(short_help="Show a trace as a tree: frames, services, values, faults.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--meter", help="Open ciphered messages with the keys that this registered meter refers to.")
 @click.option(
@@ -62,7 +62,7 @@ def decode(ctx: click.Context, *, file: Path, meter: str | None, format_name: st
     return Exit.PARTIAL if trace.faults else Exit.OK
 
 
-@command.command(name="to-case")
+@command.command(name="to-case", short_help="Make a test case of a trace.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.pass_context

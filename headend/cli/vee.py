@@ -83,7 +83,7 @@ def explain_command(
         app.output.say("what stands differs from what the rules give now: other rules, or values that came since")
 
 
-@command.command(name="tariffs")
+@command.command(name="tariffs", short_help="Sum up a meter by month and tariff bucket.")
 @click.argument("meter")
 @click.option("--from", "first", type=DAY, required=True, help="First day, in the usage point's zone.")
 @click.option("--to", "last", type=DAY, required=True, help="Last day, inclusive.")

@@ -28,7 +28,7 @@ from headend.registry.model import DAY
 from headend.store.model import Layer
 from headend.store.reader import StoreReader
 from headend.store.retention import Kept
-from kernels.quality import State
+from kernels.quality import HAS_VALUE, State
 
 SCHEMA = "headend.archive/1"
 MANIFEST, SUMS, METERS = "manifest.json", "SHA256SUMS", "meters.csv"
@@ -97,6 +97,8 @@ def archive(
             raise NotExportable("format parquet needs pyarrow; install headend[parquet], or take csv") from error
     if directory.exists():
         raise NotExportable(f"{directory} is there already; name another, or take it away")
+    if part.area is not None and part.area not in {point.area for point in reader.usage_points()}:
+        raise NotExportable(f"no usage point is in area {part.area!r}; `headend meter list` shows the areas")
     partial = directory.with_name(f"{directory.name}.partial")
     try:
         _begin(partial)
@@ -139,8 +141,6 @@ class _Run:
         points = {
             point.name for point in self.reader.usage_points() if self.part.area in {None, point.area}
         }  # fmt: skip
-        if self.part.area is not None and not points:
-            raise NotExportable(f"no usage point is in area {self.part.area!r}; `headend meter list` shows the areas")
         wanted = self._wanted(points)
         meters = metertable.dump(self.reader, points)
         self._put(METERS, "meters", "", meters.encode(), meters.count("\n") - 1)
@@ -252,7 +252,8 @@ class _Run:
                     rows += [
                         (
                             name, instant(day.day * DAY + index * seconds), seconds, str(channel.obis),
-                            str(unit.to_decimal(total)), unit.unit.symbol, *counts,
+                            str(unit.to_decimal(total)) if any(counts[state] for state in HAS_VALUE) else "",
+                            unit.unit.symbol, *counts,
                         )
                         for index, (total, counts) in enumerate(
                             zip(channel.sums.tolist(), channel.counts.tolist(), strict=True)

@@ -26,11 +26,14 @@ _NAME = re.compile(r"headend-[0-9]{6,}[a-z0-9.-]*", re.ASCII)
 
 @dataclass(slots=True)
 class Account:
-    """Totals of one channel of one meter at one usage point: exact sum, and slots by quality and by cause."""
+    """Totals of one channel of one meter at one usage point, and slots by quality and by cause.
+
+    ``total``: exact sum, None where no slot has a value.
+    """
 
     unit: str
     name: str
-    total: Decimal = Decimal(0)
+    total: Decimal | None = None
     slots: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
 
@@ -61,7 +64,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What differs from the replaced export in one channel. A total is None where that export lacks the channel."""
+    """What differs from the replaced export in one channel. A total is None where that export has no value of the channel."""
 
     usage_point: str
     obis: str
@@ -93,8 +96,12 @@ def tally(rows: Iterable[Row], accounts: Accounts) -> Iterator[Row]:
         if row.state is State.MISSING:
             account.missing[word(row.reason) or "unknown"] += 1
         if row.value is not None:
-            account.total += row.value
+            account.total = _added(account.total, row.value)
         yield row
+
+
+def _added(total: Decimal | None, value: Decimal) -> Decimal:
+    return value if total is None else total + value
 
 
 def compare(old: Iterator[Slot], new: Iterator[Slot]) -> list[Change]:
@@ -108,9 +115,7 @@ def compare(old: Iterator[Slot], new: Iterator[Slot]) -> list[Change]:
         after = right[1] if right and right[0] == key else None
         differing, old_total, new_total = _walk(before or iter(()), after or iter(()))
         if differing:
-            changes.append(
-                Change(*key, differing, None if before is None else old_total, None if after is None else new_total)
-            )
+            changes.append(Change(*key, differing, old_total, new_total))
         left = next(channels[0], None) if before is not None else left
         right = next(channels[1], None) if after is not None else right
     return changes
@@ -120,16 +125,20 @@ def _by_channel(slots: Iterator[Slot]) -> Iterator[tuple[tuple[str, str], Iterat
     yield from groupby(slots, lambda slot: slot[0][:2])
 
 
-def _walk(old: Iterator[Slot], new: Iterator[Slot]) -> tuple[int, Decimal, Decimal]:
-    differing, old_total, new_total = 0, Decimal(0), Decimal(0)
+def _walk(old: Iterator[Slot], new: Iterator[Slot]) -> tuple[int, Decimal | None, Decimal | None]:
+    differing = 0
+    old_total: Decimal | None = None
+    new_total: Decimal | None = None
     left, right = next(old, None), next(new, None)
     while left or right:
         key = min(side[0] for side in (left, right) if side)
         before = left[1] if left and left[0] == key else None
         after = right[1] if right and right[0] == key else None
         differing += before != after
-        old_total += Decimal(before[0] or 0) if before else 0
-        new_total += Decimal(after[0] or 0) if after else 0
+        if before and before[0]:
+            old_total = _added(old_total, Decimal(before[0]))
+        if after and after[0]:
+            new_total = _added(new_total, Decimal(after[0]))
         left = next(old, None) if before else left
         right = next(new, None) if after else right
     return differing, old_total, new_total
@@ -168,7 +177,7 @@ def encode(
                 "meter": meter,
                 "obis": obis,
                 "name": account.name,
-                "total": format(account.total, "f"),
+                "total": _written(account.total),
                 "unit": account.unit,
                 "rows": account.slots.total(),
                 "slots": dict(sorted(account.slots.items())),
@@ -186,8 +195,8 @@ def encode(
                     "usage_point": change.usage_point,
                     "obis": change.obis,
                     "slots": change.slots,
-                    "old_total": None if change.old_total is None else format(change.old_total, "f"),
-                    "new_total": None if change.new_total is None else format(change.new_total, "f"),
+                    "old_total": _written(change.old_total),
+                    "new_total": _written(change.new_total),
                 }
                 for change in replaces[1]
             ],
@@ -195,6 +204,10 @@ def encode(
         "notes": list(notes),
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _written(total: Decimal | None) -> str | None:
+    return None if total is None else format(total, "f")
 
 
 def decode(data: bytes) -> Manifest:

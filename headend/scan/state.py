@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from drivers.errors import DriverError
 from headend.scan.found import Crowd, FoundMeter
@@ -142,20 +142,32 @@ class StateFile:
         except FileNotFoundError:
             return None
 
+    def try_out(self) -> None:
+        """Raise `OSError` where nothing can be written, before a line is asked for what could not be kept."""
+        with self._fresh():
+            pass
+        self._new.unlink()
+
     def write(self, octets: bytes) -> None:
         """Put ``octets`` there, all or nothing, durable on return. Raises `OSError`."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f"{self.path.name}.new")
-        with fresh.open("wb") as file:
+        with self._fresh() as file:
             file.write(octets)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(self.path)
+        self._new.replace(self.path)
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+    @property
+    def _new(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.new")
+
+    def _fresh(self) -> BinaryIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self._new.open("wb")
 
     def remove(self) -> None:
         """Take it away, if it is there."""

@@ -19,7 +19,7 @@ from headend.vee.holidays import EPOCH
 from headend.vee.registers import RegisterPart, register_difference
 from headend.vee.tariffs import with_ends
 from headend.vee.tou import TimeOfUse, time_of_use
-from kernels.quality import State
+from kernels.quality import HAS_VALUE, State
 
 
 class BucketReader(Reader, Protocol):
@@ -33,8 +33,8 @@ class BucketReader(Reader, Protocol):
 class Bucket:
     """One bucket of one month, or of the part of it in which a tariff holds: ``[start, end)`` [s UTC].
 
-    ``energy``: of slots with a value.  ``demand``: greatest energy of one interval, and ``demand_at`` [s UTC] where it starts;
-    None where there is none.  ``slots``: by state.
+    ``energy``: of slots with a value.  ``demand``: greatest energy of one interval, and ``demand_at`` [s UTC] where it starts.
+    All are None where no slot has a value.  ``slots``: by state.
     ``register``: that counts it, None where nobody says which.  ``counted``: its difference, None where it was not read at both
     ends; a register of several buckets counts them all.  ``off``: their energy less that.
     """
@@ -44,7 +44,7 @@ class Bucket:
     bucket: str
     start: UtcSeconds
     end: UtcSeconds
-    energy: Decimal
+    energy: Decimal | None
     demand: Decimal | None
     demand_at: UtcSeconds | None
     slots: Mapping[State, int]
@@ -130,14 +130,22 @@ def _buckets(
         at = int(sums.demand_at[month, index])
         number = numbers[index] if numbers else None
         difference = None if number is None else counted[number]
-        theirs = sum(int(sums.sums[month, other]) for other, one in enumerate(numbers) if one == number)
+        alike = [other for other, one in enumerate(numbers) if one == number]
+        theirs = _energy(sums, month, alike)
         yield Bucket(
-            sums.calendar, tariff, name, start, end, unit.to_decimal(int(sums.sums[month, index])),
+            sums.calendar, tariff, name, start, end, _energy(sums, month, [index]),
             unit.to_decimal(int(sums.demand[month, index])) if at >= 0 else None, at if at >= 0 else None,
             {state: int(sums.counts[month, index, state]) for state in State},
             None if number is None else tariff_register(obis, number), difference,
-            None if difference is None else unit.to_decimal(theirs) - difference,
+            None if difference is None or theirs is None else theirs - difference,
         )  # fmt: skip
+
+
+def _energy(sums: TimeOfUse, month: int, buckets: Sequence[int]) -> Decimal | None:
+    """Add up buckets of a month; None where no slot of them has a value."""
+    if not any(sums.counts[month, index, state] for index in buckets for state in HAS_VALUE):
+        return None
+    return sums.scaler_unit.to_decimal(sum(int(sums.sums[month, index]) for index in buckets))
 
 
 def _counted(

@@ -13,5 +13,5 @@ DLMS = {"dlms": {"registers": [{"obis": "active_energy_import"}]}}
 
 def layout_of(name: str, **more: Any) -> StatusLayout:
     """The layout that a model has which inherits from ``name``."""
-    child = {"inherits": name, "source": "tests", "maker": "T", "registers": ["active_energy_import"], **more}
+    child = {"inherits": name, "source": "tests", "maker": "TST", "registers": ["active_energy_import"], **more}
     return parse_profile("child", {**DOCUMENTS, "child": child}).status_layout

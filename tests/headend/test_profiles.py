@@ -21,11 +21,11 @@ def test_shipped_profiles_are_loaded_without_the_abstract_ones() -> None:
 
 def test_extra_directory_adds_and_replaces(tmp_path: Path) -> None:
     (tmp_path / "sim-modbus-rtu.toml").write_text('inherits = "sim-dlms-wrapper"\n')
-    (tmp_path / "mine.toml").write_text('inherits = "sim-dlms-hdlc"\nmaker = "ME"\n')
+    (tmp_path / "mine.toml").write_text('inherits = "sim-dlms-hdlc"\nmaker = "MIN"\n')
 
     profiles = load_profiles([tmp_path])
 
-    assert profiles["mine"].maker == "ME"
+    assert profiles["mine"].maker == "MIN"
     assert profiles["sim-modbus-rtu"].protocol == "dlms"
 
 
@@ -49,12 +49,12 @@ def test_faults_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_file_is_loaded_with_its_parents_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "parent.toml").write_text(CHILD.format(maker="P"))
+    (tmp_path / "parent.toml").write_text(CHILD.format(maker="PAR"))
     (tmp_path / "child.toml").write_text('inherits = "parent"\nmodel = "C"\n')
 
     profile = load_profile_file(tmp_path / "child.toml")
 
-    assert (profile.name, profile.maker, profile.model) == ("child", "P", "C")
+    assert (profile.name, profile.maker, profile.model) == ("child", "PAR", "C")
 
 
 def test_missing_file_is_a_profile_error(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_what_is_no_key_is_refused_without_repeating_it(value: str) -> None:
         Secrets({"KEY": value}).key("env:KEY")
 
     assert value not in str(caught.value)
-    assert "env:KEY" in str(caught.value)
+    assert str(caught.value).startswith("env:KEY: is no key; write 32 hexadecimal digits (AES-128), or 64 ")
 
 
 @pytest.mark.parametrize("reference", ["hunter2", "vault:hunter2", "env:", "env: hunter2"])

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from headend.errors import SettingsError
-from headend.settings import Settings, SinkSettings, load_settings
+from headend.settings import CollectSettings, Settings, SinkSettings, load_settings
 
+OWN = "Name a variable of your own otherwise"
 EXAMPLE = Path(__file__).parents[2] / "config/headend.toml"
 
 
@@ -63,7 +64,14 @@ def test_every_problem_is_reported_at_once_with_file_and_key(file: Path) -> None
         "[mqtt]\nurl = 'broker'\n"
     )
 
-    found = faults(file, {"HEADEND_COLLECT__WINDOW_DAYS": "99", "HEADEND_LOGG__LEVEL": "info"})
+    found = faults(
+        file,
+        {
+            "HEADEND_COLLECT__WINDOW_DAYS": "99",
+            "HEADEND_LOGG__LEVEL": "info",
+            "HEADEND_COLLECT__SERVICE_HOST": "h",
+        },
+    )
 
     assert sorted(fault.partition(" (is ")[0] for fault in found) == sorted([
         f"{file}: top: is unknown; known: collect, dlms, export, log, mqtt, profiles, proxy, push, retention, sinks, store, vee",
@@ -74,6 +82,7 @@ def test_every_problem_is_reported_at_once_with_file_and_key(file: Path) -> None
         f"{file}: mqtt.url: must look like mqtt://host:1883 or mqtts://host:8883",
         "HEADEND_COLLECT__WINDOW_DAYS: collect.window_days: Input should be less than or equal to 62",
         "HEADEND_LOGG__LEVEL: logg: is unknown; did you mean log?",
+        "HEADEND_COLLECT__SERVICE_HOST: collect.service_host: is unknown; known: " + ", ".join(sorted(CollectSettings.model_fields)),
     ])  # fmt: skip
 
 
@@ -117,6 +126,35 @@ def test_environment_text_becomes_the_type_its_key_wants() -> None:
     assert settings.profiles.directories == ("/a", "/b")
     assert settings.store.path == "17"
     assert settings.collect.register_delay == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("HEADEND_COLLECT_BACKFILL_DAYS", "did you mean HEADEND_COLLECT__BACKFILL_DAYS?"),
+        ("HEADEND_COLECT_BACKFIL_DAYS", "did you mean HEADEND_COLLECT__BACKFILL_DAYS?"),
+        ("HEADEND_STORE_PATH", "did you mean HEADEND_STORE__PATH?"),
+        ("HEADEND_SINKS_MY_ONE_TOKEN_REF", "did you mean HEADEND_SINKS__MY_ONE__TOKEN_REF?"),
+        (
+            "HEADEND_DATA",
+            f"a setting is HEADEND_SECTION__KEY, with two underscores between. {OWN}",
+        ),
+    ],
+)
+def test_variable_that_is_no_setting_is_named_with_the_nearest(name: str, told: str) -> None:
+    assert faults(None, {name: "3"}) == (f"{name}: is unknown; {told}",)
+
+
+def test_variables_of_others_that_begin_alike_are_none_of_ours(file: Path) -> None:
+    file.write_text("[mqtt]\nurl = 'mqtt://h'\npassword_ref = 'env:HEADEND_MQTT_PASSWORD'\n")
+    others = (
+        "HEADEND_MQTT_PASSWORD", "HEADEND_CHECKED_KERNELS", "HEADEND_SHARED", "HEADEND_TEST_SINK_KILLS",
+        "HEADEND_PORT", "HEADEND_PORT_8080_TCP_ADDR", "HEADEND_SERVICE_HOST", "HEADEND_DB_SERVICE_PORT_HTTP",
+    )  # fmt: skip
+
+    loaded = load_settings(file, dict.fromkeys(others, "x"))
+
+    assert set(loaded.origins.values()) == {str(file)}
 
 
 def test_environment_text_of_the_wrong_type_is_a_fault() -> None:

@@ -1,22 +1,52 @@
-"""All ten households of the Smart Grid, Smart City trial, replayed through DLMS bytes."""
+"""All ten households of the Smart Grid, Smart City trial, replayed through DLMS bytes; and what a replayed trace says of itself."""
 
+import asyncio
 import json
 import time
+from contextlib import suppress
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
+from drivers.trace.text import Header, header_line, session_line
 from simulators.chance import seeded
 from simulators.clock import WorldClock
 from simulators.dlms.gateway import NAME_FORMAT, DlmsGateway, DlmsPlace
 from simulators.household import load_csv
 from simulators.meter import Meter, Position
+from simulators.serve import serve_replay
 from simulators.tcp import serving
 from tests.shared import shared_data
 from tests.simulators.reading import context, counts, dlms_session, endpoint
 
 SHARED = shared_data()
 WINDOW = 40 * 86_400  # [s]
+
+
+READ = "000100000006010300000001"  # Modbus TCP: one holding register of unit 1, from 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [([READ], "(tcp, 1 question) on"), ([READ, "0002" + READ[4:]], "(tcp, 2 questions) on")]
+)
+async def test_a_replay_counts_its_questions_as_people_do(
+    asked: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = header_line(Header("SIM:17", "sim-modbus-rtu", "tcp"))
+    lines = [f"{at}.000000 > {octets}\n" for at, octets in enumerate(asked)]
+    (tmp_path / "a.trace").write_text("".join([header, session_line(0), *lines]))
+
+    serving_it = asyncio.create_task(serve_replay(tmp_path / "a.trace", 0, 1.0))
+    out = ""
+    while "Ctrl-C" not in out and not serving_it.done():
+        await asyncio.sleep(0.01)
+        out += capsys.readouterr().out
+    serving_it.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving_it
+
+    assert told in out
 
 
 @pytest.mark.skipif(SHARED is None, reason="the shared data is not there: see tests/shared.py")

@@ -17,7 +17,7 @@ from drivers.errors import TransportTimeout
 from drivers.modbus.driver import open_session as open_modbus
 from drivers.obis import resolve
 from drivers.transports import open_transport
-from simulators import control, town
+from simulators import control, faults, town
 from simulators.faults import ClockDrift, Dead, MissingRows, Rollover, Silent
 from simulators.main import main
 from simulators.world import COLUMNS, parse_mqtt
@@ -256,6 +256,16 @@ def test_arguments_that_make_no_sense_are_named(arguments: Any, message: str) ->
 
     assert result.exit_code != 0
     assert message in result.output
+
+
+def test_ctrl_c_while_it_starts_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(faults, "parse_fault", interrupted)
+    result = CliRunner().invoke(main, ["modbus", "--tcp", "0", "--fault", "dead"])
+
+    assert (result.exit_code, result.output) == (130, "")
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -39,7 +39,7 @@ def model(**changes: Any) -> Any:
         "obis": "active_energy_import_interval", "period": QUARTER, "unit": "Wh", "scaler": 0, "origin": "load_profile",
     }  # fmt: skip
     profile = {
-        "inherits": "modbus-base", "source": "by hand", "maker": "ACME", "model": "M", "channels": [channel],
+        "inherits": "modbus-base", "source": "by hand", "maker": "ACM", "model": "M", "channels": [channel],
         "modbus": {"parity": "gateway", "load_profile": LAYOUT | changes},
     }  # fmt: skip
     return parse_profile("recorder", {**documents, "recorder": profile})

@@ -2,6 +2,7 @@
 
 import struct
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,7 +100,7 @@ async def test_a_drafted_profile_reads_the_device_it_was_drafted_from(model: lis
             who = await session.read_identity()
             values = await session.read_registers([voltage, energy])
 
-    assert who.name == "ACME:SN-42"
+    assert who.name == "ACM:SN-42"
     expected = ["230.1", "1.234E+4"] if model[0] == 203 else ["230.5", "12345"]
     assert [str(value.value) for value in values] == expected
 
@@ -129,3 +130,9 @@ def test_any_registers_are_a_device_or_an_error(registers: list[int]) -> None:
         walk(dict(enumerate([0x5375, 0x6E53, *registers], 40_000)))
     except RemoteProtocolError:
         return
+
+
+def test_a_maker_drafted_is_three_capital_letters() -> None:
+    device = replace(walk(laid_out(COMMON, integer_meter())), maker="3s Swiss")
+
+    assert drafted(device).maker == "SSW"

@@ -431,6 +431,28 @@ def test_every_option_of_every_command_has_help() -> None:
     assert not bare(simulate, click.Context(simulate, info_name="headend-simulate"))
 
 
+def test_no_list_of_commands_is_cut_at_80_columns() -> None:
+    def lists(group: click.Group, context: click.Context) -> dict[str, str]:
+        formatter = context.make_formatter()
+        group.format_commands(context, formatter)
+        found = {context.command_path: formatter.getvalue()}
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                found |= lists(command, click.Context(command, parent=context, info_name=name))
+        return found
+
+    found = {
+        path: text
+        for group, name in ((cli, "headend"), (simulate, "headend-simulate"))
+        for path, text in lists(group, click.Context(group, info_name=name, terminal_width=80)).items()
+    }
+
+    assert len(found) == 10
+    assert [path for path, text in found.items() if "..." in text] == []
+    assert max(len(line) for text in found.values() for line in text.splitlines()) <= 80
+
+
 def test_periods_counted_in_one_pass_are_as_if_counted_one_by_one(filled: Path) -> None:
     periods: list[Days | Recent] = [
         Recent(NOON, 7),

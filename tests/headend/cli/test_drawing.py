@@ -61,6 +61,13 @@ def test_day_without_any_value_still_shows_its_gaps() -> None:
 
     assert "x" * 48 in text
     assert len(text.splitlines()) == 4
+    assert text.endswith("missing 48; sum -")
+
+
+def test_sum_of_a_day_with_gaps_stands_beside_their_number() -> None:
+    text = draw(day(1800, State.MEASURED, State.MISSING), UTC, width=80, height=3, is_ascii=True)
+
+    assert text.endswith("# measured 1, x missing 1; sum 100 Wh")
 
 
 def test_small_value_is_not_drawn_as_nothing() -> None:

@@ -1,6 +1,7 @@
 """``headend scan`` on a simulated line in this process: what it prints and drafts, how it ends, and how it goes on."""
 
 import asyncio
+import errno
 import json
 import random
 from collections.abc import Callable
@@ -170,6 +171,35 @@ def test_a_damaged_state_is_named_and_restart_begins_anew(run: Run, wire: Wire, 
     assert not (tmp_path / "s.json").exists()
 
 
+def test_a_state_that_cannot_be_written_is_said_before_anything_is_asked(run: Run, wire: Wire, tmp_path: Path) -> None:
+    lines = wire(modbus(E96, 2, 1002))
+    (tmp_path / "file").touch()
+
+    ran = run("scan", PORT, *QUICK, "--state", "file/s.json")
+
+    assert ran.code == Exit.INTERNAL
+    assert "file: File exists; what a cut scan goes on from is kept there" in ran.err
+    assert "--state FILE" in ran.err
+    assert lines == []
+
+
+def test_a_state_that_can_no_longer_be_written_ends_the_scan_with_the_same_words(
+    run: Run, wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wire(modbus(E96, 2, 1002))
+
+    def no_room(_self: StateFile, _octets: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "s.json.new")
+
+    monkeypatch.setattr(StateFile, "write", no_room)
+    ran = run("scan", PORT, *QUICK, "--state", "s.json")
+
+    assert ran.code == Exit.INTERNAL
+    assert "s.json.new: No space left on device" in ran.err
+    assert "--state FILE" in ran.err
+    assert not list(tmp_path.glob("s.json*"))
+
+
 def test_a_port_that_another_program_has_is_named_with_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(url: str) -> ByteStream:
         raise PortUnavailable(f"{url}: busy; another program has locked it")
@@ -227,6 +257,8 @@ def test_a_dry_run_says_what_is_asked_and_how_long_it_takes_and_asks_nothing(run
         ((PORT, "--draft", "found.txt"), "does not end in .csv"),
         ((PORT, "--draft", "nowhere/found.csv"), "nowhere is no directory that may be written"),
         ((PORT, "--profile", "nothing"), "no profile is named 'nothing'"),
+        ((PORT, "--usage-point", "UP"), "--usage-point is of the drafted meter table; it goes with --draft"),
+        ((PORT, "--zone", "UTC"), "--zone is of the drafted meter table; it goes with --draft"),
     ],
 )
 def test_wrong_arguments_are_named(run: Run, arguments: tuple[str, ...], told: str) -> None:

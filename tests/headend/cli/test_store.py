@@ -1,5 +1,6 @@
 """``headend store``."""
 
+import csv
 import json
 import threading
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headend.cli.exits import Exit
 from headend.clock import SystemClock
 from headend.places import store_file
 from headend.registry.model import DAY
@@ -74,6 +76,37 @@ def test_a_backup_comes_back_in_another_place(run: Run, data: Path, tmp_path: Pa
     assert run("status", "-o", "json").out == before
     assert KEY not in (tmp_path / "city.hbk").read_bytes().hex()
     assert list(data.glob("headend.db.replaced-*"))
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_backup_that_another_key_is_given_for_is_refused(run: Run, tmp_path: Path, key: str) -> None:
+    (tmp_path / "other.key").write_text("cd" * 32)
+    assert run("store", "backup", "city.hbk", "--key", key).code == 0
+
+    ran = run("--data", "drill", "store", "restore", "city.hbk", "--key", f"file:{tmp_path / 'other.key'}")
+
+    assert ran.code == Exit.REFUSED
+    assert "does not open: another key" in ran.err
+
+
+def test_what_is_no_backup_is_not_taken_for_one_of_another_key(run: Run, tmp_path: Path, key: str) -> None:
+    (tmp_path / "city.hbk").write_bytes(bytes(100))
+
+    ran = run("store", "restore", "city.hbk", "--key", key)
+
+    assert ran.code == Exit.INTERNAL
+    assert "is no backup of headend" in ran.err
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("text", ["garbage", "ab" * 16])
+def test_what_is_no_key_of_a_backup_is_told_the_one_length_there_is(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.key").write_text(text)
+
+    ran = run("store", "backup", "city.hbk", "--key", f"file:{tmp_path / 'bad.key'}")
+
+    assert ran.code == Exit.CONFIG
+    assert ran.err.endswith("bad.key: is no key; write 64 hexadecimal digits (AES-256)\n")
 
 
 @pytest.mark.usefixtures("filled")
@@ -193,6 +226,23 @@ def test_retain_drops_what_the_dry_run_said_and_sums_and_gaps_can_be_seen(run: R
     curve = json.loads(run("curve", "UP1", "--day", day, "-o", "json").out)
     assert {(row["state"], row["reason"]) for row in curve["rows"]} == {("not_expected", "dropped")}
     assert run("missing", "--day", day).out == run("missing", "--day", "2024-01-01").out, "nothing is missing there"
+
+
+def test_sums_of_days_without_any_value_are_none(run: Run, outlived: Path, tmp_path: Path) -> None:
+    with Store.open(store_file(outlived), lambda: NOON) as store, store.transaction():
+        nothing = Series.empty(MIDNIGHT, 1_800, WATT_HOUR, 48, State.MISSING)
+        store.write_validated(2, ENERGY, MIDNIGHT // DAY, nothing, VeeRun("residential 3", NOON))
+        store.advance_cursor("vee", store.last_seq())
+    day = datetime.fromtimestamp(MIDNIGHT, UTC).date().isoformat()
+    assert run("store", "retain").code == 0
+
+    shown = json.loads(run("store", "sums", "UP2", "--from", day, "--to", day, "-o", "json").out)
+    run("store", "export", "left", "--format", "csv")
+
+    with (tmp_path / "left" / "sum.csv").open(newline="") as file:
+        left = [row["sum"] for row in csv.DictReader(file) if row["usage_point"] == "UP2"]
+    assert [(row["sum"], row["missing"]) for row in shown["rows"]] == [(None, 2)] * 24
+    assert left == [""] * 24
 
 
 @pytest.mark.usefixtures("filled")

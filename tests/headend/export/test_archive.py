@@ -227,9 +227,13 @@ def test_part_holds_that_period_and_area_alone(store: Store, tmp_path: Path) -> 
     assert {row["usage_point"] for row in rows_of(directory, "installation")} == {"UP2"}
 
 
-def test_area_that_no_usage_point_is_in_is_an_error(store: Store, tmp_path: Path) -> None:
+def test_area_that_no_usage_point_is_in_is_an_error_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+
     with pytest.raises(NotExportable, match="no usage point is in area 'nowhere'"):
         run(store, tmp_path / "left", "csv", Part(area="nowhere"))
+
+    assert set(tmp_path.iterdir()) == before
 
 
 class Crash(BaseException):

@@ -83,6 +83,20 @@ def test_manifest_holds_sums_and_counts_by_quality_and_cause(tmp_path: Path) -> 
     assert (document["change_log"], document["previous"], document["replaces"]) == (1, None, None)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_channel_without_any_value_has_no_total_now_nor_as_what_is_replaced(tmp_path: Path, format: str) -> None:  # noqa: A002
+    store = gapped()
+    lose(store.raw[1, IMPORT], 0, 96, Reason.NO_ANSWER)
+    first = run(store, tmp_path, format)
+    fill(store)
+
+    (change,) = run(store, tmp_path, format).changes
+
+    (channel, *_) = json.loads(first.manifest.read_text())["channels"]
+    assert (channel["total"], channel["missing"]) == (None, {"no_answer": 96})
+    assert (change.slots, change.old_total, change.new_total) == (4, None, Decimal("0.046"))
+
+
 def test_totals_of_the_manifest_are_the_sums_of_the_file(tmp_path: Path) -> None:
     result = run(gapped(), tmp_path)
 

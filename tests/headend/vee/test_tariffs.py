@@ -270,9 +270,9 @@ def test_buckets_stand_beside_what_the_meter_s_registers_counted(store: Store) -
 
     found = bucket_table(store, point, OBIS, date(2024, 1, 1), date(2024, 1, 1), SHIPPED, within=10)
 
-    assert [(one.bucket, int(one.energy), one.register, one.counted, one.off) for one in found.buckets] == [
-        ("night", 1_480, Obis(1, 0, 1, 8, 2), Decimal(1_480), Decimal(0)),
-        ("day", 3_520, Obis(1, 0, 1, 8, 1), Decimal(3_520), Decimal(0)),
+    assert [(one.bucket, one.energy, one.register, one.counted, one.off) for one in found.buckets] == [
+        ("night", Decimal(1_480), Obis(1, 0, 1, 8, 2), Decimal(1_480), Decimal(0)),
+        ("day", Decimal(3_520), Obis(1, 0, 1, 8, 1), Decimal(3_520), Decimal(0)),
     ]  # fmt: skip
     day = found.buckets[1]
     assert (day.calendar, day.tariff, day.demand, day.demand_at) == (
@@ -282,6 +282,19 @@ def test_buckets_stand_beside_what_the_meter_s_registers_counted(store: Store) -
         MONDAY + 42 * 1800,
     )
     assert (day.slots[State.MEASURED], day.slots[State.ESTIMATED]) == (30, 2)
+
+
+def test_a_bucket_without_any_value_has_no_energy_and_is_not_compared(store: Store) -> None:
+    point, device = with_tariff(store, *TWO_RATE)
+    record(store, device, [None] * 48)
+    read(store, device, MONDAY, t1=0, t2=0)
+    read(store, device, MONDAY + DAY, t1=5, t2=5)
+
+    found = bucket_table(store, point, OBIS, date(2024, 1, 1), date(2024, 1, 1), SHIPPED, within=10)
+
+    assert [(one.energy, one.demand, one.counted, one.off) for one in found.buckets] == [
+        (None, None, Decimal(5), None)
+    ] * 2
 
 
 def test_buckets_are_cut_by_month_and_where_the_tariff_changes(store: Store) -> None:
@@ -294,7 +307,7 @@ def test_buckets_are_cut_by_month_and_where_the_tariff_changes(store: Store) -> 
 
     spans = {(one.tariff, one.start, one.end): 0 for one in found.buckets}
     for one in found.buckets:
-        spans[one.tariff, one.start, one.end] += int(one.energy)
+        spans[one.tariff, one.start, one.end] += int(one.energy or 0)
     hour = 3_600
     assert spans == {
         ("two-rate", MONDAY + DAY - hour, MONDAY + 31 * DAY - hour): 30 * 4_800,
