@@ -43,17 +43,18 @@ class MatrixReads(SeriesReads):
         `validated_series` gives, and may share memory with others of the same call. Raises as those.
         """
         window = start, end
+        if len({local_id for local_id, _ in channels}) == 1:
+            return self._of_one(layer, channels[0][0], tuple([obis for _, obis in channels]), window)
         with self.snapshot():
             self._look_again()
-            if len({local_id for local_id, _ in channels}) == 1:
-                return self._of_one(layer, channels[0][0], tuple([obis for _, obis in channels]), window)
             places: dict[int, list[int]] = {}
             for place, (local_id, _) in enumerate(channels):
                 places.setdefault(local_id, []).append(place)
             found: dict[int, Series] = {}
             for local_id, of_one in places.items():
-                codes = tuple([channels[place][1] for place in of_one])
-                found.update(zip(of_one, self._of_one(layer, local_id, codes, window), strict=True))
+                plan = self._plan(layer, local_id, tuple([channels[place][1] for place in of_one]))
+                rows = self._rows_of_days(layer, local_id, window, plan.shortest)
+                found.update(zip(of_one, self._series_of(layer, plan, rows, window), strict=True))
         return [found[place] for place in range(len(channels))]
 
     def matrix(
@@ -151,7 +152,8 @@ class MatrixReads(SeriesReads):
         else:
             expected = [Expected.of(self._usage_point_expectations(local_id, obis)) for obis in codes]
             name = self._usage_point_name(local_id)
-        plan = known.plans[layer, local_id, codes] = Plan({local_id: name}, codes, expected, shortest(expected))
+        plan = Plan({local_id: name}, codes, expected, shortest(expected), self._floor(layer))
+        known.plans[layer, local_id, codes] = plan
         return plan
 
     def _many(self, layer: Layer, ids: tuple[int, ...], obis: Obis) -> Many:
@@ -188,30 +190,47 @@ class MatrixReads(SeriesReads):
         return known
 
     def _of_one(self, layer: Layer, local_id: int, codes: tuple[Obis, ...], window: Window) -> list[Series]:
-        plan, floor = self._plan(layer, local_id, codes), self._floor(layer)
-        check_window(window, plan.shortest, 1)
-        groups = self._groups(layer, self._rows_of_days(layer, local_id, window), plan.names)
+        """Give the series of one end device or usage point.
+
+        Its blocks are one statement, which sees one state of the store: where what is remembered still holds afterwards, it held
+        then, and no view is needed.
+        """
+        known = self._remembered
+        plan = None if known is None else known.plans.get((layer, local_id, codes))
+        if known is not None and plan is not None and known.stamp is not None:
+            rows = self._rows_of_days(layer, local_id, window, plan.shortest)
+            if self._stamp() == known.stamp:
+                return self._series_of(layer, plan, rows, window)
+        with self.snapshot():
+            self._look_again()
+            plan = self._plan(layer, local_id, codes)
+            return self._series_of(layer, plan, self._rows_of_days(layer, local_id, window, plan.shortest), window)
+
+    def _series_of(self, layer: Layer, plan: Plan, rows: Sequence[tuple[Any, ...]], window: Window) -> list[Series]:
+        """Make the series that some days' blocks are."""
+        groups = self._groups(layer, rows, plan.names)
         cuts: Iterator[Series] = iter(())
-        is_part: Sequence[bool] = [False] * len(codes)
+        is_part: Sequence[bool] = [False] * len(plan.codes)
         if len(groups) == 1 and (only := groups[0]).is_all_of(window):
             plan.look_at(only.layout, layer)
             only.decode(*plan.numbers)
             whole, is_part = only.series(plan.parts, window[0]), plan.is_part
-            if is_within(window, plan.always) and only.is_busy and window[0] >= floor * DAY:
+            if is_within(window, plan.always) and only.is_busy and window[0] >= plan.floor * DAY:
                 return whole
             cuts = iter(whole)
         else:
             for group in groups:
-                group.decode(*group.layout.between(codes))
+                group.decode(*group.layout.between(plan.codes))
+        (local_id,) = plan.names
         found: list[Series] = []
-        for obis, one, is_cut in zip(codes, plan.expected, is_part, strict=True):
+        for obis, one, is_cut in zip(plan.codes, plan.expected, is_part, strict=True):
             series = next(cuts) if is_cut else self._laid_out(layer, local_id, obis, one, groups, window)
             offset = series.start % series.period
             if one.is_always(window, series.period, offset):
                 expect_idle(series.state)
             else:
                 one.mark(layer, series, (series.period, offset, series.scaler_unit))
-            self.mark_dropped(_KEPT[layer], series, floor)
+            self.mark_dropped(_KEPT[layer], series, plan.floor)
             found.append(series)
         return found
 
@@ -229,7 +248,8 @@ class MatrixReads(SeriesReads):
         start, (values, state, reason, rules) = assembled([local_id], groups, obis, grid, window)
         return Series(start, grid[0], grid[2], values[0], state[0], reason[0], rules[0])
 
-    def _rows_of_days(self, layer: Layer, local_id: int, window: Window) -> list[tuple[Any, ...]]:
+    def _rows_of_days(self, layer: Layer, local_id: int, window: Window, shortest: int) -> list[tuple[Any, ...]]:
+        check_window(window, shortest, 1)
         days = days_of(window)
         if len(days) == 1:
             sql = f"SELECT k, block FROM {TABLES[layer]} WHERE k = ?"  # noqa: S608  the table's name is ours

@@ -49,15 +49,17 @@ class Expected:
 class Plan:
     """Channels of one end device or usage point, and where they lie in the layout met last.
 
-    ``shortest``: period that the registry names. [s]  ``numbers``: of the first and, exclusive, the last of them in the layout.
-    ``parts``: of what these take of a row.  ``is_part``: whether each has one; not if it is not there, has an offset, or more
-    than one grid.  ``always``: span in which each slot of all of them is expected. [s UTC]
+    ``shortest``: period that the registry names. [s]  ``floor``: first day that retention keeps.
+    ``numbers``: of the first and, exclusive, the last of them in the layout.  ``parts``: of what these take of a row.
+    ``is_part``: whether each has one; not if it is not there, has an offset, or more than one grid.
+    ``always``: span in which each slot of all of them is expected. [s UTC]
     """
 
     names: Mapping[int, str]
     codes: tuple[Obis, ...]
     expected: Sequence[Expected]
     shortest: int
+    floor: int
     layout: Layout | None = None
     numbers: tuple[int, int] = (0, 0)
     parts: list[Part] = field(default_factory=list)

@@ -181,6 +181,30 @@ def test_reader_sees_the_registry_and_the_days_as_they_are_now(place: Place) -> 
     assert after.state[0].tolist() == [State.MEASURED] + [State.NOT_EXPECTED] * 23 + [State.EXPECTED] * 24
 
 
+def test_a_change_that_comes_between_a_day_and_the_registry_is_seen_whole(tmp_path: Path) -> None:
+    waiting: list[Any] = []
+
+    class Slow(StoreReader):
+        def _stamp(self) -> object:
+            while waiting:
+                waiting.pop()()
+            return super()._stamp()
+
+    def change() -> None:
+        with opened.transaction():
+            opened.put_expectations(1, START, [])
+            expect(opened, 1, (IMPORT,), NOON)
+            opened.record(1, [IntervalBlock(IMPORT, WH, START, 1_800, (4,))], NOW)
+
+    with open_store(tmp_path / "s.db") as opened, Slow.open(tmp_path / "s.db") as reader:
+        (before,) = reader.series([(1, IMPORT)], START, START + DAY)
+        waiting.append(change)
+        (after,) = reader.series([(1, IMPORT)], START, START + DAY)
+
+    assert before.state.tolist() == [State.EXPECTED] * 48
+    assert after.state.tolist() == [State.MEASURED] + [State.NOT_EXPECTED] * 23 + [State.EXPECTED] * 24
+
+
 def test_damaged_and_misplaced_blocks_are_found_also_once_their_heads_are_known(place: Place) -> None:
     def put(data: bytes) -> None:
         with opened.transaction():
