@@ -181,7 +181,7 @@ def test_reader_sees_the_registry_and_the_days_as_they_are_now(place: Place) -> 
     assert after.state[0].tolist() == [State.MEASURED] + [State.NOT_EXPECTED] * 23 + [State.EXPECTED] * 24
 
 
-def test_a_change_that_comes_between_a_day_and_the_registry_is_seen_whole(tmp_path: Path) -> None:
+def test_a_change_that_comes_between_a_day_and_the_registry_is_seen_whole(place: Place) -> None:
     waiting: list[Any] = []
 
     class Slow(StoreReader):
@@ -196,7 +196,7 @@ def test_a_change_that_comes_between_a_day_and_the_registry_is_seen_whole(tmp_pa
             expect(opened, 1, (IMPORT,), NOON)
             opened.record(1, [IntervalBlock(IMPORT, WH, START, 1_800, (4,))], NOW)
 
-    with open_store(tmp_path / "s.db") as opened, Slow.open(tmp_path / "s.db") as reader:
+    with open_store(place) as opened, Slow.open(place) as reader:
         (before,) = reader.series([(1, IMPORT)], START, START + DAY)
         waiting.append(change)
         (after,) = reader.series([(1, IMPORT)], START, START + DAY)
