@@ -17,7 +17,7 @@ Layout and meaning are in kernels/__init__.py, the rules in kernels/tiles.pyx. P
 #include <stdlib.h>
 #include <string.h>
 
-enum { TILE = 16, TILE_TARIFFS = 4, TILE_MAX_SLOTS = 32767, TILE_MAX_THREADS = 64 };
+enum { TILE = 16, TILE_TARIFFS = 4, TILE_MAX_SLOTS = 32767, TILE_MAX_THREADS = 64, TILE_HANDFUL = 16 };
 
 /* Codes of a slot; all from 0 to high - low carry a value; all others are out of limits. */
 enum { TILE_CODE_MISSING = -1, TILE_CODE_CLOSED = -2, TILE_CODE_REJECTED = -3 };
@@ -297,8 +297,8 @@ static void tile_share(const tile_call *call, tile_scratch *scratch, ptrdiff_t f
 typedef struct {
     const tile_call *call;
     tile_scratch scratch;
-    ptrdiff_t first, end;
-    int cpu; /* or -1 */
+    ptrdiff_t *next; /* tile that nobody has taken yet */
+    int cpu;         /* or -1 */
 } tile_worker;
 
 /* Bind the calling thread to one CPU: a thread that wakes beside its caller on the same one gains nothing. */
@@ -311,10 +311,14 @@ static void tile_bind(int cpu) {
     (void)pthread_setaffinity_np(pthread_self(), sizeof one, &one);
 }
 
+/* Take a few tiles at a time until there are none: a thread wakes late, by as long as hundreds of tiles take, and then does less. */
 static void *tile_work(void *given) {
     tile_worker *worker = (tile_worker *)given;
+    const ptrdiff_t tiles = worker->call->tiles;
+    ptrdiff_t first;
     tile_bind(worker->cpu);
-    tile_share(worker->call, &worker->scratch, worker->first, worker->end);
+    while ((first = __atomic_fetch_add(worker->next, TILE_HANDFUL, __ATOMIC_RELAXED)) < tiles)
+        tile_share(worker->call, &worker->scratch, first, first + TILE_HANDFUL < tiles ? first + TILE_HANDFUL : tiles);
     return NULL;
 }
 
@@ -323,12 +327,13 @@ static void *tile_work(void *given) {
 static int tile_run(const tile_call *call, int threads) {
     tile_worker workers[TILE_MAX_THREADS];
     pthread_t started[TILE_MAX_THREADS];
-    int is_started[TILE_MAX_THREADS] = {0}, ready = 0;
+    int ready = 0, running = 0;
+    ptrdiff_t next = 0;
     cpu_set_t allowed;
     if (threads > call->tiles)
         threads = call->tiles > 0 ? (int)call->tiles : 1;
     for (; ready < threads; ready++) {
-        workers[ready] = (tile_worker){call, {.sum = NULL}, call->tiles * ready / threads, call->tiles * (ready + 1) / threads, -1};
+        workers[ready] = (tile_worker){call, {.sum = NULL}, &next, -1};
         if (tile_scratch_make(&workers[ready].scratch, call->plan) < 0)
             break;
     }
@@ -342,15 +347,12 @@ static int tile_run(const tile_call *call, int threads) {
                 if (cpu != here && CPU_ISSET(cpu, &allowed))
                     workers[thread++].cpu = cpu;
         }
+        /* What a thread that cannot be had would have done, the others do. */
         for (int thread = 1; thread < threads; thread++)
-            is_started[thread] = pthread_create(&started[thread], NULL, tile_work, &workers[thread]) == 0;
+            running += pthread_create(&started[running], NULL, tile_work, &workers[thread]) == 0;
         tile_work(&workers[0]);
-        for (int thread = 1; thread < threads; thread++) {
-            if (is_started[thread])
-                pthread_join(started[thread], NULL);
-            else
-                tile_share(call, &workers[thread].scratch, workers[thread].first, workers[thread].end);
-        }
+        while (running > 0)
+            pthread_join(started[--running], NULL);
         if (binds)
             (void)pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
     } else if (ready == threads) {
