@@ -16,15 +16,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-import pytest
 
+from benchmarks.servers import postgres_server
 from benchmarks.store_workload import CODES, FIRST_DAY, PERIOD, WH, open_store
 from benchmarks.workload import CHANNELS, SLOTS, fleet
 from drivers.facts import IntervalBlock
 from headend.registry.model import DAY
 from headend.store.postgresql.connect import connect_writing
 from headend.store.postgresql.engine import PostgresEngine
-from tests.postgres import Postgres, running
+from tests.postgres import Postgres
 
 METERS = 500
 HISTORY = 120
@@ -165,11 +165,8 @@ def main() -> None:
     """Print the figures by line, and all of them as JSON."""
     with tempfile.TemporaryDirectory(prefix="headend-bench-") as folder:
         made = growing_blocks(Path(folder))
-        try:
-            with running(Path(folder)) as server:
-                figures = {variant.name: told(variant.name, keep(server, variant, made)) for variant in VARIANTS}
-        except pytest.skip.Exception as reason:
-            raise SystemExit(str(reason)) from reason
+        with postgres_server(Path(folder)) as server:
+            figures = {variant.name: told(variant.name, keep(server, variant, made)) for variant in VARIANTS}
     print(json.dumps({name: {key: round(value, 3) for key, value in found.items()} for name, found in figures.items()}))
 
 

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
+from benchmarks.servers import postgres_server
 from benchmarks.store_workload import CODES, FIRST_DAY, HEADS, PERIOD, WH, open_store
 from benchmarks.workload import SLOTS
 from drivers.facts import IntervalBlock
@@ -29,7 +29,7 @@ from headend.store.postgresql.copying import CHUNK
 from headend.store.postgresql.engine import PostgresEngine
 from headend.store.store import Store
 from kernels.quality import State
-from tests.postgres import Postgres, running
+from tests.postgres import Postgres
 
 METERS = 200
 DAYS = 10
@@ -183,12 +183,11 @@ LABELS = {
 
 def main() -> None:
     """Print a table, and the figures as JSON."""
-    with tempfile.TemporaryDirectory(prefix="headend-bench-") as folder:
-        try:
-            with running(Path(folder), fsync=True) as server:
-                rounds = [one_round(server, seed) for seed in range(ROUNDS)]
-        except pytest.skip.Exception as reason:
-            raise SystemExit(str(reason)) from reason
+    with (
+        tempfile.TemporaryDirectory(prefix="headend-bench-") as folder,
+        postgres_server(Path(folder), fsync=True) as server,
+    ):
+        rounds = [one_round(server, seed) for seed in range(ROUNDS)]
     figures = {key: round(statistics.median(found[key] for found in rounds), 3) for key in LABELS}
     for ratio, rival in (("insert_vs_row_copy", "row_copy"), ("insert_vs_row_insert", "row_insert")):
         figures[ratio] = round(statistics.median(found["block_copy"] / found[rival] for found in rounds), 1)
